@@ -1,0 +1,130 @@
+//! What searches: the trait that every device implements, and what is known of a device.
+//!
+//! A *device* is a processor or a graphics card. It brings one or more *engines*, each of which is owned by
+//! one thread and searches one slice of nonces at a time: a card has one, a processor one for each core
+//! that it may use. An engine is a plain blocking object; queueing, cancelling and checking what it finds
+//! are the scheduler's.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use crate::work::{Nonce, Target, Threshold};
+
+pub mod self_test;
+
+/// A device that is open, has passed its self-test, and may serve.
+pub struct Device {
+    /// What it is.
+    pub info: DeviceInfo,
+    /// What searches on it, one engine a thread. Never empty.
+    pub engines: Vec<Box<dyn Engine>>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("info", &self.info)
+            .field("engines", &self.engines.len())
+            .finish()
+    }
+}
+
+/// What a device is called in logs, metrics and reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// A name that stays the same between starts, such as `cpu` or `NVIDIA L4 (0000:65:00.0)`.
+    pub name: String,
+    /// How it is reached.
+    pub backend: Backend,
+    /// Which form of the search it runs, such as `avx512` or `u64`.
+    pub kernel: String,
+    /// How many threads drive it.
+    pub threads: usize,
+}
+
+/// How a device is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// SIMD on the processor's cores.
+    Cpu,
+    /// The compute shader, through Vulkan.
+    Gpu,
+}
+
+/// One thread's worth of a device.
+pub trait Engine: Send {
+    /// How many nonces make a good slice under this threshold: some tens of milliseconds of work at most,
+    /// and no more than a search so easy is likely to need. At least one.
+    fn slice_length(&self, threshold: Threshold) -> u64;
+
+    /// Tests the nonces of one slice.
+    ///
+    /// If [`Searched::found`] is `None` and `slice.stop` was never set, every nonce of the slice was tested
+    /// and none is valid. What is found lies in the slice, and is not yet verified.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if the device cannot be relied on; nothing is then known of the slice.
+    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError>;
+}
+
+/// A piece of a search, small enough to wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// What the work is for.
+    pub target: &'a Target,
+    /// The bound that the digest must meet.
+    pub threshold: Threshold,
+    /// Which nonces to test.
+    pub nonces: NonceRange,
+    /// Set when nobody waits for the answer any more: the engine may then return early with nothing.
+    pub stop: &'a AtomicBool,
+}
+
+/// The nonces `start`, `start + 1`, … `start + count − 1`, wrapping at 2^64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NonceRange {
+    /// The first nonce.
+    pub start: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl NonceRange {
+    /// Whether `nonce` is one of the range.
+    pub const fn contains(&self, nonce: Nonce) -> bool {
+        nonce.get().wrapping_sub(self.start) < self.count
+    }
+}
+
+/// What a slice came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Searched {
+    /// How many nonces were tested, for the hash rate. May exceed the slice by what an engine's width rounds up.
+    pub tried: u64,
+    /// A nonce that the device holds valid.
+    pub found: Option<Nonce>,
+}
+
+/// Why a device cannot be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The device gave a nonce that is not valid, or missed one that is.
+    #[error("wrong answer: {0}")]
+    WrongAnswer(String),
+    /// The device did not finish in time.
+    #[error("no answer within {0:?}")]
+    Hung(std::time::Duration),
+    /// The driver has given the device up.
+    #[error("device lost: {0}")]
+    Lost(String),
+    /// The driver refused something that it must be able to do.
+    #[error("driver error: {0}")]
+    Driver(String),
+    /// The engine panicked.
+    #[error("panic: {0}")]
+    Panicked(String),
+}

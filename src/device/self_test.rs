@@ -1,0 +1,72 @@
+//! Known answers that an engine must reproduce before it may serve, and again after a doubt.
+
+use std::sync::atomic::AtomicBool;
+
+use super::{DeviceError, Engine, NonceRange, Slice};
+use crate::work::{Nonce, Threshold};
+
+/// A search whose answer is known: `nonce` is the first from `start` on that meets `threshold`.
+struct KnownAnswer {
+    target: &'static str,
+    threshold: u64,
+    start: u64,
+    nonce: u64,
+}
+
+/// From the conformance vectors (`tests/vectors.json`, "searches"): one that crosses 2^32, where a card's
+/// low word carries, and one that crosses 2^64, where the counter wraps.
+const KNOWN_ANSWERS: [KnownAnswer; 2] = [
+    KnownAnswer {
+        target: "3666C8F9A066E607EEDDC4455A769DD7A6C97FA5E4593A9773EAA80B7E90D249",
+        threshold: 429_496_729_550_000,
+        start: 0x0000_0000_ffff_b1e0,
+        nonce: 0x0000_0001_0000_23df,
+    },
+    KnownAnswer {
+        target: "D6B101BBB0EFCC9B4AB7DCAB436BBB2F0EA1102C50407619D52C1F16D6439BD0",
+        threshold: 429_496_729_550_000,
+        start: 0xffff_ffff_ffff_ec78,
+        nonce: 0x0000_0000_0000_17ff,
+    },
+];
+
+/// Puts the known answers through `engine`.
+///
+/// # Errors
+///
+/// What the engine fails with, or [`DeviceError::WrongAnswer`] saying which answer it got wrong.
+pub fn run(engine: &mut dyn Engine) -> Result<(), DeviceError> {
+    for known in &KNOWN_ANSWERS {
+        let distance = known.nonce.wrapping_sub(known.start);
+        // The answer is the last nonce of this slice, so it must be found,
+        expect(engine, known, distance + 1, Some(Nonce::new(known.nonce)))?;
+        // and it is one past the end of this one, so nothing may be.
+        expect(engine, known, distance, None)?;
+    }
+    Ok(())
+}
+
+fn expect(
+    engine: &mut dyn Engine,
+    known: &KnownAnswer,
+    count: u64,
+    expected: Option<Nonce>,
+) -> Result<(), DeviceError> {
+    let nonces = NonceRange {
+        start: known.start,
+        count,
+    };
+    let slice = Slice {
+        target: &known.target.parse().expect("64 hex digits"),
+        threshold: Threshold::new(known.threshold),
+        nonces,
+        stop: &AtomicBool::new(false),
+    };
+    let found = engine.search(&slice)?.found;
+    if found == expected {
+        return Ok(());
+    }
+    Err(DeviceError::WrongAnswer(format!(
+        "self-test over {nonces:?} found {found:?}, not {expected:?}"
+    )))
+}

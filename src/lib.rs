@@ -1,0 +1,4 @@
+//! Proof-of-work server for the Atto network.
+
+pub mod device;
+pub mod work;

@@ -1,0 +1,3 @@
+//! The `work-server` command.
+
+fn main() {}

@@ -1,0 +1,216 @@
+//! Networks, block times, and the threshold that the two require.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use super::{InvalidRequest, Threshold};
+
+/// A network of Atto. The reference's fifth value, `UNKNOWN`, has no work and so is not one here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Network {
+    /// The network that carries value.
+    Live,
+    /// The public test network: ten times easier.
+    Beta,
+    /// The developers' network: a hundred times easier.
+    Dev,
+    /// Networks on one machine: a hundred thousand times easier.
+    Local,
+}
+
+impl Network {
+    /// Every network, hardest first.
+    pub const ALL: [Self; 4] = [Self::Live, Self::Beta, Self::Dev, Self::Local];
+
+    /// The name in requests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "LIVE",
+            Self::Beta => "BETA",
+            Self::Dev => "DEV",
+            Self::Local => "LOCAL",
+        }
+    }
+
+    /// How many times easier than `LIVE` this network is (`AttoNetwork.thresholdIncreaseFactor`).
+    const fn factor(self) -> u128 {
+        match self {
+            Self::Live => 1,
+            Self::Beta => 10,
+            Self::Dev => 100,
+            Self::Local => 100_000,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidRequest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL
+            .into_iter()
+            .find(|network| network.as_str() == text);
+        named.ok_or_else(|| InvalidRequest::Network(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A block's time in Unix milliseconds, from 2024-01-01T00:00:00Z on: a time that has a threshold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The first time that has a threshold, in Unix milliseconds: 2024-01-01T00:00:00Z.
+    pub const FIRST: i64 = 1_704_067_200_000;
+
+    /// The last time that the calendar reaches, in Unix milliseconds: the end of 9999-12-30 UTC.
+    pub const LAST: i64 = 253_402_207_200_000 - 1;
+
+    /// The time that is `millis` milliseconds after the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequest::TimestampBeforeFirst`] before [`Self::FIRST`],
+    /// [`InvalidRequest::TimestampAfterLast`] after [`Self::LAST`].
+    pub const fn from_millis(millis: i64) -> Result<Self, InvalidRequest> {
+        match millis {
+            ..Self::FIRST => Err(InvalidRequest::TimestampBeforeFirst(millis)),
+            Self::FIRST..=Self::LAST => Ok(Self(millis)),
+            _ => Err(InvalidRequest::TimestampAfterLast(millis)),
+        }
+    }
+
+    /// The time on this machine's clock; a clock outside the calendar reads as its nearest end.
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        Self(millis.clamp(Self::FIRST, Self::LAST))
+    }
+
+    /// Unix milliseconds.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whether this time is more than `margin` after `other`.
+    pub fn is_after(self, other: Self, margin: Duration) -> bool {
+        // Both lie within [FIRST, LAST], so the difference cannot overflow.
+        i128::from(self.0 - other.0) > i128::try_from(margin.as_millis()).unwrap_or(i128::MAX)
+    }
+
+    /// The calendar year in UTC, 2024 or later.
+    fn year(self) -> i16 {
+        jiff::Timestamp::from_millisecond(self.0)
+            .expect("FIRST..=LAST lies within the calendar")
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .year()
+    }
+}
+
+/// Unix milliseconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The threshold of `LIVE` in 2024 (`AttoWork.INITIAL_LIVE_THRESHOLD`).
+const INITIAL_LIVE_THRESHOLD: u128 = (1 << 33) - 1;
+
+/// The year that the schedule starts from.
+const FIRST_YEAR: i16 = 2024;
+
+impl Threshold {
+    /// The bound that the network sets for a block of this time:
+    /// `(2^33 − 1) · factor / floor(2^((year − 2024) / 2))`, divided in integers.
+    ///
+    /// The divisor is `floor(sqrt(2^(year − 2024)))`, computed exactly. It halves the threshold every two
+    /// years for as long as there is one: where the divisor outgrows the rest, the threshold is zero.
+    ///
+    /// ```
+    /// use atto_work_server::work::{Network, Threshold, Timestamp};
+    ///
+    /// let in_2026 = Timestamp::from_millis(1_795_329_945_748)?;
+    /// assert_eq!(Threshold::required(Network::Live, in_2026), Threshold::new(4_294_967_295));
+    /// # Ok::<(), atto_work_server::work::InvalidRequest>(())
+    /// ```
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the expectation holds for every year"
+    )]
+    pub fn required(network: Network, timestamp: Timestamp) -> Self {
+        let years = u32::from((timestamp.year() - FIRST_YEAR).unsigned_abs());
+        let Some(square) = 1u128.checked_shl(years) else {
+            return Self::new(0);
+        };
+        let threshold = INITIAL_LIVE_THRESHOLD * network.factor() / square.isqrt();
+        Self::new(u64::try_from(threshold).expect("2^33 times 10^5 is less than 2^50"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_the_four_of_the_protocol() {
+        for network in Network::ALL {
+            assert_eq!(network.to_string().parse(), Ok(network));
+        }
+        for text in ["UNKNOWN", "live", "LIVE ", ""] {
+            let error = text.parse::<Network>().unwrap_err();
+            assert_eq!(error.field(), "network");
+            assert!(
+                error.to_string().contains("LIVE, BETA, DEV and LOCAL"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn timestamps_have_a_first_and_a_last() {
+        assert!(Timestamp::from_millis(Timestamp::FIRST).is_ok());
+        assert!(Timestamp::from_millis(Timestamp::LAST).is_ok());
+        for millis in [
+            i64::MIN,
+            -1,
+            0,
+            Timestamp::FIRST - 1,
+            Timestamp::LAST + 1,
+            i64::MAX,
+        ] {
+            assert_eq!(
+                Timestamp::from_millis(millis).unwrap_err().field(),
+                "timestamp"
+            );
+        }
+        assert!(Timestamp::now().as_millis() > Timestamp::FIRST);
+    }
+
+    /// The divisors 1 1 2 2 4 5 8 11 16 22 32 are those of the reference's floating-point expression.
+    #[test]
+    fn the_divisor_follows_the_square_root_of_two() {
+        let divisors = [1, 1, 2, 2, 4, 5, 8, 11, 16, 22, 32];
+        for (years, divisor) in (0u32..).zip(divisors) {
+            let threshold = INITIAL_LIVE_THRESHOLD / divisor;
+            assert_eq!(INITIAL_LIVE_THRESHOLD / (1u128 << years).isqrt(), threshold);
+        }
+    }
+
+    #[test]
+    fn the_schedule_never_ends() {
+        let last = Timestamp::from_millis(Timestamp::LAST).unwrap();
+        assert_eq!(last.year(), 9999);
+        for network in Network::ALL {
+            assert_eq!(Threshold::required(network, last), Threshold::new(0));
+        }
+    }
+}
