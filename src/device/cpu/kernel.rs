@@ -1,0 +1,115 @@
+//! Which instructions the search may use: decided once, from what the processor has.
+
+use std::fmt;
+
+use super::search::{self, Job};
+
+/// A form of the search that this processor can run. Holding one is the proof that it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Isa);
+
+/// The instruction sets that there are kernels for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isa {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Kernel {
+    /// Every kernel that this processor can run, the fastest first. `portable` is always among them.
+    pub fn available() -> Vec<Self> {
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                kernels.push(Self(Isa::Avx512));
+            }
+            if is_x86_feature_detected!("avx2") {
+                kernels.push(Self(Isa::Avx2));
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            kernels.push(Self(Isa::Neon));
+        }
+        kernels.push(Self(Isa::Portable));
+        kernels
+    }
+
+    /// The fastest kernel that this processor can run.
+    pub fn best() -> Self {
+        Self::available()
+            .first()
+            .copied()
+            .unwrap_or(Self(Isa::Portable))
+    }
+
+    /// The kernel of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchKernel`] if there is none, or if this processor lacks the instructions.
+    pub fn named(name: &str) -> Result<Self, NoSuchKernel> {
+        let available = Self::available();
+        let named = available
+            .iter()
+            .copied()
+            .find(|kernel| kernel.name() == name);
+        named.ok_or_else(|| NoSuchKernel {
+            name: name.to_owned(),
+            available: available
+                .iter()
+                .map(|kernel| kernel.name())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
+    /// The name in flags, logs and reports.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Isa::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// Tests `count` nonces from `start` on, wrapping; the first whose digest is at most `threshold`.
+    pub(super) fn search(self, job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
+        match self.0 {
+            Isa::Portable => search::search::<u64>(job, threshold, start, count),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx2` is only made where AVX2 was detected.
+            Isa::Avx2 => unsafe { super::avx2::search(job, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx512` is only made where AVX-512F was detected.
+            Isa::Avx512 => unsafe { super::avx512::search(job, threshold, start, count) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Isa::Neon` is only made where NEON was detected.
+            Isa::Neon => unsafe { super::neon::search(job, threshold, start, count) },
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A kernel was asked for that this processor cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this processor has no kernel {name:?}; it has {available}")]
+pub struct NoSuchKernel {
+    name: String,
+    available: String,
+}

@@ -1,0 +1,113 @@
+//! The processor: SIMD search on every core that the process may use.
+
+mod kernel;
+mod lanes;
+mod search;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub use kernel::{Kernel, NoSuchKernel};
+use search::Job;
+
+use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, self_test};
+use crate::work::{Nonce, Threshold};
+
+/// How long a slice should keep a core: short beside the time in which a person or a probe would notice,
+/// long beside the microseconds that the scheduler takes for each.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// How many nonces are tested between two looks at the stop flag: about a tenth of a millisecond.
+const STEP: u64 = 4096;
+
+/// Opens the processor with `threads` engines, each proven by the self-test.
+///
+/// # Errors
+///
+/// [`DeviceError::WrongAnswer`] if the kernel does not reproduce the known answers.
+pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError> {
+    let mut prototype = CpuEngine::new(kernel);
+    self_test::run(&mut prototype)?;
+    let engines = (0..threads.get()).map(|_| Box::new(prototype.clone()) as Box<dyn Engine>);
+    Ok(Device {
+        info: DeviceInfo {
+            name: "cpu".to_owned(),
+            backend: Backend::Cpu,
+            kernel: kernel.name().to_owned(),
+            threads: threads.get(),
+        },
+        engines: engines.collect(),
+    })
+}
+
+/// As many threads as the process may use cores: affinity and container quota are taken into account.
+pub fn available_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// One core.
+#[derive(Clone, Debug)]
+struct CpuEngine {
+    kernel: Kernel,
+    /// Nonces per [`SLICE`], measured; a multiple of [`STEP`].
+    slice_length: u64,
+}
+
+impl CpuEngine {
+    fn new(kernel: Kernel) -> Self {
+        Self {
+            kernel,
+            slice_length: STEP,
+        }
+    }
+
+    /// Sizes the next slice by how long the last one took.
+    fn steer(&mut self, tried: u64, took: Duration) {
+        let rate = tried as f64 / took.as_secs_f64().max(1e-9);
+        let steps = (rate * SLICE.as_secs_f64() / STEP as f64).clamp(1.0, 1e6);
+        // Truncation is meant: a slice is a whole number of steps, and 10^6 fits.
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to 10^6")]
+        let steps = steps as u64;
+        self.slice_length = steps * STEP;
+    }
+}
+
+impl Engine for CpuEngine {
+    /// The same under every threshold: an answer ends a slice at once, so a long one costs nothing.
+    fn slice_length(&self, _: Threshold) -> u64 {
+        self.slice_length
+    }
+
+    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError> {
+        let started = Instant::now();
+        let job = Job::new(slice.target);
+        let mut tried = 0;
+        while tried < slice.nonces.count && !slice.stop.load(Ordering::Relaxed) {
+            let start = slice.nonces.start.wrapping_add(tried);
+            let count = STEP.min(slice.nonces.count - tried);
+            if let Some(nonce) = self
+                .kernel
+                .search(&job, slice.threshold.get(), start, count)
+            {
+                let tried = tried + nonce.wrapping_sub(start) + 1;
+                return Ok(Searched {
+                    tried,
+                    found: Some(Nonce::new(nonce)),
+                });
+            }
+            tried += count;
+        }
+        if tried >= STEP {
+            self.steer(tried, started.elapsed());
+        }
+        Ok(Searched { tried, found: None })
+    }
+}

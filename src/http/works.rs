@@ -1,0 +1,335 @@
+//! `POST /works`: read, validate, solve, answer.
+
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use warp::http::{HeaderMap, header};
+use warp::reply::Response;
+use warp::{Buf, Reply};
+
+use super::problem::{FieldError, Problem};
+use crate::scheduler::{Scheduler, SolveError};
+use crate::telemetry::{Metrics, Outcome};
+use crate::work::{InvalidRequest, Network, Target, Timestamp, Work, WorkRequest};
+
+/// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
+/// members that are ignored.
+pub const MAX_BODY: usize = 16 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request on the wire. Members are read as whatever they are, so that each can be judged by its own rule.
+#[derive(Debug, Deserialize)]
+struct WorksRequest {
+    network: Option<Value>,
+    timestamp: Option<Value>,
+    target: Option<Value>,
+}
+
+/// The answer on the wire: exactly one member, since clients parse strictly.
+#[derive(Debug, Serialize)]
+struct WorksResponse {
+    work: String,
+}
+
+/// Answers a request for work.
+pub(super) async fn post(
+    scheduler: &Scheduler,
+    metrics: &Metrics,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let mut count = CountOnDrop {
+        metrics,
+        network: None,
+        outcome: Outcome::Cancelled,
+    };
+    let answer = async {
+        require_json(headers)?;
+        let request = parse(&read(body).await?, Timestamp::now())?;
+        count.network = Some(request.network());
+        Ok(scheduler.solve(request).await?)
+    }
+    .await;
+    count.outcome = outcome(&answer);
+    match answer {
+        Ok(work) => warp::reply::json(&WorksResponse {
+            work: work.to_string(),
+        })
+        .into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Counts the request when it has ended, however it ends: warp drops the handler of a client that leaves.
+struct CountOnDrop<'a> {
+    metrics: &'a Metrics,
+    network: Option<Network>,
+    outcome: Outcome,
+}
+
+impl Drop for CountOnDrop<'_> {
+    fn drop(&mut self) {
+        self.metrics.request_ended(self.network, self.outcome);
+    }
+}
+
+const fn outcome(answer: &Result<Work, Problem>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Ok,
+        Err(Problem::Unsolved(SolveError::QueueFull)) => Outcome::QueueFull,
+        Err(Problem::Unsolved(SolveError::Closed)) => Outcome::Closed,
+        Err(Problem::Unsolved(SolveError::NoDevice)) => Outcome::NoDevice,
+        Err(_) => Outcome::Invalid,
+    }
+}
+
+/// The media type must be JSON; parameters such as a character set are of no importance.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else {
+        return Err(Problem::UnsupportedMediaType {
+            given: "missing".to_owned(),
+        });
+    };
+    let media_type = given
+        .to_str()
+        .ok()
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    if media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Problem::UnsupportedMediaType {
+        given: format!("{given:?}"),
+    })
+}
+
+/// Collects the body, whole or chunked, up to [`MAX_BODY`] bytes and [`BODY_TIMEOUT`].
+async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, Problem> {
+    let collect = body.map_err(|_| Problem::BodyBroken).try_fold(
+        Vec::new(),
+        |mut bytes, mut chunk| async move {
+            if bytes.len() + chunk.remaining() > MAX_BODY {
+                return Err(Problem::BodyTooLarge { limit: MAX_BODY });
+            }
+            bytes.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+            Ok(bytes)
+        },
+    );
+    tokio::time::timeout(BODY_TIMEOUT, collect)
+        .await
+        .unwrap_or(Err(Problem::BodyTimeout(BODY_TIMEOUT)))
+}
+
+/// Reads a request, and names everything that is wrong with it at once.
+fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
+    let wire: WorksRequest =
+        serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
+    let network = member("network", wire.network, "a string", |value| {
+        Some(value.as_str()?.parse())
+    });
+    let timestamp = member(
+        "timestamp",
+        wire.timestamp,
+        "an integer, Unix milliseconds",
+        |value| Some(Timestamp::from_millis(value.as_i64()?)),
+    );
+    let target = member(
+        "target",
+        wire.target,
+        "a string of 64 hex digits",
+        |value| Some(value.as_str()?.parse::<Target>()),
+    );
+    match (network, timestamp, target) {
+        (Ok(network), Ok(timestamp), Ok(target)) => {
+            WorkRequest::new(network, timestamp, target, now)
+                .map_err(|error| Problem::InvalidFields(vec![error.into()]))
+        }
+        (network, timestamp, target) => {
+            let errors = [network.err(), timestamp.err(), target.err()];
+            Err(Problem::InvalidFields(
+                errors.into_iter().flatten().collect(),
+            ))
+        }
+    }
+}
+
+/// One member of the request: `read` gives `None` where the value is not of the `expected` type.
+fn member<T>(
+    field: &'static str,
+    value: Option<Value>,
+    expected: &str,
+    read: impl FnOnce(&Value) -> Option<Result<T, InvalidRequest>>,
+) -> Result<T, FieldError> {
+    let Some(value) = value else {
+        return Err(FieldError {
+            field,
+            detail: format!("{field} is missing; it must be {expected}"),
+        });
+    };
+    match read(&value) {
+        Some(read) => read.map_err(FieldError::from),
+        None => Err(FieldError {
+            field,
+            detail: format!("{field} is {}; it must be {expected}", kind(&value)),
+        }),
+    }
+}
+
+/// What a JSON value is, in words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(_) => "a number out of range",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+impl From<InvalidRequest> for FieldError {
+    fn from(error: InvalidRequest) -> Self {
+        Self {
+            field: error.field(),
+            detail: error.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+    use warp::http::HeaderValue;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_329_945_748;
+
+    fn parsed(body: &str) -> Result<WorkRequest, Problem> {
+        parse(body.as_bytes(), Timestamp::from_millis(NOW).unwrap())
+    }
+
+    /// A body with these three members, as JSON text.
+    fn body(network: &str, timestamp: &str, target: &str) -> String {
+        format!(r#"{{"network":{network},"timestamp":{timestamp},"target":{target}}}"#)
+    }
+
+    fn target() -> String {
+        format!("{:?}", "07".repeat(32))
+    }
+
+    #[test]
+    fn a_right_request_is_read() {
+        let request = parsed(&body("\"LOCAL\"", &NOW.to_string(), &target())).unwrap();
+        assert_eq!(request.network(), Network::Local);
+        assert_eq!(request.target(), &Target::new([7; 32]));
+        assert_eq!(request.threshold().get(), 429_496_729_550_000);
+    }
+
+    #[test]
+    fn members_that_nobody_knows_are_ignored() {
+        let body = body("\"LOCAL\"", &NOW.to_string(), &target()).replace('}', ",\"extra\":[1]}");
+        assert!(parsed(&body).is_ok());
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once() {
+        let Err(Problem::InvalidFields(errors)) =
+            parsed(r#"{"network":"UNKNOWN","timestamp":"now"}"#)
+        else {
+            panic!("not refused");
+        };
+        let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["network", "timestamp", "target"]);
+        assert_eq!(
+            errors[1].detail,
+            "timestamp is a string; it must be an integer, Unix milliseconds"
+        );
+        assert_eq!(
+            errors[2].detail,
+            "target is missing; it must be a string of 64 hex digits"
+        );
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_are_named_for_what_they_are() {
+        let cases = [
+            ("null", "null"),
+            ("true", "a boolean"),
+            ("1.5", "a fraction"),
+            ("18446744073709551615", "a number out of range"),
+            ("1e400", ""),
+            ("[]", "an array"),
+            ("{}", "an object"),
+        ];
+        for (value, kind) in cases {
+            match parsed(&body("\"LOCAL\"", value, &target())) {
+                Err(Problem::InvalidFields(errors)) => {
+                    assert_eq!(errors.len(), 1);
+                    let expected = if kind == "null" {
+                        "timestamp is missing".to_owned()
+                    } else {
+                        format!("timestamp is {kind};")
+                    };
+                    assert!(
+                        errors[0].detail.starts_with(&expected),
+                        "{}",
+                        errors[0].detail
+                    );
+                }
+                Err(Problem::MalformedJson(_)) => assert_eq!(kind, "", "{value}"),
+                other => panic!("{value}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn json_is_json_with_and_without_parameters() {
+        let judged = |given: &'static str| {
+            let given = HeaderValue::from_static(given);
+            require_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, given)]))
+        };
+        for given in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+        ] {
+            assert!(judged(given).is_ok(), "{given}");
+        }
+        for given in ["text/plain", "application/jsonl", ""] {
+            assert!(judged(given).is_err(), "{given}");
+        }
+        assert!(require_json(&HeaderMap::new()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_may_come_in_chunks_up_to_the_limit() {
+        let chunks = |count: usize| {
+            stream::iter((0..count).map(|_| Ok::<_, warp::Error>(Bytes::from(vec![b' '; 1024]))))
+        };
+        assert_eq!(read(chunks(16)).await.unwrap().len(), MAX_BODY);
+        assert!(matches!(
+            read(chunks(17)).await,
+            Err(Problem::BodyTooLarge { limit: MAX_BODY })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let silence = stream::pending::<Result<Bytes, warp::Error>>();
+        assert!(matches!(read(silence).await, Err(Problem::BodyTimeout(_))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body: Vec<u8>) {
+            let _ = parse(&body, Timestamp::from_millis(NOW).unwrap());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Notices engines that do not come back from a slice, so that their searches go on elsewhere.
+//!
+//! It counts its own turns and not the clock: a process that was stopped and continued, or a machine that
+//! slept, has let many seconds pass but only one turn, and no engine is blamed for it.
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use super::{EngineState, Shared};
+use crate::device::DeviceError;
+
+/// An engine is passed over after this many turns on one slice.
+const TURNS: u32 = 10;
+
+/// Starts the watchdog's thread, which ends with the scheduler.
+pub(super) fn spawn(shared: Weak<Shared>, patience: Duration) -> io::Result<()> {
+    thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || {
+            let mut seen = Vec::new();
+            loop {
+                thread::sleep(patience / TURNS);
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                turn(&shared, &mut seen, patience);
+            }
+        })?;
+    Ok(())
+}
+
+/// The slice that an engine was seen at, and for how many turns.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    slices: u64,
+    turns: u32,
+}
+
+/// Passes over the engines that have been at one slice for [`TURNS`] turns, this one included.
+fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
+    let mut state = shared.lock();
+    seen.resize(state.engines.len(), Seen::default());
+    let mut passed_over = false;
+    for (number, seen) in seen.iter_mut().enumerate() {
+        let engine = &state.engines[number];
+        let at_work = engine.state == EngineState::Up && engine.job.is_some();
+        if !at_work || engine.slices != seen.slices {
+            *seen = Seen {
+                slices: engine.slices,
+                turns: 0,
+            };
+            continue;
+        }
+        seen.turns += 1;
+        if seen.turns >= TURNS {
+            state.take_out(
+                number,
+                EngineState::Unresponsive,
+                &DeviceError::Hung(patience),
+            );
+            passed_over = true;
+        }
+    }
+    if passed_over {
+        shared.recover(state);
+    }
+}

@@ -1,0 +1,157 @@
+//! The thread that owns one engine: take a search, try a slice of it, verify, answer.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use super::job::Job;
+use super::{DeviceRecord, EngineState, Shared};
+use crate::device::{DeviceError, Engine, Slice, self_test};
+use crate::work::Work;
+
+/// How much less urgent than the service the search is, in steps of `nice`: probes and requests come first.
+const NICENESS: i32 = 10;
+
+/// Starts the thread of engine `number`.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    device: Arc<DeviceRecord>,
+    number: usize,
+    engine: Box<dyn Engine>,
+) -> io::Result<()> {
+    let worker = Worker {
+        shared,
+        device,
+        number,
+        engine,
+    };
+    thread::Builder::new()
+        .name(format!("search-{number}"))
+        .spawn(move || worker.run())?;
+    Ok(())
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    device: Arc<DeviceRecord>,
+    number: usize,
+    engine: Box<dyn Engine>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        // On Linux this is the calling thread's priority alone.
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::warn!(%error, "cannot lower the priority of the search");
+        }
+        while let Some(job) = self.shared.next_job(self.number) {
+            let searched = self.search(&job);
+            let returned = self.shared.put_back(self.number, &job);
+            if let Err(error) = searched.and_then(|()| match returned {
+                Returned::InTime => Ok(()),
+                Returned::Late => self.prove_again(),
+            }) {
+                let mut state = self.shared.lock();
+                state.take_out(self.number, EngineState::Retired, &error);
+                return self.shared.recover(state);
+            }
+        }
+    }
+
+    /// Tries one slice of `job`, and answers it if that has found work.
+    fn search(&mut self, job: &Arc<Job>) -> Result<(), DeviceError> {
+        let (target, threshold) = (job.request.target(), job.request.threshold());
+        let searched = catch_panic(|| {
+            let nonces = job.claim(self.engine.slice_length(threshold));
+            self.engine.search(&Slice {
+                target,
+                threshold,
+                nonces,
+                stop: job.ended(),
+            })
+        })?;
+        self.device.hashes.inc_by(searched.tried);
+        let Some(nonce) = searched.found else {
+            return Ok(());
+        };
+        let Some(work) = Work::verify(nonce, target, threshold) else {
+            return Err(DeviceError::WrongAnswer(format!(
+                "{nonce} is not work for {target} under {threshold}"
+            )));
+        };
+        job.answer(Ok(work));
+        self.shared.remove(job);
+        Ok(())
+    }
+
+    /// Lets an engine that was passed over serve again, if it still knows the answers.
+    fn prove_again(&mut self) -> Result<(), DeviceError> {
+        catch_panic(|| self_test::run(&mut *self.engine))?;
+        tracing::warn!(
+            device = self.device.info.name,
+            engine = self.number,
+            "engine back in service"
+        );
+        self.shared.restore(self.number);
+        Ok(())
+    }
+}
+
+/// Whether an engine came back before it was passed over.
+pub(super) enum Returned {
+    InTime,
+    Late,
+}
+
+impl Shared {
+    /// Waits for a search to work on; `None` when the scheduler has stopped.
+    fn next_job(&self, number: usize) -> Option<Arc<Job>> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(job) = state.queue.take() {
+                let entry = &mut state.engines[number];
+                entry.job = Some(Arc::clone(&job));
+                entry.slices += 1;
+                return Some(job);
+            }
+            state = self
+                .work_arrived
+                .wait(state)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Engine `number` has come back from a slice of `job`.
+    fn put_back(&self, number: usize, job: &Arc<Job>) -> Returned {
+        let mut state = self.lock();
+        // Passing an engine over has put its search back already.
+        if state.engines[number].job.take().is_some() {
+            state.queue.put_back(job);
+        }
+        match state.engines[number].state {
+            EngineState::Up => Returned::InTime,
+            EngineState::Unresponsive | EngineState::Retired => Returned::Late,
+        }
+    }
+
+    /// Engine `number`, passed over before, may serve again.
+    fn restore(&self, number: usize) {
+        self.lock().engines[number].set(EngineState::Up);
+    }
+}
+
+/// Runs `f`, and makes a panic in it an error: a driver's bug must not end the service.
+fn catch_panic<T>(f: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    // The engine is retired after a panic, so nothing that it left half done is ever seen.
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(DeviceError::Panicked(
+            message.unwrap_or_else(|| "no message".to_owned()),
+        ))
+    })
+}

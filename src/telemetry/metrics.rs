@@ -1,0 +1,175 @@
+//! Every metric of the service, in Prometheus's text format. This file is their manual.
+//!
+//! | name | type | labels | meaning |
+//! | --- | --- | --- | --- |
+//! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where it was not one |
+//! | `atto_work_searches_running` | gauge | | searches that devices take turns on |
+//! | `atto_work_queue_depth` | gauge | | searches that wait for a running one to end |
+//! | `atto_work_queue_capacity` | gauge | | how many may wait |
+//! | `atto_work_hashes_total` | counter | `device` | nonces tested |
+//! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve; 0 is a device that is out of service |
+//! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
+//! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
+//!
+//! Labels come from enums and from the devices of this machine, never from a request's text.
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::device::{Backend, DeviceInfo};
+use crate::work::Network;
+
+/// How a request for work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with work.
+    Ok,
+    /// Refused as wrong: any 4xx.
+    Invalid,
+    /// The client left before there was an answer.
+    Cancelled,
+    /// Refused because too many searches were waiting.
+    QueueFull,
+    /// No device could serve.
+    NoDevice,
+    /// The service was shutting down.
+    Closed,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Cancelled => "cancelled",
+            Self::QueueFull => "queue_full",
+            Self::NoDevice => "no_device",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The service's metrics. A clone shares them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    searches_running: IntGauge,
+    queue_depth: IntGauge,
+    queue_capacity: IntGauge,
+    hashes: IntCounterVec,
+    device_engines: IntGaugeVec,
+    device_faults: IntCounterVec,
+}
+
+impl Metrics {
+    /// Metrics in a registry of their own, all at zero.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "names and labels are the literals of this file"
+    )]
+    pub fn new() -> Self {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name, help), labels)
+                .expect("the name and the labels are well formed")
+        };
+        let gauge =
+            |name: &str, help: &str| IntGauge::new(name, help).expect("the name is well formed");
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: counters(
+                "atto_work_requests_total",
+                "Requests for work that have ended.",
+                &["network", "outcome"],
+            ),
+            searches_running: gauge(
+                "atto_work_searches_running",
+                "Searches that devices take turns on.",
+            ),
+            queue_depth: gauge(
+                "atto_work_queue_depth",
+                "Searches that wait for a running one to end.",
+            ),
+            queue_capacity: gauge("atto_work_queue_capacity", "How many searches may wait."),
+            hashes: counters("atto_work_hashes_total", "Nonces tested.", &["device"]),
+            device_engines: IntGaugeVec::new(
+                Opts::new(
+                    "atto_work_device_engines",
+                    "Engines of the device that may serve.",
+                ),
+                &["device", "backend", "kernel"],
+            )
+            .expect("the name and the labels are well formed"),
+            device_faults: counters(
+                "atto_work_device_faults_total",
+                "Errors, wrong answers and hangs.",
+                &["device"],
+            ),
+        };
+        metrics.register().expect("the names differ");
+        metrics
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let registry = &self.registry;
+        registry.register(Box::new(self.requests.clone()))?;
+        registry.register(Box::new(self.searches_running.clone()))?;
+        registry.register(Box::new(self.queue_depth.clone()))?;
+        registry.register(Box::new(self.queue_capacity.clone()))?;
+        registry.register(Box::new(self.hashes.clone()))?;
+        registry.register(Box::new(self.device_engines.clone()))?;
+        registry.register(Box::new(self.device_faults.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))
+    }
+
+    /// Counts a request that has ended. `network` is `None` where the request did not name one.
+    pub fn request_ended(&self, network: Option<Network>, outcome: Outcome) {
+        let network = network.map_or("none", Network::as_str);
+        self.requests
+            .with_label_values(&[network, outcome.label()])
+            .inc();
+    }
+
+    /// Sets how many searches run and wait, of how many that may wait.
+    pub fn observe_queue(&self, running: usize, waiting: usize, capacity: usize) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.searches_running.set(gauge(running));
+        self.queue_depth.set(gauge(waiting));
+        self.queue_capacity.set(gauge(capacity));
+    }
+
+    /// The counter of the nonces that this device has tested.
+    pub fn hashes(&self, device: &DeviceInfo) -> IntCounter {
+        self.hashes.with_label_values(&[&device.name])
+    }
+
+    /// The gauge of this device's engines that may serve.
+    pub fn engines(&self, device: &DeviceInfo) -> IntGauge {
+        let backend = match device.backend {
+            Backend::Cpu => "cpu",
+            Backend::Gpu => "gpu",
+        };
+        self.device_engines
+            .with_label_values(&[device.name.as_str(), backend, &device.kernel])
+    }
+
+    /// The counter of this device's faults.
+    pub fn faults(&self, device: &DeviceInfo) -> IntCounter {
+        self.device_faults.with_label_values(&[&device.name])
+    }
+
+    /// All metrics, in Prometheus's text format 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// If a metric cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
