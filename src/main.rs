@@ -1,3 +1,7 @@
-//! The `work-server` command.
+//! The `work-server` command; all of it is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atto_work_server::cli::run(std::env::args_os())
+}

@@ -12,7 +12,11 @@ use serde::Serialize;
 
 use crate::work::{Nonce, Target, Threshold};
 
+pub use open::{BackendChoice, Choice, Fallback, OpenDevices, OpenError, open};
+
 pub mod cpu;
+pub mod gpu;
+mod open;
 pub mod self_test;
 
 /// A device that is open, has passed its self-test, and may serve.

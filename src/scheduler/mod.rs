@@ -21,7 +21,7 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 
-use crate::device::{Device, DeviceError, DeviceInfo};
+use crate::device::{Device, DeviceError, DeviceInfo, Fallback};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 use job::Job;
@@ -37,9 +37,6 @@ pub struct Limits {
     /// How long an engine may take for one slice before it is passed over.
     pub patience: Duration,
 }
-
-/// Opens a device to take over when no other is left.
-pub type Fallback = Box<dyn FnOnce() -> Result<Device, DeviceError> + Send>;
 
 /// Why a search has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -306,7 +303,8 @@ impl Shared {
     }
 
     fn revive(self: &Arc<Self>, fallback: Fallback) {
-        let revived = fallback()
+        let revived = fallback
+            .open()
             .map_err(|error| error.to_string())
             .and_then(|device| {
                 tracing::warn!(

@@ -1,0 +1,93 @@
+//! `work-server devices`: what could be used, and what `auto` would choose.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{CommandError, print};
+use crate::device::cpu::{self, Kernel};
+use crate::device::gpu::{self, AdapterInfo, AdapterKind};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    cpu: Processor,
+    gpu: Vec<AdapterInfo>,
+    /// Why there is no list of graphics cards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Processor {
+    threads: usize,
+    /// The fastest first.
+    kernels: Vec<&'static str>,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
+    let (gpu, gpu_error) = match gpu::adapters() {
+        Ok(adapters) => (
+            adapters
+                .iter()
+                .map(|adapter| adapter.info().clone())
+                .collect(),
+            None,
+        ),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
+    let cpu = Processor {
+        threads: cpu::available_threads().get(),
+        kernels,
+    };
+    let report = Report {
+        cpu,
+        gpu,
+        gpu_error,
+    };
+    if args.json {
+        print(serde_json::to_string(&report)?)?;
+    } else {
+        print_text(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_text(report: &Report) -> std::io::Result<()> {
+    print(format_args!(
+        "cpu  {} threads, kernels {}",
+        report.cpu.threads,
+        report.cpu.kernels.join(", ")
+    ))?;
+    if let Some(error) = &report.gpu_error {
+        print(format_args!("gpu  none: {error}"))?;
+    } else if report.gpu.is_empty() {
+        print("gpu  none: no Vulkan driver has a device here")?;
+    }
+    for adapter in &report.gpu {
+        let AdapterInfo {
+            index,
+            label,
+            kind,
+            driver,
+            form,
+            ..
+        } = adapter;
+        let used = if *kind == AdapterKind::Software {
+            "only by --backend gpu"
+        } else {
+            "by default"
+        };
+        print(format_args!(
+            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernel {form}; used {used}"
+        ))?;
+    }
+    Ok(())
+}

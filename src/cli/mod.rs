@@ -1,0 +1,164 @@
+//! The command line: what can be asked of `work-server`, and what it exits with.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done; for `verify`: the work is valid |
+//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid |
+//! | 64 | a flag or an environment variable has a value that it may not have |
+
+mod bench;
+mod devices;
+mod serve;
+mod solve;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::ServeArgs;
+use crate::device::{DeviceError, OpenError};
+use crate::scheduler::SolveError;
+use crate::service::ServiceError;
+
+/// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// Computes proof of work for the Atto network
+#[derive(Debug, Parser)]
+#[command(name = "work-server", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve `POST /works`; what happens when no command is given
+    Serve(ServeArgs),
+    /// List the devices that could be used
+    Devices(devices::Args),
+    /// Compute one work and print it
+    Solve(solve::Args),
+    /// Check one work: print its digest and the threshold, exit 0 if it is valid and 1 if not
+    Verify(verify::Args),
+    /// Measure the search alone, device by device
+    Bench(bench::Args),
+}
+
+/// Why a command could not do what it should.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error("the report cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Does what the arguments say; the first is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = with_default_command(args.into_iter().collect());
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &args),
+    };
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        // Whoever closed the pipe has seen enough.
+        if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            eprintln!("work-server: {error}");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+/// Puts `serve` where no command is: the reference server is started without one.
+fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let first = args.get(1).map(|arg| arg.to_string_lossy());
+    let is_flag = first.as_ref().is_none_or(|first| first.starts_with('-'));
+    let is_about_the_program =
+        first.is_some_and(|first| ["-h", "--help", "-V", "--version"].contains(&&*first));
+    if is_flag && !is_about_the_program {
+        args.insert(args.len().min(1), "serve".into());
+    }
+    args
+}
+
+/// Prints what clap has to say: help that was asked for, or what was wrong.
+fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    // Nothing can be done about a standard error that cannot be written to.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(variable) = variable_to_blame(error, args) {
+        eprintln!("\nThe value is that of the environment variable {variable}.");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The environment variable that a wrong value came from, if it was not from a flag.
+fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = blamed.split_whitespace().next()?;
+    if args
+        .iter()
+        .any(|arg| arg.to_string_lossy().split('=').next() == Some(flag))
+    {
+        return None;
+    }
+    let cli = Cli::command();
+    let mut arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
+    argument
+        .get_env()
+        .map(|variable| variable.to_string_lossy().into_owned())
+}
+
+/// Writes a line to standard output.
+fn print(line: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_the_default() {
+        let cases: [(&[&str], &str); 4] = [
+            (&["work-server"], "serve"),
+            (&["work-server", "--backend", "cpu"], "serve"),
+            (&["work-server", "--help"], "--help"),
+            (&["work-server", "devices", "--json"], "devices"),
+        ];
+        for (args, command) in cases {
+            let args = with_default_command(args.iter().map(OsString::from).collect());
+            assert_eq!(args[1], command);
+        }
+    }
+}

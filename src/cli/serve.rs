@@ -1,0 +1,75 @@
+//! `work-server serve`: the runtime, the signals, the service.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::CommandError;
+use crate::config::ServeArgs;
+use crate::device;
+use crate::service::{self, Listeners};
+use crate::telemetry;
+
+/// Requests are small and the search has threads of its own: more would only take cores from it.
+const RUNTIME_THREADS: usize = 2;
+
+/// How long a driver that is still starting may hold up the end of the process.
+const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
+
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
+    telemetry::start_logging(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
+    let mut signals = Signals::listen()?;
+    let listeners = Listeners::bind(args.address, args.management_address).await?;
+    let choice = args.devices.choice();
+    let shutdown = async {
+        signals.next().await;
+        // Whoever asks twice does not want to wait.
+        tokio::spawn(async move {
+            signals.next().await;
+            tracing::warn!("second signal: stopping at once");
+            std::process::exit(1);
+        });
+    };
+    service::run(
+        args.settings(),
+        listeners,
+        move || device::open(&choice),
+        shutdown,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The signals that ask the service to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

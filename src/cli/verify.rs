@@ -1,0 +1,75 @@
+//! `work-server verify`: is this work valid?
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{CommandError, print};
+use crate::work::{Network, Nonce, Target, Threshold, Timestamp, digest};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The network: LIVE, BETA, DEV or LOCAL
+    #[arg(long)]
+    network: Network,
+
+    /// What the work is for: 64 hex digits
+    #[arg(long, value_name = "HEX")]
+    target: Target,
+
+    /// The work: 16 hex digits
+    #[arg(long, value_name = "HEX")]
+    work: Nonce,
+
+    /// The block's time in Unix milliseconds [default: now]
+    #[arg(long, value_name = "MS", value_parser = timestamp)]
+    timestamp: Option<Timestamp>,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    valid: bool,
+    digest: u64,
+    threshold: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
+    let threshold =
+        Threshold::required(args.network, args.timestamp.unwrap_or_else(Timestamp::now));
+    let digest = digest(args.work, &args.target);
+    let valid = digest.meets(threshold);
+    if args.json {
+        let report = Report {
+            valid,
+            digest: digest.get(),
+            threshold: threshold.get(),
+        };
+        print(serde_json::to_string(&report)?)?;
+    } else {
+        print(format_args!(
+            "digest    {digest:>20}\nthreshold {threshold:>20}"
+        ))?;
+        print(if valid {
+            "valid"
+        } else {
+            "not valid: the digest is above the threshold"
+        })?;
+    }
+    Ok(if valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Reads a time from the command line.
+pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    let millis = text
+        .parse()
+        .map_err(|_| "it must be a whole number of Unix milliseconds".to_owned())?;
+    Timestamp::from_millis(millis).map_err(|error| error.to_string())
+}

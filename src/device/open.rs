@@ -1,0 +1,150 @@
+//! Which devices serve: the choice between cards and the processor.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use super::cpu::{self, Kernel};
+use super::gpu::{self, Selection, SoftwareAdapters};
+use super::{Device, DeviceError};
+
+/// What may be used, as the operator chose it.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Cards, the processor, or whichever there is.
+    pub backend: BackendChoice,
+    /// Which cards.
+    pub selection: Selection,
+    /// Which form of the search the processor runs.
+    pub kernel: Kernel,
+    /// How many threads the processor searches with.
+    pub threads: NonZeroUsize,
+}
+
+/// Which kind of device may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendChoice {
+    /// Graphics cards if there are any, else the processor
+    Auto,
+    /// Graphics cards only, software Vulkan devices among them if there is no card or one is chosen
+    Gpu,
+    /// The processor only
+    Cpu,
+}
+
+/// Devices that may serve.
+#[derive(Debug)]
+pub struct OpenDevices {
+    /// Those that serve at once. Never empty when [`open`] returns it.
+    pub devices: Vec<Device>,
+    /// What takes over when none of them is left.
+    pub fallback: Option<Fallback>,
+}
+
+/// Opens a device to take over when no other is left.
+pub struct Fallback(Box<dyn FnOnce() -> Result<Device, DeviceError> + Send>);
+
+impl Fallback {
+    /// A fallback that opens what `open` opens.
+    pub fn new(open: impl FnOnce() -> Result<Device, DeviceError> + Send + 'static) -> Self {
+        Self(Box::new(open))
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// What opening it fails with.
+    pub fn open(self) -> Result<Device, DeviceError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fallback")
+    }
+}
+
+/// Why no device can serve.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The processor's self-test failed.
+    #[error("the processor cannot be used: {0}")]
+    Cpu(DeviceError),
+    /// No card can be used, and the processor may not be.
+    #[error(
+        "no Vulkan device can be used: {0}; see `work-server devices`, or choose the backend cpu"
+    )]
+    Gpu(String),
+}
+
+/// Opens what `choice` allows, each device proven by the self-test.
+///
+/// # Errors
+///
+/// [`OpenError`] if that leaves no device.
+pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
+    let Choice {
+        kernel, threads, ..
+    } = *choice;
+    let processor = move || cpu::open(kernel, threads);
+    let only = |device: Device| OpenDevices {
+        devices: vec![device],
+        fallback: None,
+    };
+    match choice.backend {
+        BackendChoice::Cpu => processor().map(only).map_err(OpenError::Cpu),
+        BackendChoice::Gpu => {
+            let devices =
+                cards(&choice.selection, SoftwareAdapters::Allowed).map_err(OpenError::Gpu)?;
+            Ok(OpenDevices {
+                devices,
+                fallback: None,
+            })
+        }
+        BackendChoice::Auto => match cards(&choice.selection, SoftwareAdapters::Refused) {
+            Ok(devices) => Ok(OpenDevices {
+                devices,
+                fallback: Some(Fallback::new(processor)),
+            }),
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    "no graphics card can be used: falling back to the processor"
+                );
+                processor().map(only).map_err(OpenError::Cpu)
+            }
+        },
+    }
+}
+
+/// Opens the chosen cards. One that cannot be opened is left out as long as there is another.
+fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device>, String> {
+    let adapters = gpu::adapters().map_err(|error| error.to_string())?;
+    let chosen = selection
+        .choose(&adapters, software)
+        .map_err(|error| error.to_string())?;
+    if chosen.is_empty() {
+        return Err(match adapters.is_empty() {
+            true => "no Vulkan driver has a device here".to_owned(),
+            false => "Vulkan has only software devices here".to_owned(),
+        });
+    }
+    let mut devices = Vec::new();
+    let mut reasons = Vec::new();
+    for adapter in chosen {
+        match gpu::open(adapter) {
+            Ok(device) => devices.push(device),
+            Err(error) => {
+                let label = &adapter.info().label;
+                tracing::error!(device = label, %error, "this graphics card cannot be used");
+                reasons.push(format!("{label}: {error}"));
+            }
+        }
+    }
+    if devices.is_empty() {
+        Err(reasons.join("; "))
+    } else {
+        Ok(devices)
+    }
+}
