@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 use warp::filters::BoxedFilter;
+use warp::filters::path::FullPath;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -61,7 +62,7 @@ pub fn routes(
 ) -> BoxedFilter<(Response,)> {
     warp::method()
         .and(warp::path::full())
-        .map(move |method: Method, path: warp::path::FullPath| {
+        .map(move |method: Method, path: FullPath| {
             let route: fn(&Lifecycle, &Scheduler, &Metrics) -> Response = match path.as_str() {
                 "/health" => |lifecycle, scheduler, _| health(lifecycle, scheduler),
                 "/health/liveness" => |lifecycle, scheduler, _| liveness(lifecycle, scheduler),

@@ -3,9 +3,8 @@
 mod problem;
 mod works;
 
-use std::convert::Infallible;
-
 use warp::filters::BoxedFilter;
+use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -15,37 +14,33 @@ use crate::telemetry::Metrics;
 pub use problem::Problem;
 pub use works::MAX_BODY;
 
-/// Everything that the public port serves. Every request gets an answer from here, so no rejection of
+/// Everything that the public port serves. The one filter takes every request, so that no rejection of
 /// warp's own ever reaches a client.
 pub fn routes(scheduler: Scheduler, metrics: Metrics) -> BoxedFilter<(Response,)> {
-    let works = warp::path!("works")
-        .and(warp::method())
+    warp::method()
+        .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method: Method, headers: HeaderMap, body| {
-            let (scheduler, metrics) = (scheduler.clone(), metrics.clone());
-            async move {
-                match method {
-                    Method::POST => works::post(&scheduler, &metrics, &headers, body).await,
-                    _ => Problem::MethodNotAllowed {
-                        method,
-                        allowed: "POST",
+        .then(
+            move |method: Method, path: FullPath, headers: HeaderMap, body| {
+                let (scheduler, metrics) = (scheduler.clone(), metrics.clone());
+                async move {
+                    match (path.as_str(), method) {
+                        ("/works", Method::POST) => {
+                            works::post(&scheduler, &metrics, &headers, body).await
+                        }
+                        ("/works", method) => Problem::MethodNotAllowed {
+                            method,
+                            allowed: "POST",
+                        }
+                        .into_response(),
+                        (path, _) => Problem::NotFound {
+                            path: path.to_owned(),
+                        }
+                        .into_response(),
                     }
-                    .into_response(),
                 }
-            }
-        });
-    works.or(not_found()).unify().boxed()
-}
-
-/// Answers whatever no other route has taken.
-fn not_found() -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
-    warp::any()
-        .and(warp::path::full())
-        .map(|path: warp::path::FullPath| {
-            Problem::NotFound {
-                path: path.as_str().to_owned(),
-            }
-            .into_response()
-        })
+            },
+        )
+        .boxed()
 }

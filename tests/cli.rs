@@ -1,0 +1,326 @@
+//! The commands of the real binary.
+
+mod support;
+
+use std::process::Output;
+
+use serde_json::Value;
+use support::{target, work_server};
+
+fn run(args: &[&str]) -> Output {
+    work_server(args).output().expect("the binary runs")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout)
+        .expect("text")
+        .trim_end()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("text")
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(code(output), 0, "{output:?}");
+    serde_json::from_str(stdout(output)).expect("one JSON document and nothing else")
+}
+
+#[test]
+fn what_solve_finds_verify_accepts() {
+    let target = target(1);
+    for kernel in ["portable", "avx2", "avx512", "neon"] {
+        let solved = run(&[
+            "solve",
+            "--backend",
+            "cpu",
+            "--kernel",
+            kernel,
+            "--network",
+            "LOCAL",
+            "--target",
+            &target,
+        ]);
+        if code(&solved) == 64 {
+            // Only a kernel that this processor does not have may be refused.
+            assert!(
+                kernel != "portable" && stderr(&solved).contains("has no kernel"),
+                "{solved:?}"
+            );
+            continue;
+        }
+        let work = stdout(&solved);
+        assert_eq!(work.len(), 16, "{solved:?}");
+        let verified = run(&[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target,
+            "--work",
+            work,
+        ]);
+        assert_eq!(code(&verified), 0, "{verified:?}");
+        assert!(stdout(&verified).ends_with("\nvalid"), "{verified:?}");
+        let refused = run(&[
+            "verify",
+            "--network",
+            "LIVE",
+            "--target",
+            &target,
+            "--work",
+            work,
+        ]);
+        assert_eq!(code(&refused), 1, "{refused:?}");
+    }
+}
+
+#[test]
+fn solve_tells_all_about_its_work_in_json() {
+    let target = target(2);
+    let args = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target,
+        "--timestamp",
+        "1704067200000",
+        "--json",
+    ];
+    let report = json(&run(&args));
+    assert_eq!(report["network"], "LOCAL");
+    assert_eq!(report["timestamp"], 1_704_067_200_000_u64);
+    assert_eq!(report["target"], target);
+    assert_eq!(report["threshold"], 858_993_459_100_000_u64);
+    assert!(report["digest"].as_u64().unwrap() <= 858_993_459_100_000);
+    let work = report["work"].as_str().unwrap();
+    let verified = json(&run(&[
+        "verify",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target,
+        "--work",
+        work,
+        "--timestamp",
+        "1704067200000",
+        "--json",
+    ]));
+    assert_eq!(
+        (&verified["valid"], &verified["digest"]),
+        (&Value::Bool(true), &report["digest"])
+    );
+}
+
+#[test]
+fn verify_prints_digest_and_threshold() {
+    let args = [
+        "verify",
+        "--network",
+        "LIVE",
+        "--target",
+        &"00".repeat(32),
+        "--timestamp",
+        "1704067200000",
+        "--work",
+    ];
+    let valid = run(&[&args[..], &["576887B000000000"]].concat());
+    assert_eq!(code(&valid), 0);
+    assert!(
+        stdout(&valid).contains("5029785218") && stdout(&valid).contains("8589934591"),
+        "{valid:?}"
+    );
+    let wrong = run(&[&args[..], &["0000000000000000"]].concat());
+    assert_eq!(code(&wrong), 1);
+    assert!(stdout(&wrong).contains("not valid"), "{wrong:?}");
+}
+
+#[test]
+fn devices_lists_the_processor_and_the_cards() {
+    let report = json(&run(&["devices", "--json"]));
+    let kernels = report["cpu"]["kernels"].as_array().unwrap();
+    assert_eq!(kernels.last().unwrap(), "portable");
+    assert!(report["cpu"]["threads"].as_u64().unwrap() >= 1);
+    let cards = report["gpu"].as_array().unwrap();
+    assert!(
+        !cards.is_empty(),
+        "no Vulkan device: run `tests/run`, which installs Mesa's lavapipe"
+    );
+    for (index, card) in cards.iter().enumerate() {
+        assert_eq!(card["index"], index);
+        assert!(
+            card["name"].is_string() && card["driver"].is_string() && card["kind"].is_string(),
+            "{card}"
+        );
+    }
+    let text = run(&["devices"]);
+    assert_eq!(code(&text), 0);
+    assert!(
+        stdout(&text).contains(cards[0]["name"].as_str().unwrap()),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn bench_measures_what_it_is_told_to() {
+    let args = [
+        "bench",
+        "--backend",
+        "cpu",
+        "--kernel",
+        "portable",
+        "--threads",
+        "1",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let report = json(&run(&args));
+    let [device] = &report["devices"].as_array().unwrap()[..] else {
+        panic!("{report}")
+    };
+    assert_eq!(device["name"], "cpu");
+    assert_eq!(device["backend"], "cpu");
+    assert_eq!(device["kernel"], "portable");
+    assert_eq!(device["threads"], 1);
+    let number = |name: &str| device[name].as_f64().unwrap();
+    assert!(number("hashes") > 0.0 && number("seconds") >= 1.0 && number("cpu_seconds") > 0.0);
+    assert!((number("hashes_per_second") - number("hashes") / number("seconds")).abs() < 1.0);
+    assert!(
+        (number("hashes_per_cpu_second") - number("hashes") / number("cpu_seconds")).abs() < 1.0
+    );
+    let table = run(&["bench", "--backend", "gpu", "--seconds", "1"]);
+    assert_eq!(code(&table), 0, "{table:?}");
+    assert_eq!(stdout(&table).lines().count(), 2, "{table:?}");
+}
+
+#[test]
+fn a_wrong_value_stops_the_start_and_is_named() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["--backend", "tpu"], "--backend"),
+        (&["--device", ""], "--device"),
+        (&["--threads", "0"], "--threads"),
+        (&["--threads", "many"], "--threads"),
+        (&["--kernel", "mmx"], "--kernel"),
+        (&["--queue-size", "0"], "--queue-size"),
+        (&["--queue-capacity=-1"], "--queue-capacity"),
+        (&["--address", "localhost"], "--address"),
+        (
+            &["--management-address", "0.0.0.0:99999"],
+            "--management-address",
+        ),
+        (&["--shutdown-grace", "1h"], "--shutdown-grace"),
+        (&["--log-format", "xml"], "--log-format"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ];
+    for (args, named) in cases {
+        let output = run(args);
+        assert_eq!(code(&output), 64, "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(named), "{args:?}: {output:?}");
+    }
+    for args in [
+        &["solve", "--network", "UNKNOWN", "--target", &target(1)][..],
+        &["solve", "--network", "LOCAL", "--target", "00"],
+        &[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target(1),
+            "--work",
+            "xyz",
+        ],
+        &[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target(1),
+            "--work",
+            "0000000000000000",
+            "--timestamp",
+            "0",
+        ],
+        &["bench", "--seconds", "0"],
+        &["mine"],
+    ] {
+        assert_eq!(code(&run(args)), 64, "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
+    for variable in [
+        "ATTO_WORK_BACKEND",
+        "ATTO_WORK_DEVICE",
+        "ATTO_WORK_THREADS",
+        "ATTO_WORK_KERNEL",
+        "ATTO_WORK_QUEUE_SIZE",
+        "ATTO_WORK_QUEUE_CAPACITY",
+        "ATTO_WORK_ADDRESS",
+        "ATTO_WORK_MANAGEMENT_ADDRESS",
+        "ATTO_WORK_SHUTDOWN_GRACE",
+        "ATTO_WORK_LOG_FORMAT",
+    ] {
+        let output = work_server(&[]).env(variable, ",").output().unwrap();
+        assert_eq!(code(&output), 64, "{variable}: {output:?}");
+        assert!(stderr(&output).contains(variable), "{variable}: {output:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&[
+        "--backend",
+        "cpu",
+        "--address",
+        &address,
+        "--management-address",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains(&format!("cannot listen on {address}")),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_card_that_is_not_there_stops_the_start_of_gpu_and_not_of_auto() {
+    let args = [
+        "solve",
+        "--device",
+        "no such card",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target(1),
+    ];
+    let refused = run(&[&args[..], &["--backend", "gpu"]].concat());
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).contains("no such card"), "{refused:?}");
+    let fallen_back = run(&[&args[..], &["--backend", "auto"]].concat());
+    assert_eq!(code(&fallen_back), 0, "{fallen_back:?}");
+    assert!(
+        stderr(&fallen_back).contains("falling back to the processor"),
+        "{fallen_back:?}"
+    );
+    assert_eq!(stdout(&fallen_back).len(), 16);
+}
+
+#[test]
+fn help_documents_every_variable() {
+    let help = run(&["serve", "--help"]);
+    assert_eq!(code(&help), 0);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 10);
+    assert_eq!(code(&run(&["--version"])), 0);
+}

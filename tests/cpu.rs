@@ -1,0 +1,86 @@
+//! Every kernel that this processor can run, against the vectors and the reference hash.
+
+#[path = "support/conformance.rs"]
+mod conformance;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+
+use atto_work_server::device::cpu::{self, Kernel};
+use atto_work_server::device::{Engine, NonceRange, Slice};
+use atto_work_server::work::{Target, Threshold};
+
+/// Runs `check` on an engine of every kernel, and says which they were.
+fn on_every_kernel(check: impl Fn(&mut dyn Engine)) {
+    let kernels = Kernel::available();
+    assert!(kernels.contains(&Kernel::named("portable").unwrap()));
+    for kernel in kernels {
+        println!("kernel {kernel}");
+        let mut device = cpu::open(kernel, NonZeroUsize::MIN).unwrap();
+        check(&mut *device.engines[0]);
+    }
+}
+
+#[test]
+fn every_kernel_agrees_with_the_vectors() {
+    on_every_kernel(conformance::agrees_with_the_vectors);
+}
+
+#[test]
+fn every_kernel_finds_in_every_lane() {
+    // Three times the widest register, so that a whole one, a last one and a broken one are among them.
+    on_every_kernel(|engine| conformance::finds_in_every_position(engine, 27));
+}
+
+#[test]
+fn every_kernel_knows_the_extremes() {
+    on_every_kernel(conformance::knows_the_extremes);
+}
+
+#[test]
+fn every_kernel_agrees_with_the_oracle() {
+    on_every_kernel(|engine| conformance::agrees_with_the_oracle(engine, 200));
+}
+
+#[test]
+fn the_first_valid_nonce_is_the_one_that_is_found() {
+    let target = Target::new([3; 32]);
+    on_every_kernel(|engine| {
+        let found = conformance::search(engine, &target, u64::MAX, 41, 10_000);
+        assert_eq!(found.found.map(|nonce| nonce.get()), Some(41));
+        assert_eq!(found.tried, 1);
+    });
+}
+
+#[test]
+fn a_search_that_nobody_waits_for_stops() {
+    on_every_kernel(|engine| {
+        let nonces = NonceRange {
+            start: 0,
+            count: u64::MAX,
+        };
+        let (target, stop) = (Target::new([0; 32]), AtomicBool::new(true));
+        let slice = Slice {
+            target: &target,
+            threshold: Threshold::new(0),
+            nonces,
+            stop: &stop,
+        };
+        assert_eq!(engine.search(&slice).unwrap().tried, 0);
+    });
+}
+
+#[test]
+fn a_device_has_an_engine_for_each_thread() {
+    let device = cpu::open(Kernel::best(), NonZeroUsize::new(3).unwrap()).unwrap();
+    assert_eq!((device.info.threads, device.engines.len()), (3, 3));
+}
+
+#[test]
+fn what_the_processor_lacks_is_refused_by_name() {
+    let error = Kernel::named("avx1024").unwrap_err().to_string();
+    assert!(
+        error.contains("\"avx1024\"") && error.contains("portable"),
+        "{error}"
+    );
+}

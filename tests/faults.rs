@@ -1,0 +1,226 @@
+//! Devices that die, hang and lie, behind the same trait as the real ones: every request is still answered
+//! correctly or refused properly. The service is the real one, over real sockets, in this process.
+
+mod support;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use atto_work_server::device::{DeviceError, Searched, Slice};
+use atto_work_server::work::Nonce;
+use support::devices::{Service, fake, honest, honest_engine, unlucky};
+use support::http::{get, post_works};
+use support::{assert_work, eventually, request, target};
+
+fn assert_served(service: &Service, number: u64) {
+    let request = request("LOCAL", &target(number));
+    assert_work(&post_works(service.address, &request.to_string()), &request);
+}
+
+fn faults(service: &Service, device: &str) -> f64 {
+    get(service.management, "/prometheus").metric(&format!(
+        "atto_work_device_faults_total{{device=\"{device}\"}}"
+    ))
+}
+
+fn engines(service: &Service, device: &str) -> f64 {
+    let labels = format!("{{backend=\"gpu\",device=\"{device}\",kernel=\"fake\"}}");
+    get(service.management, "/prometheus").metric(&format!("atto_work_device_engines{labels}"))
+}
+
+/// The device must lose its search to the honest one beside it, and never be asked again.
+fn is_replaced(
+    name: &'static str,
+    search: impl FnMut(&Slice<'_>) -> Result<Searched, DeviceError> + Send + 'static,
+) {
+    let service = Service::start(vec![fake(name, search), honest()], None);
+    // The device that fails may not be the first to be asked, so there is more than one question.
+    let mut number = 0;
+    eventually("the device is out of service", || {
+        number += 1;
+        assert_served(&service, number);
+        faults(&service, name) == 1.0
+    });
+    assert_eq!(engines(&service, name), 0.0);
+    for number in 100..110 {
+        assert_served(&service, number);
+    }
+    assert_eq!(faults(&service, name), 1.0);
+    assert_eq!(get(service.management, "/health/readiness").status, 200);
+}
+
+#[test]
+fn a_device_that_fails_is_replaced() {
+    is_replaced("lost", |_| {
+        Err(DeviceError::Lost("fell off the bus".to_owned()))
+    });
+}
+
+#[test]
+fn a_device_that_panics_is_replaced() {
+    is_replaced("panics", |_| panic!("a driver's bug"));
+}
+
+#[test]
+fn a_device_that_lies_is_replaced_and_its_lie_is_never_told() {
+    is_replaced("lies", |slice| {
+        // Not one nonce in forty thousand is valid on LOCAL, so the first of a slice is a lie.
+        Ok(Searched {
+            tried: 1,
+            found: Some(Nonce::new(slice.nonces.start)),
+        })
+    });
+}
+
+#[test]
+fn a_device_that_hangs_is_passed_over() {
+    let (release, released) = mpsc::channel::<()>();
+    let mut engine = honest_engine();
+    let hangs = fake("hangs", move |slice| {
+        // Until the test lets go; after that it is as good as any.
+        let _ = released.recv();
+        engine.search(slice)
+    });
+    let service = Service::start(vec![hangs, honest()], None);
+    let mut number = 0;
+    eventually("the device is passed over", || {
+        number += 1;
+        assert_served(&service, number);
+        faults(&service, "hangs") == 1.0
+    });
+    assert_eq!(engines(&service, "hangs"), 0.0);
+    for number in 100..110 {
+        assert_served(&service, number);
+    }
+    drop(release);
+    eventually("it has proven itself and serves again", || {
+        engines(&service, "hangs") == 1.0
+    });
+}
+
+#[test]
+fn a_device_that_comes_back_from_a_hang_without_its_wits_is_retired() {
+    let (release, released) = mpsc::channel::<()>();
+    let hangs = fake("hangs", move |_| {
+        let _ = released.recv();
+        // Finds nothing, not even what the self-test knows to be there.
+        Ok(Searched {
+            tried: 0,
+            found: None,
+        })
+    });
+    let service = Service::start(vec![hangs, honest()], None);
+    let mut number = 0;
+    eventually("the device is passed over", || {
+        number += 1;
+        assert_served(&service, number);
+        faults(&service, "hangs") == 1.0
+    });
+    drop(release);
+    eventually("it has failed again", || faults(&service, "hangs") == 2.0);
+    assert_eq!(engines(&service, "hangs"), 0.0);
+    assert_served(&service, 1000);
+}
+
+#[test]
+fn the_last_device_to_fail_hands_its_search_to_the_fallback() {
+    let mut slices = 0;
+    let dies = fake("dies", move |slice| {
+        slices += 1;
+        if slices > 3 {
+            Err(DeviceError::Lost("gone".to_owned()))
+        } else {
+            unlucky(slice)
+        }
+    });
+    let service = Service::start(vec![dies], Some(|| Ok(honest())));
+    assert_served(&service, 1);
+    assert_eq!(faults(&service, "dies"), 1.0);
+    assert!(
+        get(service.management, "/prometheus").metric("atto_work_hashes_total{device=\"cpu\"}")
+            > 0.0
+    );
+    assert_served(&service, 2);
+    assert_eq!(get(service.management, "/health").status, 200);
+}
+
+/// Both the search that runs and those that wait must be told, and so must whoever comes later.
+fn is_refused(
+    devices: Vec<atto_work_server::device::Device>,
+    fallback: Option<fn() -> Result<atto_work_server::device::Device, DeviceError>>,
+) {
+    let service = Service::start(devices, fallback);
+    let address = service.address;
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            thread::spawn(move || {
+                post_works(address, &request("LIVE", &target(number)).to_string())
+            })
+        })
+        .collect();
+    for client in clients {
+        let answer = client.join().unwrap();
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (503, Some("NO_DEVICE")),
+            "{answer:?}"
+        );
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(
+        post_works(address, &request("LOCAL", &target(9)).to_string()).json()["code"],
+        "NO_DEVICE"
+    );
+    for (path, status) in [
+        ("/health", "DOWN"),
+        ("/health/liveness", "DOWN"),
+        ("/health/readiness", "OUT_OF_SERVICE"),
+    ] {
+        let answer = get(service.management, path);
+        assert_eq!(
+            (answer.status, answer.json()["status"].as_str()),
+            (503, Some(status)),
+            "{path}"
+        );
+    }
+}
+
+/// Fails only when all clients are there.
+fn dies_slowly() -> atto_work_server::device::Device {
+    let mut slices = 0;
+    fake("dies", move |slice| {
+        slices += 1;
+        if slices > 200 {
+            Err(DeviceError::Lost("gone".to_owned()))
+        } else {
+            unlucky(slice)
+        }
+    })
+}
+
+#[test]
+fn without_any_device_left_every_search_is_refused() {
+    is_refused(vec![dies_slowly()], None);
+}
+
+#[test]
+fn a_fallback_that_cannot_be_opened_is_no_device_either() {
+    is_refused(
+        vec![dies_slowly()],
+        Some(|| Err(DeviceError::Driver("there is none".to_owned()))),
+    );
+}
+
+#[test]
+fn when_the_last_device_hangs_every_search_is_refused() {
+    let (release, released) = mpsc::channel::<()>();
+    is_refused(
+        vec![fake("hangs", move |slice| {
+            let _ = released.recv_timeout(Duration::from_secs(3));
+            unlucky(slice)
+        })],
+        None,
+    );
+    drop(release);
+}

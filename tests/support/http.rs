@@ -1,0 +1,117 @@
+//! A client that writes what it is told, byte by byte, and reads one answer.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::SOON;
+
+/// One answer of the server.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Response {
+    /// A header's value; the name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The value of a metric, with its labels as they are written; zero if there is none.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let value = self
+            .body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+/// Opens a connection on which nothing waits for ever.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(SOON)).expect("not zero");
+    stream
+}
+
+/// Writes `request` and reads the answer.
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> Response {
+    let mut stream = connect(address);
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server reads");
+    read(&stream, request.starts_with("HEAD"))
+}
+
+/// Reads an answer whose body, if `without_body` does not say otherwise, has a content length.
+pub(crate) fn read(stream: &TcpStream, without_body: bool) -> Response {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(
+            reader.read_line(&mut line).expect("an answer"),
+            0,
+            "closed after {lines:?}"
+        );
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let status = lines[0]
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    let headers: Vec<_> = lines[1..]
+        .iter()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, value)| value.parse().unwrap());
+    let mut body = vec![0; if without_body { 0 } else { length }];
+    reader.read_exact(&mut body).expect("the body");
+    Response {
+        status,
+        headers,
+        body: String::from_utf8(body).expect("text"),
+    }
+}
+
+/// `GET path`.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Response {
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"),
+    )
+}
+
+/// `POST /works` as the published client sends it.
+pub(crate) fn post_works(address: SocketAddr, body: &str) -> Response {
+    exchange(address, &works(body))
+}
+
+/// The bytes of `POST /works` as the published client sends it.
+pub(crate) fn works(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /works HTTP/1.1\r\nhost: test\r\naccept: application/json\r\nuser-agent: ktor-client\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}

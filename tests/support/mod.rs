@@ -1,0 +1,188 @@
+//! What the black-box tests share: the real binary, the service in this process with devices of a test's
+//! own, and a plain HTTP client that can also say wrong things.
+
+#![allow(dead_code, reason = "every test file uses a part of this")]
+
+pub(crate) mod conformance;
+pub(crate) mod devices;
+pub(crate) mod http;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything may take that should take milliseconds: long enough for a busy machine, short enough
+/// to fail while somebody is watching.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// A command of the real binary, without the environment of whoever runs the tests.
+pub(crate) fn work_server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_work-server"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ATTO_WORK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env_remove("RUST_LOG")
+        .args(args)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The real binary, serving on free ports. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) management: SocketAddr,
+    /// What the server logs after it is ready, a JSON object a line.
+    log: mpsc::Receiver<Value>,
+}
+
+impl Server {
+    /// Starts `work-server` with these arguments, and waits until it is ready.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = work_server(args)
+            .args(["--log-format", "json"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let (sender, log) = mpsc::channel();
+        // Read to the end, since a full pipe would stop the server. Mesa writes lines that are no JSON.
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ =
+                    sender.send(serde_json::from_str(&line).unwrap_or(json!({ "message": line })));
+            }
+        });
+        let ready = wait_for(&log, "ready");
+        let address = |name: &str| {
+            ready[name]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("an address")
+        };
+        Self {
+            child,
+            address: address("address"),
+            management: address("management_address"),
+            log,
+        }
+    }
+
+    /// Starts a server on the processor, on free ports, with more arguments.
+    pub(crate) fn on_cpu(args: &[&str]) -> Self {
+        let ports = [
+            "--address",
+            "127.0.0.1:0",
+            "--management-address",
+            "127.0.0.1:0",
+        ];
+        Self::start(&[&["serve", "--backend", "cpu"], &ports[..], args].concat())
+    }
+
+    /// The address that clients are given.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits for a log line with this message.
+    pub(crate) fn wait_for_log(&self, message: &str) -> Value {
+        wait_for(&self.log, message)
+    }
+
+    /// Asks the server to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// Waits for the server to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server has not ended");
+    }
+
+    /// The value of a metric, with its labels as they are written; zero if there is none.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        http::get(self.management, "/prometheus").metric(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for(log: &mpsc::Receiver<Value>, message: &str) -> Value {
+    let mut seen = Vec::new();
+    loop {
+        match log.recv_timeout(SOON) {
+            Ok(line) if line["message"] == message => return line,
+            Ok(line) => seen.push(line),
+            Err(error) => panic!("no {message:?} in the log ({error}): {seen:#?}"),
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Unix milliseconds, now.
+pub(crate) fn now() -> i64 {
+    atto_work_server::work::Timestamp::now().as_millis()
+}
+
+/// A request for work that is right in every way.
+pub(crate) fn request(network: &str, target: &str) -> Value {
+    json!({ "network": network, "timestamp": now(), "target": target })
+}
+
+/// A target of 64 hex digits, another for each number.
+pub(crate) fn target(number: u64) -> String {
+    format!("{number:064X}")
+}
+
+/// Fails unless `answer` is 200 with exactly one valid work for this request.
+pub(crate) fn assert_work(answer: &http::Response, request: &Value) {
+    use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp, Work};
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let body = answer.json();
+    assert_eq!(
+        body.as_object().map(serde_json::Map::len),
+        Some(1),
+        "{body}"
+    );
+    let text = body["work"].as_str().expect("a string");
+    assert_eq!(text.to_uppercase(), text);
+    let nonce: Nonce = text.parse().expect("16 hex digits");
+    let network: Network = request["network"].as_str().unwrap().parse().unwrap();
+    let timestamp = Timestamp::from_millis(request["timestamp"].as_i64().unwrap()).unwrap();
+    let target: Target = request["target"].as_str().unwrap().parse().unwrap();
+    assert!(
+        Work::verify(nonce, &target, Threshold::required(network, timestamp)).is_some(),
+        "{body} for {request}"
+    );
+}
