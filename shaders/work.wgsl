@@ -1,0 +1,302 @@
+// Searches a range of nonces for one whose digest, Blake2b-64(nonce || target), is at most the threshold.
+//
+// Before this text the host puts one of the preludes word_u64.wgsl and word_pair.wgsl, which say what a
+// 64-bit Word is on the device at hand: the type, word, add, at_most and the four rotations. Nothing else
+// differs between devices.
+
+struct Job {
+    // The target as message words. m0 is the nonce, and all others are zero.
+    m1: Word,
+    m2: Word,
+    m3: Word,
+    m4: Word,
+    // The largest digest that is still valid.
+    threshold: Word,
+    // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
+    start: Word,
+    count: u32,
+    // How many of them each invocation tests, one after the other.
+    share: u32,
+}
+
+struct Found {
+    // How many invocations have found a nonce. The host clears it before every dispatch.
+    claims: atomic<u32>,
+    // The nonce of the invocation that claimed first. Means nothing while there is no claim.
+    nonce: Word,
+}
+
+@group(0) @binding(0) var<uniform> job: Job;
+@group(0) @binding(1) var<storage, read_write> found: Found;
+
+override WORKGROUP_SIZE: u32 = 64u; // The host sets it.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn search(@builtin(global_invocation_id) id: vec3<u32>) {
+    // One invocation takes about a millisecond, so it is enough to look here whether another has found. In the
+    // loop every nonce would pay for it.
+    if atomicLoad(&found.claims) != 0u {
+        return;
+    }
+    let fixed = fixed_part();
+    let first = id.x * job.share;
+    let end = min(first + job.share, job.count);
+    for (var offset = first; offset < end; offset++) {
+        let nonce = add(job.start, word(0u, offset));
+        if at_most(digest(nonce, fixed), job.threshold) {
+            // Only the first may write: two halves of two nonces would make a wrong one.
+            if atomicAdd(&found.claims, 1u) == 0u {
+                found.nonce = nonce;
+            }
+            return;
+        }
+    }
+}
+
+// Blake2b (RFC 7693) mixes the block's message words m0 ... m15 into the state v0 ... v15 in twelve rounds of
+// eight steps G. A round mixes the four columns of the state, then its four diagonals:
+//
+//      v0  v1  v2  v3        v0  .   .   .         G(a, b, c, d, x, y):
+//      v4  v5  v6  v7        .   v5  .   .             a += b + x    d = (d ^ a) >>> 32
+//      v8  v9  v10 v11       .   .   v10 .             c += d        b = (b ^ c) >>> 24
+//      v12 v13 v14 v15       .   .   .   v15           a += b + y    d = (d ^ a) >>> 16
+//                                                      c += d        b = (b ^ c) >>> 63
+//
+// Which words a step adds is a table of the standard (SIGMA). All but m0 ... m4 are zero here and left out:
+// a step is called g, gx, gy or gxy after the words that remain.
+
+// A word of the state, in place.
+alias Slot = ptr<function, Word>;
+
+// The two halves of G, without their message words.
+fn half_1(a: Slot, b: Slot, c: Slot, d: Slot) {
+    *a = add(*a, *b);
+    *d = rotate_32(*d ^ *a);
+    *c = add(*c, *d);
+    *b = rotate_24(*b ^ *c);
+}
+
+fn half_2(a: Slot, b: Slot, c: Slot, d: Slot) {
+    *a = add(*a, *b);
+    *d = rotate_16(*d ^ *a);
+    *c = add(*c, *d);
+    *b = rotate_63(*b ^ *c);
+}
+
+fn g(a: Slot, b: Slot, c: Slot, d: Slot) {
+    half_1(a, b, c, d);
+    half_2(a, b, c, d);
+}
+
+fn gx(a: Slot, b: Slot, c: Slot, d: Slot, x: Word) {
+    *a = add(*a, x);
+    half_1(a, b, c, d);
+    half_2(a, b, c, d);
+}
+
+fn gy(a: Slot, b: Slot, c: Slot, d: Slot, y: Word) {
+    half_1(a, b, c, d);
+    *a = add(*a, y);
+    half_2(a, b, c, d);
+}
+
+fn gxy(a: Slot, b: Slot, c: Slot, d: Slot, x: Word, y: Word) {
+    *a = add(*a, x);
+    half_1(a, b, c, d);
+    *a = add(*a, y);
+    half_2(a, b, c, d);
+}
+
+// The state after what round 1 does without the nonce; v0, v4, v8 and v12 depend on it.
+struct Fixed {
+    // Columns 1 to 3.
+    v3: Word,
+    v5: Word,
+    v6: Word,
+    v7: Word,
+    v9: Word,
+    v10: Word,
+    v11: Word,
+    v14: Word,
+    v15: Word,
+    // Also the first addition of the second diagonal: v1 + v6.
+    v1: Word,
+    // Also the first two operations of the third diagonal: v2 + v7, and v13 mixed with that.
+    v2: Word,
+    v13: Word,
+}
+
+fn fixed_part() -> Fixed {
+    // The initial state: the IV twice, with the parameters (a digest of eight bytes, no key) in v0, the
+    // number of message bytes (40) in v12, and v14 inverted, which marks the last block.
+    var v1 = word(0xbb67ae85u, 0x84caa73bu);
+    var v2 = word(0x3c6ef372u, 0xfe94f82bu);
+    var v3 = word(0xa54ff53au, 0x5f1d36f1u);
+    var v5 = word(0x9b05688cu, 0x2b3e6c1fu);
+    var v6 = word(0x1f83d9abu, 0xfb41bd6bu);
+    var v7 = word(0x5be0cd19u, 0x137e2179u);
+    var v9 = word(0xbb67ae85u, 0x84caa73bu);
+    var v10 = word(0x3c6ef372u, 0xfe94f82bu);
+    var v11 = word(0xa54ff53au, 0x5f1d36f1u);
+    var v13 = word(0x9b05688cu, 0x2b3e6c1fu);
+    var v14 = word(0xe07c2654u, 0x04be4294u);
+    var v15 = word(0x5be0cd19u, 0x137e2179u);
+
+    gxy(&v1, &v5, &v9, &v13, job.m2, job.m3);
+    gx(&v2, &v6, &v10, &v14, job.m4);
+    g(&v3, &v7, &v11, &v15);
+    v1 = add(v1, v6);
+    v2 = add(v2, v7);
+    v13 = rotate_32(v13 ^ v2);
+    return Fixed(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
+}
+
+fn digest(m0: Word, fixed: Fixed) -> Word {
+    let m1 = job.m1;
+    let m2 = job.m2;
+    let m3 = job.m3;
+    let m4 = job.m4;
+    var v1 = fixed.v1;
+    var v2 = fixed.v2;
+    var v3 = fixed.v3;
+    var v5 = fixed.v5;
+    var v6 = fixed.v6;
+    var v7 = fixed.v7;
+    var v9 = fixed.v9;
+    var v10 = fixed.v10;
+    var v11 = fixed.v11;
+    var v13 = fixed.v13;
+    var v14 = fixed.v14;
+    var v15 = fixed.v15;
+
+    // Round 1: column 0, whose v0, v4, v8 and v12 start as constants. The first is v0 + v4,
+    // 0x6a09e667f2bdc900 + 0x510e527fade682d1.
+    var v0 = add(word(0xbb1838e7u, 0xa0a44bd1u), m0);
+    var v12 = rotate_32(word(0x510e527fu, 0xade682f9u) ^ v0);
+    var v8 = add(word(0x6a09e667u, 0xf3bcc908u), v12);
+    var v4 = rotate_24(word(0x510e527fu, 0xade682d1u) ^ v8);
+    v0 = add(v0, m1);
+    half_2(&v0, &v4, &v8, &v12);
+    // Its diagonals, the second and the third without what is fixed.
+    g(&v0, &v5, &v10, &v15);
+    v12 = rotate_32(v12 ^ v1);
+    v11 = add(v11, v12);
+    v6 = rotate_24(v6 ^ v11);
+    half_2(&v1, &v6, &v11, &v12);
+    v8 = add(v8, v13);
+    v7 = rotate_24(v7 ^ v8);
+    half_2(&v2, &v7, &v8, &v13);
+    g(&v3, &v4, &v9, &v14);
+
+    // Round 2.
+    g(&v0, &v4, &v8, &v12);
+    gx(&v1, &v5, &v9, &v13, m4);
+    g(&v2, &v6, &v10, &v14);
+    g(&v3, &v7, &v11, &v15);
+    gx(&v0, &v5, &v10, &v15, m1);
+    gxy(&v1, &v6, &v11, &v12, m0, m2);
+    g(&v2, &v7, &v8, &v13);
+    gy(&v3, &v4, &v9, &v14, m3);
+
+    // Round 3.
+    g(&v0, &v4, &v8, &v12);
+    gy(&v1, &v5, &v9, &v13, m0);
+    gy(&v2, &v6, &v10, &v14, m2);
+    g(&v3, &v7, &v11, &v15);
+    g(&v0, &v5, &v10, &v15);
+    gx(&v1, &v6, &v11, &v12, m3);
+    gy(&v2, &v7, &v8, &v13, m1);
+    gy(&v3, &v4, &v9, &v14, m4);
+
+    // Round 4.
+    g(&v0, &v4, &v8, &v12);
+    gxy(&v1, &v5, &v9, &v13, m3, m1);
+    g(&v2, &v6, &v10, &v14);
+    g(&v3, &v7, &v11, &v15);
+    gx(&v0, &v5, &v10, &v15, m2);
+    g(&v1, &v6, &v11, &v12);
+    gxy(&v2, &v7, &v8, &v13, m4, m0);
+    g(&v3, &v4, &v9, &v14);
+
+    // Round 5.
+    gy(&v0, &v4, &v8, &v12, m0);
+    g(&v1, &v5, &v9, &v13);
+    gxy(&v2, &v6, &v10, &v14, m2, m4);
+    g(&v3, &v7, &v11, &v15);
+    gy(&v0, &v5, &v10, &v15, m1);
+    g(&v1, &v6, &v11, &v12);
+    g(&v2, &v7, &v8, &v13);
+    gx(&v3, &v4, &v9, &v14, m3);
+
+    // Round 6.
+    gx(&v0, &v4, &v8, &v12, m2);
+    g(&v1, &v5, &v9, &v13);
+    gx(&v2, &v6, &v10, &v14, m0);
+    gy(&v3, &v7, &v11, &v15, m3);
+    gx(&v0, &v5, &v10, &v15, m4);
+    g(&v1, &v6, &v11, &v12);
+    g(&v2, &v7, &v8, &v13);
+    gx(&v3, &v4, &v9, &v14, m1);
+
+    // Round 7.
+    g(&v0, &v4, &v8, &v12);
+    gx(&v1, &v5, &v9, &v13, m1);
+    g(&v2, &v6, &v10, &v14);
+    gx(&v3, &v7, &v11, &v15, m4);
+    gx(&v0, &v5, &v10, &v15, m0);
+    gy(&v1, &v6, &v11, &v12, m3);
+    gy(&v2, &v7, &v8, &v13, m2);
+    g(&v3, &v4, &v9, &v14);
+
+    // Round 8.
+    g(&v0, &v4, &v8, &v12);
+    g(&v1, &v5, &v9, &v13);
+    gy(&v2, &v6, &v10, &v14, m1);
+    gx(&v3, &v7, &v11, &v15, m3);
+    gy(&v0, &v5, &v10, &v15, m0);
+    gy(&v1, &v6, &v11, &v12, m4);
+    g(&v2, &v7, &v8, &v13);
+    gx(&v3, &v4, &v9, &v14, m2);
+
+    // Round 9.
+    g(&v0, &v4, &v8, &v12);
+    g(&v1, &v5, &v9, &v13);
+    gy(&v2, &v6, &v10, &v14, m3);
+    gx(&v3, &v7, &v11, &v15, m0);
+    gy(&v0, &v5, &v10, &v15, m2);
+    g(&v1, &v6, &v11, &v12);
+    gxy(&v2, &v7, &v8, &v13, m1, m4);
+    g(&v3, &v4, &v9, &v14);
+
+    // Round 10.
+    gy(&v0, &v4, &v8, &v12, m2);
+    gy(&v1, &v5, &v9, &v13, m4);
+    g(&v2, &v6, &v10, &v14);
+    gx(&v3, &v7, &v11, &v15, m1);
+    g(&v0, &v5, &v10, &v15);
+    g(&v1, &v6, &v11, &v12);
+    gx(&v2, &v7, &v8, &v13, m3);
+    gy(&v3, &v4, &v9, &v14, m0);
+
+    // Round 11.
+    gxy(&v0, &v4, &v8, &v12, m0, m1);
+    gxy(&v1, &v5, &v9, &v13, m2, m3);
+    gx(&v2, &v6, &v10, &v14, m4);
+    g(&v3, &v7, &v11, &v15);
+    g(&v0, &v5, &v10, &v15);
+    g(&v1, &v6, &v11, &v12);
+    g(&v2, &v7, &v8, &v13);
+    g(&v3, &v4, &v9, &v14);
+
+    // Round 12: only v0 and v8 count, so two of the diagonals are left out. The ends of the other steps
+    // that lead nowhere are left to the compiler.
+    g(&v0, &v4, &v8, &v12);
+    gx(&v1, &v5, &v9, &v13, m4);
+    g(&v2, &v6, &v10, &v14);
+    g(&v3, &v7, &v11, &v15);
+    gx(&v0, &v5, &v10, &v15, m1);
+    g(&v2, &v7, &v8, &v13);
+
+    // The first word of the initial state, before the rounds, is 0x6a09e667f2bdc900.
+    return word(0x6a09e667u, 0xf2bdc900u) ^ v0 ^ v8;
+}
