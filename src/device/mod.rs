@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::work::{Nonce, Target, Threshold};
 
+pub mod gpu;
 pub mod self_test;
 
 /// A device that is open, has passed its self-test, and may serve.

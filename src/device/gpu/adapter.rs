@@ -1,0 +1,206 @@
+//! What Vulkan offers to search on.
+
+use serde::Serialize;
+
+use super::{Form, guard};
+use crate::device::DeviceError;
+
+/// A card, or software that acts as one, which [`open`](super::open) makes a device of.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    info: AdapterInfo,
+    handle: wgpu::Adapter,
+}
+
+impl Adapter {
+    /// What is known of it.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    pub(super) fn handle(&self) -> &wgpu::Adapter {
+        &self.handle
+    }
+}
+
+/// What is known of an adapter before it is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdapterInfo {
+    /// Its place in the list of [`adapters`].
+    pub index: usize,
+    /// The name of the device: [`AdapterInfo::name`] with the PCI id, where there is one. No two adapters have
+    /// the same.
+    pub label: String,
+    /// What its driver calls it, such as `NVIDIA L4`.
+    pub name: String,
+    /// What it is.
+    pub kind: AdapterKind,
+    /// Where it is plugged in, such as `0000:65:00.0`, if the driver says.
+    pub pci: Option<String>,
+    /// The PCI id of who made it, or what Vulkan has instead.
+    pub vendor_id: u32,
+    /// The maker's number for the model.
+    pub device_id: u32,
+    /// The driver's name and version.
+    pub driver: String,
+    /// The form of the shader that it runs.
+    pub form: Form,
+}
+
+/// What an adapter is, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A card with memory of its own.
+    Discrete,
+    /// A part of the processor.
+    Integrated,
+    /// A share of a card, given by a hypervisor.
+    Virtual,
+    /// Something that the driver has no word for.
+    Other,
+    /// A program that runs shaders on the processor, such as Mesa's lavapipe. It works, but slower than the
+    /// processor searches by itself.
+    Software,
+}
+
+impl From<wgpu::DeviceType> for AdapterKind {
+    fn from(kind: wgpu::DeviceType) -> Self {
+        match kind {
+            wgpu::DeviceType::DiscreteGpu => Self::Discrete,
+            wgpu::DeviceType::IntegratedGpu => Self::Integrated,
+            wgpu::DeviceType::VirtualGpu => Self::Virtual,
+            wgpu::DeviceType::Other => Self::Other,
+            wgpu::DeviceType::Cpu => Self::Software,
+        }
+    }
+}
+
+/// Lists the adapters, in an order that stays the same between starts: by [`AdapterKind`], then by PCI id,
+/// then by name. Empty if there is no Vulkan driver.
+///
+/// # Errors
+///
+/// [`DeviceError::Panicked`] if a driver made the listing panic.
+pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
+    let mut adapters = guard(|| {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::VULKAN,
+            // The default asks for validation layers, which production does not need and may not have.
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let handles = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+        Ok(handles.into_iter().map(describe).collect::<Vec<_>>())
+    })?;
+    adapters.sort_by(|a, b| {
+        let key = |adapter: &Adapter| {
+            let AdapterInfo {
+                kind, pci, name, ..
+            } = adapter.info.clone();
+            (kind, pci, name)
+        };
+        key(a).cmp(&key(b))
+    });
+    label(adapters.iter_mut().map(|adapter| &mut adapter.info));
+    Ok(adapters)
+}
+
+fn describe(handle: wgpu::Adapter) -> Adapter {
+    let info = handle.get_info();
+    let form = if handle.features().contains(wgpu::Features::SHADER_INT64) {
+        Form::U64
+    } else {
+        Form::Pair
+    };
+    Adapter {
+        info: AdapterInfo {
+            index: 0,
+            label: String::new(),
+            name: info.name,
+            kind: info.device_type.into(),
+            pci: Some(info.device_pci_bus_id).filter(|id| !id.is_empty()),
+            vendor_id: info.vendor,
+            device_id: info.device,
+            driver: format!("{} {}", info.driver, info.driver_info),
+            form,
+        },
+        handle,
+    }
+}
+
+/// Gives adapters in their final order their numbers and labels.
+fn label<'a>(infos: impl Iterator<Item = &'a mut AdapterInfo>) {
+    let mut infos: Vec<_> = infos.collect();
+    let labels: Vec<_> = infos
+        .iter()
+        .map(|info| match &info.pci {
+            Some(pci) => format!("{} ({pci})", info.name),
+            None => info.name.clone(),
+        })
+        .collect();
+    for (index, (info, label)) in infos.iter_mut().zip(&labels).enumerate() {
+        info.index = index;
+        info.label = if labels.iter().filter(|other| *other == label).count() > 1 {
+            format!("{label} #{index}")
+        } else {
+            label.clone()
+        };
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The list of a machine with two equal cards, a part of the processor and two renderers in software.
+    pub(in super::super) fn example() -> Vec<AdapterInfo> {
+        let info = |name: &str, kind, pci: Option<&str>| AdapterInfo {
+            index: 0,
+            label: String::new(),
+            name: name.to_owned(),
+            kind,
+            pci: pci.map(str::to_owned),
+            vendor_id: 0,
+            device_id: 0,
+            driver: String::new(),
+            form: Form::U64,
+        };
+        let mut infos = vec![
+            info("NVIDIA L4", AdapterKind::Discrete, Some("0000:65:00.0")),
+            info("NVIDIA L4", AdapterKind::Discrete, Some("0000:b3:00.0")),
+            info("AMD Radeon", AdapterKind::Integrated, None),
+            info("llvmpipe", AdapterKind::Software, None),
+            info("llvmpipe", AdapterKind::Software, None),
+        ];
+        label(infos.iter_mut());
+        infos
+    }
+
+    #[test]
+    fn no_two_labels_are_the_same() {
+        let labels: Vec<_> = example().into_iter().map(|info| info.label).collect();
+        assert_eq!(
+            labels,
+            [
+                "NVIDIA L4 (0000:65:00.0)",
+                "NVIDIA L4 (0000:b3:00.0)",
+                "AMD Radeon",
+                "llvmpipe #3",
+                "llvmpipe #4",
+            ]
+        );
+    }
+
+    #[test]
+    fn cards_come_before_software() {
+        let kinds = [
+            wgpu::DeviceType::DiscreteGpu,
+            wgpu::DeviceType::IntegratedGpu,
+            wgpu::DeviceType::VirtualGpu,
+            wgpu::DeviceType::Other,
+            wgpu::DeviceType::Cpu,
+        ];
+        assert!(kinds.map(AdapterKind::from).is_sorted());
+    }
+}

@@ -1,0 +1,189 @@
+//! The shader's text and the twins of its structs.
+
+use std::fmt;
+
+use bytemuck::{Pod, Zeroable};
+use serde::Serialize;
+
+use crate::device::NonceRange;
+use crate::work::{Target, Threshold};
+
+/// The name of the shader's entry point.
+pub(super) const ENTRY_POINT: &str = "search";
+/// The name of the shader's constant that holds the workgroup size.
+pub(super) const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
+
+/// What a 64-bit word is in the shader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The device's own 64-bit integer, where it offers one.
+    U64,
+    /// A pair of 32-bit integers, which every device has.
+    Pair,
+}
+
+impl Form {
+    /// Every form there is.
+    pub const ALL: [Self; 2] = [Self::U64, Self::Pair];
+
+    /// The shader's whole text, in WGSL: the prelude that defines the word, and the search.
+    pub(super) fn shader(self) -> String {
+        let prelude = match self {
+            Self::U64 => include_str!("../../../shaders/word_u64.wgsl"),
+            Self::Pair => include_str!("../../../shaders/word_pair.wgsl"),
+        };
+        [prelude, include_str!("../../../shaders/work.wgsl")].concat()
+    }
+}
+
+/// The name that `devices`, logs and metrics show.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::U64 => "u64",
+            Self::Pair => "pair",
+        })
+    }
+}
+
+/// The shader's `Job`. Its words are in the host's byte order, which is that of every card: little-endian.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct Job {
+    pub(super) m1: u64,
+    pub(super) m2: u64,
+    pub(super) m3: u64,
+    pub(super) m4: u64,
+    pub(super) threshold: u64,
+    pub(super) start: u64,
+    /// At most [`Job::MAX_COUNT`].
+    pub(super) count: u32,
+    /// How many of them each invocation tests; set when the size of the dispatch is decided.
+    pub(super) share: u32,
+}
+
+impl Job {
+    /// The most nonces of one job. The shader counts them in 32 bits, and its last invocations count past the
+    /// end, by less than as many again.
+    pub(super) const MAX_COUNT: u64 = 1 << 31;
+
+    /// The job of testing these nonces, of which there must be at most [`Job::MAX_COUNT`].
+    pub(super) fn new(target: &Target, threshold: Threshold, nonces: NonceRange) -> Self {
+        let [m1, m2, m3, m4] = target.words();
+        assert!(nonces.count <= Self::MAX_COUNT, "{nonces:?} is too long");
+        Self {
+            m1,
+            m2,
+            m3,
+            m4,
+            threshold: threshold.get(),
+            start: nonces.start,
+            count: u32::try_from(nonces.count).expect("MAX_COUNT fits"),
+            share: 0,
+        }
+    }
+}
+
+/// The shader's `Found`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct Found {
+    pub(super) claims: u32,
+    padding: u32,
+    pub(super) nonce: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    use super::*;
+
+    /// The size and the members' offsets of a struct of the shader, after naga.
+    fn layout_in_shader(form: Form, name: &str) -> (usize, Vec<(String, usize)>) {
+        let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
+        let (members, span) = module
+            .types
+            .iter()
+            .find_map(|(_, ty)| match &ty.inner {
+                naga::TypeInner::Struct { members, span } if ty.name.as_deref() == Some(name) => {
+                    Some((members, *span))
+                }
+                _ => None,
+            })
+            .unwrap();
+        let offsets = members
+            .iter()
+            .map(|member| (member.name.clone().unwrap(), member.offset as usize))
+            .collect();
+        (span as usize, offsets)
+    }
+
+    fn check_layout(name: &str, size: usize, offsets: &[(&str, usize)]) {
+        let offsets: Vec<_> = offsets
+            .iter()
+            .map(|&(name, offset)| (name.to_owned(), offset))
+            .collect();
+        for form in Form::ALL {
+            let in_shader = layout_in_shader(form, name);
+            assert_eq!(in_shader, (size, offsets.clone()), "{name} as {form}");
+        }
+    }
+
+    #[test]
+    fn the_job_lies_in_memory_as_the_shader_reads_it() {
+        check_layout(
+            "Job",
+            size_of::<Job>(),
+            &[
+                ("m1", offset_of!(Job, m1)),
+                ("m2", offset_of!(Job, m2)),
+                ("m3", offset_of!(Job, m3)),
+                ("m4", offset_of!(Job, m4)),
+                ("threshold", offset_of!(Job, threshold)),
+                ("start", offset_of!(Job, start)),
+                ("count", offset_of!(Job, count)),
+                ("share", offset_of!(Job, share)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_was_found_lies_in_memory_as_the_shader_writes_it() {
+        check_layout(
+            "Found",
+            size_of::<Found>(),
+            &[
+                ("claims", offset_of!(Found, claims)),
+                ("nonce", offset_of!(Found, nonce)),
+            ],
+        );
+    }
+
+    #[test]
+    fn both_shaders_are_valid_and_only_one_needs_64_bit_integers() {
+        for (form, needed) in [
+            (Form::U64, Capabilities::SHADER_INT64),
+            (Form::Pair, Capabilities::empty()),
+        ] {
+            let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
+            Validator::new(ValidationFlags::all(), needed)
+                .validate(&module)
+                .unwrap();
+            let entry = &module.entry_points[0];
+            assert_eq!(
+                (entry.name.as_str(), module.entry_points.len()),
+                (ENTRY_POINT, 1)
+            );
+            assert!(
+                module
+                    .overrides
+                    .iter()
+                    .any(|(_, constant)| constant.name.as_deref() == Some(WORKGROUP_SIZE))
+            );
+        }
+    }
+}
