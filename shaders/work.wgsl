@@ -15,8 +15,8 @@ struct Job {
     // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
     start: Word,
     count: u32,
-    // How many invocations there are. count + stride must be less than 2^32.
-    stride: u32,
+    // How many of them each invocation tests, one after the other.
+    share: u32,
 }
 
 struct Found {
@@ -29,18 +29,19 @@ struct Found {
 @group(0) @binding(0) var<uniform> job: Job;
 @group(0) @binding(1) var<storage, read_write> found: Found;
 
-// The host sets it.
-override WORKGROUP_SIZE: u32;
+override WORKGROUP_SIZE: u32 = 64u; // The host sets it.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn search(@builtin(global_invocation_id) id: vec3<u32>) {
-    // One invocation takes well under a millisecond, so it is enough to look for others' success here. In
-    // the loop that would cost every nonce.
+    // One invocation takes about a millisecond, so it is enough to look here whether another has found. In the
+    // loop every nonce would pay for it.
     if atomicLoad(&found.claims) != 0u {
         return;
     }
     let fixed = fixed_part();
-    for (var offset = id.x; offset < job.count; offset += job.stride) {
+    let first = id.x * job.share;
+    let end = min(first + job.share, job.count);
+    for (var offset = first; offset < end; offset++) {
         let nonce = add(job.start, word(0u, offset));
         if at_most(digest(nonce, fixed), job.threshold) {
             // Only the first may write: two halves of two nonces would make a wrong one.
@@ -64,40 +65,42 @@ fn search(@builtin(global_invocation_id) id: vec3<u32>) {
 // Which words a step adds is a table of the standard (SIGMA). All but m0 ... m4 are zero here and left out:
 // a step is called g, gx, gy or gxy after the words that remain.
 
-// The first half of G, without its message word.
-fn half_1(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>) {
+// A word of the state, in place.
+alias Slot = ptr<function, Word>;
+
+// The two halves of G, without their message words.
+fn half_1(a: Slot, b: Slot, c: Slot, d: Slot) {
     *a = add(*a, *b);
     *d = rotate_32(*d ^ *a);
     *c = add(*c, *d);
     *b = rotate_24(*b ^ *c);
 }
 
-// The second half of G, without its message word.
-fn half_2(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>) {
+fn half_2(a: Slot, b: Slot, c: Slot, d: Slot) {
     *a = add(*a, *b);
     *d = rotate_16(*d ^ *a);
     *c = add(*c, *d);
     *b = rotate_63(*b ^ *c);
 }
 
-fn g(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>) {
+fn g(a: Slot, b: Slot, c: Slot, d: Slot) {
     half_1(a, b, c, d);
     half_2(a, b, c, d);
 }
 
-fn gx(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>, x: Word) {
+fn gx(a: Slot, b: Slot, c: Slot, d: Slot, x: Word) {
     *a = add(*a, x);
     half_1(a, b, c, d);
     half_2(a, b, c, d);
 }
 
-fn gy(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>, y: Word) {
+fn gy(a: Slot, b: Slot, c: Slot, d: Slot, y: Word) {
     half_1(a, b, c, d);
     *a = add(*a, y);
     half_2(a, b, c, d);
 }
 
-fn gxy(a: ptr<function, Word>, b: ptr<function, Word>, c: ptr<function, Word>, d: ptr<function, Word>, x: Word, y: Word) {
+fn gxy(a: Slot, b: Slot, c: Slot, d: Slot, x: Word, y: Word) {
     *a = add(*a, x);
     half_1(a, b, c, d);
     *a = add(*a, y);
@@ -142,15 +145,13 @@ fn fixed_part() -> Fixed {
     gxy(&v1, &v5, &v9, &v13, job.m2, job.m3);
     gx(&v2, &v6, &v10, &v14, job.m4);
     g(&v3, &v7, &v11, &v15);
-
     v1 = add(v1, v6);
     v2 = add(v2, v7);
     v13 = rotate_32(v13 ^ v2);
     return Fixed(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
 }
 
-fn digest(nonce: Word, fixed: Fixed) -> Word {
-    let m0 = nonce;
+fn digest(m0: Word, fixed: Fixed) -> Word {
     let m1 = job.m1;
     let m2 = job.m2;
     let m3 = job.m3;

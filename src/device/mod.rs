@@ -5,19 +5,19 @@
 //! that it may use. An engine is a plain blocking object; queueing, cancelling and checking what it finds
 //! are the scheduler's.
 
+pub mod cpu;
+pub mod gpu;
+mod open;
+pub mod self_test;
+
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
-use crate::work::{Nonce, Target, Threshold};
-
 pub use open::{BackendChoice, Choice, Fallback, OpenDevices, OpenError, open};
 
-pub mod cpu;
-pub mod gpu;
-mod open;
-pub mod self_test;
+use crate::work::{Nonce, Target, Threshold};
 
 /// A device that is open, has passed its self-test, and may serve.
 pub struct Device {

@@ -59,13 +59,13 @@ pub(super) struct Job {
     pub(super) start: u64,
     /// At most [`Job::MAX_COUNT`].
     pub(super) count: u32,
-    /// How many invocations there are; set when the size of the dispatch is decided.
-    pub(super) stride: u32,
+    /// How many of them each invocation tests; set when the size of the dispatch is decided.
+    pub(super) share: u32,
 }
 
 impl Job {
-    /// The most nonces of one job. The shader counts them in 32 bits, and steps past the last by less than
-    /// as many again.
+    /// The most nonces of one job. The shader counts them in 32 bits, and its last invocations count past the
+    /// end, by less than as many again.
     pub(super) const MAX_COUNT: u64 = 1 << 31;
 
     /// The job of testing these nonces, of which there must be at most [`Job::MAX_COUNT`].
@@ -80,7 +80,7 @@ impl Job {
             threshold: threshold.get(),
             start: nonces.start,
             count: u32::try_from(nonces.count).expect("MAX_COUNT fits"),
-            stride: 0,
+            share: 0,
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
                 ("threshold", offset_of!(Job, threshold)),
                 ("start", offset_of!(Job, start)),
                 ("count", offset_of!(Job, count)),
-                ("stride", offset_of!(Job, stride)),
+                ("share", offset_of!(Job, share)),
             ],
         );
     }

@@ -18,6 +18,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
 pub use layout::Form;
@@ -67,7 +68,7 @@ type Fault = Arc<OnceLock<DeviceError>>;
 
 /// One card, or what Vulkan takes for one.
 struct GpuEngine {
-    /// Taken only when the engine is dropped.
+    /// Gone only once the fault is set, or when the engine is dropped.
     program: Option<Program>,
     fault: Fault,
     pace: Pace,
@@ -91,8 +92,8 @@ impl GpuEngine {
             fault,
             pace: Pace::default(),
         };
-        // Drivers put off a part of their compiling until the first dispatch, so it says nothing about the
-        // pace. An impossible threshold could be met too, but the answer is of no interest.
+        // Drivers put off a part of their compiling until the first dispatch, so it is run here, where it says
+        // nothing about the pace. Its answer is of no interest.
         engine.dispatch(&Job {
             count: 1,
             ..Job::default()
@@ -108,9 +109,18 @@ impl GpuEngine {
         let program = self
             .program
             .as_mut()
-            .expect("the program is there until the engine is dropped");
-        // A driver that gives up mid-way tells why through the fault and then makes wgpu panic: keep the first.
-        guard(|| program.dispatch(job)).map_err(|error| self.fault.get_or_init(|| error).clone())
+            .expect("the fault is set before the program is gone");
+        let error = match guard(|| program.dispatch(job)) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        // A driver that gives the device up makes wgpu fail or panic in odd ways: its own word says more.
+        let _ = guard(|| program.hear_of_loss());
+        if matches!(error, DeviceError::Hung(_)) {
+            // Dropping the program would wait for the dispatch that does not end.
+            std::mem::forget(self.program.take());
+        }
+        Err(self.fault.get_or_init(|| error).clone())
     }
 
     /// Tests a range that is short enough for one dispatch.
@@ -119,7 +129,7 @@ impl GpuEngine {
         slice: &Slice<'_>,
         nonces: NonceRange,
     ) -> Result<Searched, DeviceError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         match self.dispatch(&Job::new(slice.target, slice.threshold, nonces))? {
             None => {
                 self.pace.observe(nonces.count, started.elapsed());
@@ -129,7 +139,8 @@ impl GpuEngine {
                 })
             }
             Some(nonce) if nonces.contains(nonce) => Ok(Searched {
-                // The nonces are tested roughly in their order, and none is tested that much later.
+                // Those before it, roughly: invocations start in the order of their nonces. More were tested
+                // beside it, which nobody counts.
                 tried: nonce.get().wrapping_sub(nonces.start) + 1,
                 found: Some(nonce),
             }),
@@ -167,16 +178,11 @@ impl Engine for GpuEngine {
 impl Drop for GpuEngine {
     fn drop(&mut self) {
         let program = self.program.take();
-        if matches!(self.fault.get(), Some(DeviceError::Hung(_))) {
-            // Dropping it would wait for the dispatch that does not end.
-            std::mem::forget(program);
-        } else {
-            // Should the driver fail at this last moment, nobody needs the device any more.
-            let _ = guard(|| {
-                drop(program);
-                Ok(())
-            });
-        }
+        // Should the driver fail at this last moment, nobody needs the device any more.
+        let _ = guard(|| {
+            drop(program);
+            Ok(())
+        });
     }
 }
 
@@ -195,7 +201,49 @@ fn guard<T>(call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceEr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
     use super::*;
+    use crate::work::Target;
+
+    fn engine() -> GpuEngine {
+        let adapters = adapters().unwrap();
+        let adapter = adapters
+            .first()
+            .expect("no Vulkan adapter here: install Mesa's lavapipe (mesa-vulkan-drivers)");
+        GpuEngine::new(adapter, Form::Pair).unwrap()
+    }
+
+    fn search(engine: &mut GpuEngine, count: u64) -> Result<Searched, DeviceError> {
+        engine.search(&Slice {
+            target: &Target::new([0; 32]),
+            threshold: Threshold::new(0),
+            nonces: NonceRange { start: 0, count },
+            stop: &AtomicBool::new(false),
+        })
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_from_then_on() {
+        let mut engine = engine();
+        engine.program.as_ref().unwrap().device.destroy();
+        let error = search(&mut engine, 1).unwrap_err();
+        assert!(matches!(error, DeviceError::Lost(_)), "{error:?}");
+        assert_eq!(search(&mut engine, 1), Err(error));
+    }
+
+    #[test]
+    fn a_dispatch_without_end_is_an_error_and_nobody_waits_for_it() {
+        let mut engine = engine();
+        let timeout = Duration::ZERO;
+        engine.program.as_mut().unwrap().timeout = timeout;
+        engine.pace.observe(1 << 20, Duration::from_millis(1));
+        let hung = Err(DeviceError::Hung(timeout));
+        assert_eq!(search(&mut engine, 1 << 20), hung);
+        assert_eq!(search(&mut engine, 1), hung);
+        drop(engine);
+    }
 
     #[test]
     fn a_panic_becomes_an_error_with_its_message() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wgpu::BufferUsages as Usage;
+
 use super::layout::{ENTRY_POINT, Found, Job, WORKGROUP_SIZE};
 use super::{Adapter, Fault, Form};
 use crate::device::DeviceError;
@@ -16,12 +18,13 @@ const SIDE_BY_SIDE: u32 = 1 << 16;
 /// How many nonces an invocation tests in a large dispatch, if the card's grid is large enough. Enough to
 /// make what it prepares once cheap, few enough that it looks often whether another has found.
 const NONCES_PER_INVOCATION: u32 = 64;
-/// How long to wait for a dispatch, which takes 0.25 s at most: as long as Linux waits for an AMD card.
+/// How long to wait for a dispatch, which is meant to take 0.25 s at most. After as long Linux resets an AMD
+/// card.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The compiled shader and its buffers.
 pub(super) struct Program {
-    device: wgpu::Device,
+    pub(super) device: wgpu::Device,
     queue: wgpu::Queue,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
@@ -30,6 +33,8 @@ pub(super) struct Program {
     /// A copy of `found` that the host can read. Not mapped between dispatches.
     readback: wgpu::Buffer,
     fault: Fault,
+    /// How long to wait for a dispatch.
+    pub(super) timeout: Duration,
 }
 
 impl Program {
@@ -46,7 +51,6 @@ impl Program {
                 mapped_at_creation: false,
             })
         };
-        use wgpu::BufferUsages as Usage;
         let found_size = size_of::<Found>() as u64;
         let job = buffer(
             "job",
@@ -78,29 +82,28 @@ impl Program {
             found,
             readback,
             fault: fault.clone(),
+            timeout: TIMEOUT,
         })
     }
 
-    /// Tests the nonces of the job and waits for the answer. The job's stride is set here.
+    /// Tests the nonces of the job and waits for the answer. The job's share is set here.
     ///
     /// After an error the program must not be used again.
     pub(super) fn dispatch(&mut self, job: &Job) -> Result<Option<Nonce>, DeviceError> {
-        let workgroups = workgroups(
-            job.count,
-            self.device.limits().max_compute_workgroups_per_dimension,
-        );
+        let limits = self.device.limits();
+        let grid = Grid::new(job.count, limits.max_compute_workgroups_per_dimension);
         let job = Job {
-            stride: workgroups * INVOCATIONS_PER_WORKGROUP,
+            share: grid.share,
             ..*job
         };
-        let submission = self.submit(&job, workgroups);
+        let submission = self.submit(&job, grid.workgroups);
         self.device
             .poll(wgpu::PollType::Wait {
                 submission_index: Some(submission),
-                timeout: Some(TIMEOUT),
+                timeout: Some(self.timeout),
             })
             .map_err(|error| match error {
-                wgpu::PollError::Timeout => DeviceError::Hung(TIMEOUT),
+                wgpu::PollError::Timeout => DeviceError::Hung(self.timeout),
                 wgpu::PollError::WrongSubmissionIndex(..) => driver_error(error),
             })?;
         check(&self.fault)?;
@@ -109,6 +112,12 @@ impl Program {
         drop(bytes);
         self.readback.unmap();
         Ok((found.claims != 0).then_some(Nonce::new(found.nonce)))
+    }
+
+    /// Lets wgpu tell the fault of a loss that it knows of and has not told yet. Does not wait.
+    pub(super) fn hear_of_loss(&self) -> Result<(), DeviceError> {
+        let polled = self.device.poll(wgpu::PollType::Poll);
+        polled.map(|_| ()).map_err(driver_error)
     }
 
     fn submit(&self, job: &Job, workgroups: u32) -> wgpu::SubmissionIndex {
@@ -128,10 +137,26 @@ impl Program {
     }
 }
 
-/// How many workgroups share `count` nonces, on a device whose grid has at most `most`.
-fn workgroups(count: u32, most: u32) -> u32 {
-    let invocations = (count / NONCES_PER_INVOCATION).max(count.min(SIDE_BY_SIDE));
-    invocations.div_ceil(INVOCATIONS_PER_WORKGROUP).min(most)
+/// How the nonces of a job are spread.
+#[derive(Debug, PartialEq, Eq)]
+struct Grid {
+    workgroups: u32,
+    /// How many nonces an invocation tests.
+    share: u32,
+}
+
+impl Grid {
+    /// For `count` nonces, at least one, on a device whose grid has at most `most` workgroups.
+    fn new(count: u32, most: u32) -> Self {
+        let invocations = (count / NONCES_PER_INVOCATION)
+            .max(count.min(SIDE_BY_SIDE))
+            .min(most.saturating_mul(INVOCATIONS_PER_WORKGROUP));
+        let share = count.div_ceil(invocations);
+        Self {
+            workgroups: count.div_ceil(share).div_ceil(INVOCATIONS_PER_WORKGROUP),
+            share,
+        }
+    }
 }
 
 fn request_device(
@@ -167,8 +192,8 @@ fn compile(device: &wgpu::Device, form: Form) -> wgpu::ComputePipeline {
         source: wgpu::ShaderSource::Wgsl(form.shader().into()),
     };
     // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero and
-    // looping for ever. This one has no array and no division, and its only loop steps over at most
-    // `Job::MAX_COUNT` offsets by a stride that `dispatch` never leaves at zero, without wrapping.
+    // looping for ever. This one has no array and no division, and its only loop counts up
+    // to a number that is at most `Job::MAX_COUNT`, so it ends without wrapping.
     let module = unsafe {
         device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
     };
@@ -200,19 +225,25 @@ mod tests {
 
     #[test]
     fn a_grid_is_as_wide_as_useful_and_never_wider_than_the_device_has() {
-        for (count, most, expected) in [
-            (1, 65_535, 1),
-            (64, 65_535, 1),
-            (65, 65_535, 2),
-            // Up to 2^16 nonces an invocation each, up to 2^22 as many invocations with more nonces each.
-            (1 << 16, 65_535, 1 << 10),
-            (1 << 22, 65_535, 1 << 10),
-            // Then 64 nonces each, until the grid ends.
-            (1 << 24, 65_535, 1 << 12),
-            (1 << 31, 65_535, 65_535),
-            (1 << 31, u32::MAX, 1 << 19),
+        for (count, most, workgroups, share) in [
+            (1, 65_535, 1, 1),
+            (64, 65_535, 1, 1),
+            (65, 65_535, 2, 1),
+            // Up to 2^16 nonces have an invocation each; up to 2^22 as many invocations have more nonces each.
+            (1 << 16, 65_535, 1 << 10, 1),
+            ((1 << 16) + 1, 65_535, 513, 2),
+            (1 << 22, 65_535, 1 << 10, 64),
+            // Then an invocation has 64 nonces, until the grid ends.
+            (1 << 24, 65_535, 1 << 12, 64),
+            (1 << 31, 65_535, 65_409, 513),
+            (1 << 31, u32::MAX, 1 << 19, 64),
         ] {
-            assert_eq!(workgroups(count, most), expected, "{count} of {most}");
+            let expected = Grid { workgroups, share };
+            assert_eq!(Grid::new(count, most), expected, "{count} of {most}");
+            let invocations = u64::from(workgroups * INVOCATIONS_PER_WORKGROUP);
+            // Nothing is left out, and the shader's 32 bits hold every offset.
+            let covered = invocations * u64::from(share);
+            assert!((u64::from(count)..1 << 32).contains(&covered));
         }
     }
 }

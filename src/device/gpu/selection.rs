@@ -108,7 +108,7 @@ impl Selection {
             let (usable, refused): (Vec<_>, Vec<_>) = every
                 .iter()
                 .copied()
-                .filter(|&index| selector.fits(index, infos[index]))
+                .filter(|&index| selector.fits(infos[index]))
                 .partition(|&index| software == SoftwareAdapters::Allowed || !is_software(index));
             if usable.is_empty() {
                 return Err(selector.selects_nothing(refused.first().copied(), infos));
@@ -162,9 +162,9 @@ impl Selector {
         }
     }
 
-    fn fits(&self, index: usize, info: &AdapterInfo) -> bool {
+    fn fits(&self, info: &AdapterInfo) -> bool {
         match self {
-            Self::Index(wanted) => *wanted == index,
+            Self::Index(index) => *index == info.index,
             Self::Pci(id) => info
                 .pci
                 .as_ref()
@@ -181,13 +181,11 @@ impl Selector {
         }
         let list: Vec<_> = infos
             .iter()
-            .enumerate()
-            .map(|(index, info)| format!("{index}: {}", info.label))
+            .map(|info| format!("{}: {}", info.index, info.label))
             .collect();
-        let available = if list.is_empty() {
-            "there is none".to_owned()
-        } else {
-            format!("there are {}", list.join(", "))
+        let available = match list.join(", ") {
+            list if list.is_empty() => "there is none".to_owned(),
+            list => format!("there are {list}"),
         };
         SelectionError::NoMatch {
             selector,
