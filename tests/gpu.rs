@@ -3,6 +3,9 @@
 //! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
 //! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
 
+#[path = "support/conformance.rs"]
+mod conformance;
+
 use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +15,6 @@ use atto_work_server::device::gpu::{
 };
 use atto_work_server::device::{Backend, Engine, NonceRange, Slice};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
-use proptest::prelude::*;
-use serde::Deserialize;
 
 /// Both forms' engines. Opening one takes up to a second, so the tests share them.
 static ENGINES: LazyLock<[Mutex<Box<dyn Engine>>; 2]> = LazyLock::new(|| {
@@ -45,33 +46,10 @@ fn engines() -> impl Iterator<Item = (Form, MutexGuard<'static, Box<dyn Engine>>
     )
 }
 
-/// What `engine` finds.
-fn search(
-    engine: &mut dyn Engine,
-    target: &Target,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<Nonce> {
-    let searched = engine
-        .search(&Slice {
-            target,
-            threshold: Threshold::new(threshold),
-            nonces: NonceRange { start, count },
-            stop: &AtomicBool::new(false),
-        })
-        .unwrap();
-    match searched.found {
-        None => assert_eq!(searched.tried, count),
-        Some(_) => assert!((1..=count).contains(&searched.tried)),
-    }
-    searched.found
-}
-
 /// Asserts that both forms find exactly this.
 fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: Option<u64>) {
     for (form, mut engine) in engines() {
-        let found = search(engine.as_mut(), target, threshold, start, count);
+        let found = conformance::search(&mut **engine, target, threshold, start, count);
         assert_eq!(
             found,
             expected.map(Nonce::new),
@@ -80,56 +58,27 @@ fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: 
     }
 }
 
-#[derive(Deserialize)]
-struct Vectors {
-    hashes: Vec<Hash>,
-    searches: Vec<Search>,
-}
-
-#[derive(Deserialize)]
-struct Hash {
-    target: String,
-    nonce: String,
-    digest: String,
-}
-
-#[derive(Deserialize)]
-struct Search {
-    target: String,
-    threshold: String,
-    start: String,
-    nonce: String,
-}
-
-static VECTORS: LazyLock<Vectors> =
-    LazyLock::new(|| serde_json::from_str(include_str!("vectors.json")).unwrap());
-
-fn number(text: &str) -> u64 {
-    text.parse().unwrap()
+/// Runs `check` on the engine of either form.
+fn on_every_form(check: impl Fn(&mut dyn Engine)) {
+    for (form, mut engine) in engines() {
+        println!("form {form}");
+        check(&mut **engine);
+    }
 }
 
 #[test]
-fn every_known_search_ends_where_it_should() {
-    for known in &VECTORS.searches {
-        let target = known.target.parse().unwrap();
-        let (threshold, start) = (number(&known.threshold), number(&known.start));
-        let nonce = number(&known.nonce);
-        let distance = nonce.wrapping_sub(start);
-        check(&target, threshold, (start, distance + 1), Some(nonce));
-        check(&target, threshold, (start, distance), None);
-    }
-    assert_eq!(VECTORS.searches.len(), 6);
+fn every_form_agrees_with_the_vectors() {
+    on_every_form(conformance::agrees_with_the_vectors);
 }
 
 #[test]
-fn every_known_hash_is_computed_to_the_last_bit() {
-    for known in &VECTORS.hashes {
-        let target = known.target.parse().unwrap();
-        let (nonce, digest) = (number(&known.nonce), number(&known.digest));
-        check(&target, digest, (nonce, 1), Some(nonce));
-        check(&target, digest - 1, (nonce, 1), None);
-    }
-    assert_eq!(VECTORS.hashes.len(), 24);
+fn every_form_knows_the_extremes() {
+    on_every_form(conformance::knows_the_extremes);
+}
+
+#[test]
+fn every_form_agrees_with_the_oracle() {
+    on_every_form(|engine| conformance::agrees_with_the_oracle(engine, 200));
 }
 
 /// A target, a nonce near 2^32, and that nonce's digest, which is the least of all within [`ALONE`] nonces.
@@ -185,40 +134,18 @@ fn a_slice_of_many_dispatches_leaves_nothing_out() {
     for (form, mut engine) in engines() {
         let count = 3 * engine.slice_length(Threshold::new(0)) + 1;
         assert_eq!(
-            search(engine.as_mut(), &target, 0, 0, count),
+            conformance::search(&mut **engine, &target, 0, 0, count),
             None,
             "{form}"
         );
         // Valid is the last nonce; whether others are depends on how fast the device is.
         let start = nonce.get().wrapping_sub(count - 1);
         let threshold = least.get();
-        let found = search(engine.as_mut(), &target, threshold, start, count);
+        let found = conformance::search(&mut **engine, &target, threshold, start, count);
         let found = found.unwrap_or_else(|| panic!("{form} found nothing"));
         assert!(digest(found, &target) <= least);
         assert!(NonceRange { start, count }.contains(found));
     }
-}
-
-#[test]
-fn a_threshold_of_all_ones_admits_every_nonce_and_zero_none_of_these() {
-    let (target, ..) = lonely();
-    for (form, mut engine) in engines() {
-        for count in [1, 63, 64, 65, 100_000] {
-            let start = u64::MAX - 1;
-            let found = search(engine.as_mut(), &target, u64::MAX, start, count);
-            let nonces = NonceRange { start, count };
-            assert!(
-                found.is_some_and(|nonce| nonces.contains(nonce)),
-                "{form}: {count}"
-            );
-            assert_eq!(search(engine.as_mut(), &target, 0, start, count), None);
-        }
-    }
-}
-
-#[test]
-fn an_empty_slice_holds_nothing() {
-    check(&Target::new([0; 32]), u64::MAX, (5, 0), None);
 }
 
 #[test]
@@ -244,41 +171,6 @@ fn slices_are_shorter_for_easy_work() {
         assert!(length(u64::MAX) >= 1, "{form}");
         assert!(length(u64::MAX) <= length(429_496_729_550_000), "{form}");
         assert!(length(429_496_729_550_000) <= length(0), "{form}");
-    }
-}
-
-/// Starts anywhere, and often where the counter carries or wraps.
-fn starts() -> impl Strategy<Value = u64> {
-    let near =
-        |middle: u64| (0..4000u64).prop_map(move |d| middle.wrapping_sub(2000).wrapping_add(d));
-    prop_oneof![any::<u64>(), near(0), near(1 << 32), near(1 << 63)]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn an_engine_finds_what_the_reference_finds(
-        bytes: [u8; 32],
-        threshold: u64,
-        // From certain to rare within as many nonces.
-        shift in 0..24u32,
-        start in starts(),
-        count in 1..4000u64,
-    ) {
-        let (target, threshold) = (Target::new(bytes), threshold >> shift);
-        let meets = |nonce| digest(nonce, &target).meets(Threshold::new(threshold));
-        let any = (0..count).any(|offset| meets(Nonce::new(start.wrapping_add(offset))));
-        for (form, mut engine) in engines() {
-            match search(engine.as_mut(), &target, threshold, start, count) {
-                None => prop_assert!(!any, "{} missed a nonce", form),
-                Some(nonce) => {
-                    prop_assert!(meets(nonce), "{}: {:?} is not valid", form, nonce);
-                    let nonces = NonceRange { start, count };
-                    prop_assert!(nonces.contains(nonce), "{}: {:?} is outside", form, nonce);
-                }
-            }
-        }
     }
 }
 

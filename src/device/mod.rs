@@ -11,6 +11,7 @@ mod open;
 pub mod self_test;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -108,7 +109,8 @@ impl NonceRange {
 /// What a slice came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Searched {
-    /// How many nonces were tested, for the hash rate. May exceed the slice by what an engine's width rounds up.
+    /// How many nonces were tested, for the hash rate: all of the slice where nothing was found and nobody
+    /// said to stop, else an estimate.
     pub tried: u64,
     /// A nonce that the device holds valid.
     pub found: Option<Nonce>,
@@ -132,4 +134,51 @@ pub enum DeviceError {
     /// The engine panicked.
     #[error("panic: {0}")]
     Panicked(String),
+}
+
+/// Runs `f`, and makes a panic in it an error: a bug in a driver or its binding must not end the service.
+///
+/// # Errors
+///
+/// What `f` fails with, or [`DeviceError::Panicked`].
+pub fn catch_panic<T>(f: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    // Unwind safe: an engine that has panicked is never asked again, so what it left half done is not seen.
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        Err(DeviceError::Panicked(
+            text.unwrap_or("no message").to_owned(),
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_message() {
+        let formatted = catch_panic::<()>(|| panic!("{} lost", "device"));
+        let literal = catch_panic::<()>(|| panic!("device lost"));
+        assert_eq!(formatted, Err(DeviceError::Panicked("device lost".into())));
+        assert_eq!(literal, formatted);
+    }
+
+    #[test]
+    fn a_range_wraps() {
+        let range = NonceRange {
+            start: u64::MAX,
+            count: 2,
+        };
+        assert!(
+            [u64::MAX, 0]
+                .iter()
+                .all(|&nonce| range.contains(Nonce::new(nonce)))
+        );
+        assert!(
+            [u64::MAX - 1, 1]
+                .iter()
+                .all(|&nonce| !range.contains(Nonce::new(nonce)))
+        );
+    }
 }

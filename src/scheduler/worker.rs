@@ -1,13 +1,12 @@
 //! The thread that owns one engine: take a search, try a slice of it, verify, answer.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use super::job::Job;
 use super::{DeviceRecord, EngineState, Shared};
-use crate::device::{DeviceError, Engine, Slice, self_test};
+use crate::device::{DeviceError, Engine, Slice, catch_panic, self_test};
 use crate::work::Work;
 
 /// How much less urgent than the service the search is, in steps of `nice`: probes and requests come first.
@@ -121,7 +120,7 @@ impl Shared {
             state = self
                 .work_arrived
                 .wait(state)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -142,16 +141,4 @@ impl Shared {
     fn restore(&self, number: usize) {
         self.lock().engines[number].set(EngineState::Up);
     }
-}
-
-/// Runs `f`, and makes a panic in it an error: a driver's bug must not end the service.
-fn catch_panic<T>(f: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-    // The engine is retired after a panic, so nothing that it left half done is ever seen.
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(DeviceError::Panicked(
-            message.unwrap_or_else(|| "no message".to_owned()),
-        ))
-    })
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Form, guard};
-use crate::device::DeviceError;
+use super::Form;
+use crate::device::{DeviceError, catch_panic};
 
 /// A card, or software that acts as one, which [`open`](super::open) makes a device of.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl From<wgpu::DeviceType> for AdapterKind {
 ///
 /// [`DeviceError::Panicked`] if a driver made the listing panic.
 pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
-    let mut adapters = guard(|| {
+    let mut adapters = catch_panic(|| {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: wgpu::Backends::VULKAN,
             // The default asks for validation layers, which production does not need and may not have.

@@ -15,7 +15,6 @@ mod program;
 mod selection;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -25,7 +24,8 @@ pub use layout::Form;
 pub use selection::{Selection, SelectionError, SoftwareAdapters};
 
 use super::{
-    Backend, Device, DeviceError, DeviceInfo, Engine, NonceRange, Searched, Slice, self_test,
+    Backend, Device, DeviceError, DeviceInfo, Engine, NonceRange, Searched, Slice, catch_panic,
+    self_test,
 };
 use crate::work::{Nonce, Threshold};
 use layout::Job;
@@ -86,7 +86,7 @@ impl fmt::Debug for GpuEngine {
 impl GpuEngine {
     fn new(adapter: &Adapter, form: Form) -> Result<Self, DeviceError> {
         let fault = Fault::default();
-        let program = guard(|| Program::new(adapter, form, &fault))?;
+        let program = catch_panic(|| Program::new(adapter, form, &fault))?;
         let mut engine = Self {
             program: Some(program),
             fault,
@@ -110,12 +110,12 @@ impl GpuEngine {
             .program
             .as_mut()
             .expect("the fault is set before the program is gone");
-        let error = match guard(|| program.dispatch(job)) {
+        let error = match catch_panic(|| program.dispatch(job)) {
             Ok(found) => return Ok(found),
             Err(error) => error,
         };
         // A driver that gives the device up makes wgpu fail or panic in odd ways: its own word says more.
-        let _ = guard(|| program.hear_of_loss());
+        let _ = catch_panic(|| program.hear_of_loss());
         if matches!(error, DeviceError::Hung(_)) {
             // Dropping the program would wait for the dispatch that does not end.
             std::mem::forget(self.program.take());
@@ -179,24 +179,11 @@ impl Drop for GpuEngine {
     fn drop(&mut self) {
         let program = self.program.take();
         // Should the driver fail at this last moment, nobody needs the device any more.
-        let _ = guard(|| {
+        let _ = catch_panic(|| {
             drop(program);
             Ok(())
         });
     }
-}
-
-/// Runs `call`, and makes an error of a panic: wgpu panics when a driver fails in a way it did not expect.
-fn guard<T>(call: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-    // Unwind safe: after a panic the fault is set, and what the call left half-done is only dropped.
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        let message = payload
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| payload.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(DeviceError::Panicked(message.to_owned()))
-    })
 }
 
 #[cfg(test)]
@@ -243,13 +230,5 @@ mod tests {
         assert_eq!(search(&mut engine, 1 << 20), hung);
         assert_eq!(search(&mut engine, 1), hung);
         drop(engine);
-    }
-
-    #[test]
-    fn a_panic_becomes_an_error_with_its_message() {
-        let formatted = guard::<()>(|| panic!("{} lost", "device"));
-        let literal = guard::<()>(|| panic!("device lost"));
-        assert_eq!(formatted, Err(DeviceError::Panicked("device lost".into())));
-        assert_eq!(literal, formatted);
     }
 }
