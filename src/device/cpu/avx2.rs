@@ -33,6 +33,11 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn next(self) -> Self {
+        self.add(Self::splat(4))
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: inlined into `search`, which requires AVX2.
         Self(unsafe { _mm256_add_epi64(self.0, other.0) })

@@ -33,6 +33,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn next(self) -> Self {
+        self.add(Self::splat(8))
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: inlined into `search`, which requires AVX-512F.
         Self(unsafe { _mm512_add_epi64(self.0, other.0) })

@@ -15,6 +15,9 @@ pub(super) trait Lanes: Copy {
     /// The lanes hold `first`, `first + 1`, …, wrapping at 2^64.
     fn counting(first: u64) -> Self;
 
+    /// What [`Lanes::counting`] gives after this one.
+    fn next(self) -> Self;
+
     /// Lane by lane, the sum modulo 2^64.
     fn add(self, other: Self) -> Self;
 
@@ -40,6 +43,13 @@ impl Lanes for u64 {
     #[inline(always)]
     fn counting(first: u64) -> Self {
         first
+    }
+
+    #[inline(always)]
+    fn next(self) -> Self {
+        // Kept from the optimiser, which would make a vector of several turns of the loop and spill it: with
+        // SSE2 alone that takes twice as long.
+        std::hint::black_box(self.wrapping_add(1))
     }
 
     #[inline(always)]

@@ -35,6 +35,11 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn next(self) -> Self {
+        self.add(Self::splat(2))
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: inlined into `search`, which requires NEON.
         Self(unsafe { vaddq_u64(self.0, other.0) })

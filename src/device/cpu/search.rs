@@ -96,22 +96,18 @@ impl Job {
 /// Tests `count` nonces from `start` on, wrapping; the first that is valid, or none.
 #[inline(always)]
 pub(super) fn search<V: Lanes>(job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    let lanes = V::COUNT as u64;
-    let whole = count - count % lanes;
     let message = job.message.map(V::splat);
     let mut nonces = V::counting(start);
-    for step in (0..whole).step_by(V::COUNT) {
+    for step in (0..count).step_by(V::COUNT) {
         let valid = digest(job, &message, nonces).at_most(threshold);
         if valid != 0 {
-            return Some(start.wrapping_add(step + u64::from(valid.trailing_zeros())));
+            let offset = step + u64::from(valid.trailing_zeros());
+            // The last register may reach beyond the end. It is the last, so there is nothing after it.
+            return (offset < count).then(|| start.wrapping_add(offset));
         }
-        nonces = nonces.add(V::splat(lanes));
+        nonces = nonces.next();
     }
-    // What does not fill a register is tested one by one, so that no nonce past the end ever is.
-    let message = job.message;
-    (whole..count)
-        .map(|offset| start.wrapping_add(offset))
-        .find(|&nonce| digest(job, &message, nonce) <= threshold)
+    None
 }
 
 /// The digests of `nonces`.
