@@ -3,9 +3,9 @@
 //!
 //! A search is waited for with [`Scheduler::solve`]. Its future *is* the client's interest: dropping it
 //! abandons the search, and engines leave it within a slice. Engines pull slices of searches from the
-//! [`queue`], whose policy is stated there. What an engine finds is checked by the reference hash before
-//! anybody sees it ([`worker`]); an engine that errs, panics or answers wrongly is retired, one that does
-//! not return is passed over until it does ([`watchdog`]), and either way the search goes on elsewhere.
+//! `queue`, whose policy is stated there. What an engine finds is checked by the reference hash before
+//! anybody sees it (`worker`); an engine that errs, panics or answers wrongly is retired, one that does
+//! not return is passed over until it does (`watchdog`), and either way the search goes on elsewhere.
 
 mod job;
 mod queue;
