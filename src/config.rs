@@ -10,13 +10,9 @@ use clap::builder::RangedU64ValueParser;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
-use crate::scheduler::Limits;
+use crate::scheduler::{Limits, PATIENCE};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
-
-/// How long an engine may take for one slice before it is passed over: well above the ten seconds after
-/// which a dispatch is given up, so that a driver that still answers speaks for itself.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Which devices search, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,8 +93,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024))]
     pub queue_size: usize,
 
-    /// How many searches may wait; a request beyond that is refused with 503 [range: 0 to 1000000]
-    #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 1_000_000))]
+    /// How many searches may wait; a request beyond that is refused with 503 [range: 0 to 100000]
+    #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
     /// How many seconds accepted requests may go on after SIGTERM or SIGINT [range: 0 to 3600]

@@ -2,9 +2,9 @@
 //!
 //! | route | answers |
 //! | --- | --- |
-//! | `GET /health` | 200 `UP` while some device may serve, also while draining; else 503 `DOWN` |
-//! | `GET /health/liveness` | 200 `UP` unless every device has failed, which only a restart can mend: then 503 `DOWN` |
-//! | `GET /health/readiness` | 200 `UP` while requests are taken and some device may serve; else 503 `OUT_OF_SERVICE` |
+//! | `GET /health` | 200 `UP` while a device is in service, also while draining; else 503 `DOWN` |
+//! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN` |
+//! | `GET /health/readiness` | 200 `UP` while requests are taken and a device is in service; else 503 `OUT_OF_SERVICE` |
 //! | `GET /prometheus` | the metrics |
 //!
 //! Paths, bodies and status codes are those of Spring Boot Actuator, as the reference server answers.
@@ -88,7 +88,7 @@ pub fn routes(
 }
 
 fn health(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = !lifecycle.is(Lifecycle::STARTING) && scheduler.status().engines > 0;
+    let up = !lifecycle.is(Lifecycle::STARTING) && scheduler.status().can_serve;
     respond(
         up,
         Health {
@@ -99,7 +99,7 @@ fn health(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
 }
 
 fn liveness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::STARTING) || scheduler.status().engines > 0;
+    let up = lifecycle.is(Lifecycle::STARTING) || scheduler.status().can_serve;
     respond(
         up,
         Health {
@@ -110,7 +110,7 @@ fn liveness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
 }
 
 fn readiness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::SERVING) && scheduler.status().engines > 0;
+    let up = lifecycle.is(Lifecycle::SERVING) && scheduler.status().can_serve;
     respond(
         up,
         Health {

@@ -21,7 +21,8 @@ use crate::management::{self, Lifecycle};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::Metrics;
 
-/// How long refusals may take to reach their clients when the grace time is over.
+/// How long refusals may take to reach their clients when the grace time is over, and devices to end their
+/// last slice.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the service is allowed.
@@ -106,7 +107,7 @@ pub async fn run(
         opened = tokio::task::spawn_blocking(open) => opened.map_err(io::Error::other)??,
         () = &mut shutdown => return Ok(()),
     };
-    put_to_work(opened, &scheduler)?;
+    scheduler.put_to_work(opened)?;
 
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = http::routes(scheduler.clone(), metrics);
@@ -121,25 +122,10 @@ pub async fn run(
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
     drop(stop);
     drain(public, &scheduler, settings.grace).await;
+    let stop = tokio::task::spawn_blocking(move || scheduler.stop(FAREWELL));
+    stop.await.map_err(io::Error::other)?;
     management.abort();
     tracing::info!("stopped");
-    Ok(())
-}
-
-fn put_to_work(opened: OpenDevices, scheduler: &Scheduler) -> io::Result<()> {
-    if let Some(fallback) = opened.fallback {
-        scheduler.set_fallback(fallback);
-    }
-    for device in opened.devices {
-        let info = &device.info;
-        tracing::info!(
-            device = info.name,
-            kernel = info.kernel,
-            threads = info.threads,
-            "device in service"
-        );
-        scheduler.add(device)?;
-    }
     Ok(())
 }
 
@@ -149,11 +135,16 @@ async fn drain(mut public: JoinHandle<()>, scheduler: &Scheduler, grace: Duratio
         return;
     }
     let status = scheduler.status();
-    tracing::warn!(
-        running = status.running,
-        waiting = status.waiting,
-        "grace time is over: refusing what is left"
-    );
+    let (running, waiting) = (status.running, status.waiting);
+    if running + waiting > 0 {
+        tracing::warn!(
+            running,
+            waiting,
+            "grace time is over: refusing what is left"
+        );
+    } else {
+        tracing::info!("grace time is over: closing connections that carry no request");
+    }
     scheduler.abort();
     if timeout(FAREWELL, &mut public).await.is_err() {
         // Connections that carry no request, or whose clients do not read.

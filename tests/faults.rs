@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
-use std::time::Duration;
 
-use atto_work_server::device::{DeviceError, Searched, Slice};
+use atto_work_server::device::{Device, DeviceError, Searched, Slice};
 use atto_work_server::work::Nonce;
-use support::devices::{Service, fake, honest, honest_engine, unlucky};
+use support::devices::{PATIENCE, Service, fake, honest, honest_engine, unlucky};
 use support::http::{get, post_works};
 use support::{assert_work, eventually, request, target};
 
@@ -145,12 +144,21 @@ fn the_last_device_to_fail_hands_its_search_to_the_fallback() {
     assert_eq!(get(service.management, "/health").status, 200);
 }
 
-/// Both the search that runs and those that wait must be told, and so must whoever comes later.
+type OpenFallback = fn() -> Result<Device, DeviceError>;
+
+/// The device works without luck until eight searches are there, and then does what `fails` does. Those that run, those
+/// that wait and those that come later must all be told.
 fn is_refused(
-    devices: Vec<atto_work_server::device::Device>,
-    fallback: Option<fn() -> Result<atto_work_server::device::Device, DeviceError>>,
+    fallback: Option<OpenFallback>,
+    mut fails: impl FnMut() -> Result<Searched, DeviceError> + Send + 'static,
 ) {
-    let service = Service::start(devices, fallback);
+    let (release, released) = mpsc::channel::<()>();
+    let mut waiting = true;
+    let device = fake("dies", move |slice| {
+        waiting = waiting && matches!(released.try_recv(), Err(TryRecvError::Empty));
+        if waiting { unlucky(slice) } else { fails() }
+    });
+    let service = Service::start(vec![device], fallback);
     let address = service.address;
     let clients: Vec<_> = (0..8)
         .map(|number| {
@@ -159,6 +167,11 @@ fn is_refused(
             })
         })
         .collect();
+    let metric = |name: &str| get(service.management, "/prometheus").metric(name);
+    eventually("four run and four wait", || {
+        metric("atto_work_searches_running") == 4.0 && metric("atto_work_queue_depth") == 4.0
+    });
+    release.send(()).unwrap();
     for client in clients {
         let answer = client.join().unwrap();
         assert_eq!(
@@ -186,41 +199,47 @@ fn is_refused(
     }
 }
 
-/// Fails only when all clients are there.
-fn dies_slowly() -> atto_work_server::device::Device {
-    let mut slices = 0;
-    fake("dies", move |slice| {
-        slices += 1;
-        if slices > 200 {
-            Err(DeviceError::Lost("gone".to_owned()))
-        } else {
-            unlucky(slice)
-        }
-    })
+fn lost() -> Result<Searched, DeviceError> {
+    Err(DeviceError::Lost("gone".to_owned()))
 }
 
 #[test]
 fn without_any_device_left_every_search_is_refused() {
-    is_refused(vec![dies_slowly()], None);
+    is_refused(None, lost);
 }
 
 #[test]
 fn a_fallback_that_cannot_be_opened_is_no_device_either() {
     is_refused(
-        vec![dies_slowly()],
         Some(|| Err(DeviceError::Driver("there is none".to_owned()))),
+        lost,
     );
 }
 
 #[test]
+fn a_fallback_that_panics_is_no_device_either() {
+    is_refused(Some(|| panic!("a bug in opening it")), lost);
+}
+
+#[test]
 fn when_the_last_device_hangs_every_search_is_refused() {
+    is_refused(None, || {
+        // Longer than anybody's patience, and not for ever, so that the test can end.
+        thread::sleep(2 * PATIENCE);
+        lost()
+    });
+}
+
+#[test]
+fn when_the_last_device_hangs_the_fallback_takes_over() {
     let (release, released) = mpsc::channel::<()>();
-    is_refused(
-        vec![fake("hangs", move |slice| {
-            let _ = released.recv_timeout(Duration::from_secs(3));
-            unlucky(slice)
-        })],
-        None,
-    );
+    let hangs = fake("hangs", move |_| {
+        let _ = released.recv();
+        lost()
+    });
+    let service = Service::start(vec![hangs], Some(|| Ok(honest())));
+    assert_served(&service, 1);
+    assert_eq!(faults(&service, "hangs"), 1.0);
+    assert_eq!(get(service.management, "/health/readiness").status, 200);
     drop(release);
 }

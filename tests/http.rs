@@ -98,6 +98,7 @@ fn a_body_that_is_no_json_object_is_refused() {
         "\"LOCAL\"",
         "{\"network\":\"LOCAL\",}",
         "\u{feff}{}",
+        r#"["LOCAL",1704067200000,"0000000000000000000000000000000000000000000000000000000000000000"]"#,
     ];
     for body in bodies {
         assert_problem(&post_works(server.address, body), 400, "MALFORMED_JSON");
@@ -127,7 +128,7 @@ fn every_wrong_field_is_named_with_its_rule() {
     let right = request("LOCAL", &target(4));
     let cases = [
         ("network", Value::Null, "network is missing"),
-        ("network", json!(7), "network is a number"),
+        ("network", json!(7), "network is 7; it must be a string"),
         ("network", json!(["LOCAL"]), "network is an array"),
         (
             "network",
@@ -140,14 +141,18 @@ fn every_wrong_field_is_named_with_its_rule() {
         (
             "timestamp",
             json!("2026-01-01T00:00:00Z"),
-            "timestamp is a string; it must be an integer",
+            "timestamp is a string; it must be a whole number",
         ),
-        ("timestamp", json!(1.5), "timestamp is a fraction"),
-        ("timestamp", json!(true), "timestamp is a boolean"),
+        (
+            "timestamp",
+            json!(1.5),
+            "timestamp is 1.5; it must be a whole number",
+        ),
+        ("timestamp", json!(true), "timestamp is true; it must be"),
         (
             "timestamp",
             json!(u64::MAX),
-            "timestamp is a number out of range",
+            "timestamp is 18446744073709551615; it must be",
         ),
         (
             "timestamp",
@@ -229,6 +234,17 @@ fn a_body_that_breaks_off_changes_nothing() {
     stream.shutdown(Shutdown::Both).unwrap();
     let request = request("LOCAL", &target(5));
     assert_work(&post_works(server.address, &request.to_string()), &request);
+}
+
+#[test]
+fn chunks_that_are_none_are_refused() {
+    let server = Server::on_cpu(&[]);
+    let head = "POST /works HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = exchange(
+        server.address,
+        &format!("{head}5\r\n{{\"net\r\nno chunk\r\n"),
+    );
+    assert_problem(&answer, 400, "BODY_BROKEN");
 }
 
 #[test]
@@ -330,7 +346,6 @@ fn management_refuses_what_it_does_not_serve() {
 
 #[test]
 fn what_happens_is_counted() {
-    // A server of its own: the counts of the shared one are everybody's.
     let server = Server::on_cpu(&["--threads", "1", "--queue-capacity", "77"]);
     let request = request("DEV", &target(8));
     assert_work(&post_works(server.address, &request.to_string()), &request);

@@ -26,10 +26,25 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
         .build()?;
     let served = runtime.block_on(serve(args));
     runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
-    served.map(|()| ExitCode::SUCCESS)
+    // Into the log, since that is where whoever collects it looks for the reason.
+    if let Err(error) = &served {
+        tracing::error!(%error, "cannot serve");
+    }
+    Ok(if served.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        backend = ?args.devices.backend,
+        queue_size = args.queue_size,
+        queue_capacity = args.queue_capacity,
+        "starting"
+    );
     let mut signals = Signals::listen()?;
     let listeners = Listeners::bind(args.address, args.management_address).await?;
     let choice = args.devices.choice();

@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
-use crate::scheduler::{Limits, Scheduler};
+use crate::scheduler::{Limits, PATIENCE, Scheduler};
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::work::{Network, Target, Timestamp, WorkRequest, digest};
+
+/// How long devices may take to end their last slice.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,7 +30,7 @@ pub(super) struct Args {
     target: Target,
 
     /// The block's time in Unix milliseconds [default: now]
-    #[arg(long, value_name = "MS", value_parser = super::verify::timestamp)]
+    #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 
     /// Print a JSON object
@@ -55,19 +58,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let limits = Limits {
         running: NonZeroUsize::MIN,
         waiting: 0,
-        patience: Duration::from_secs(15),
+        patience: PATIENCE,
     };
     let scheduler = Scheduler::start(limits, Metrics::new())?;
-    let opened = device::open(&args.devices.choice())?;
-    if let Some(fallback) = opened.fallback {
-        scheduler.set_fallback(fallback);
-    }
-    for device in opened.devices {
-        scheduler.add(device)?;
-    }
+    scheduler.put_to_work(device::open(&args.devices.choice())?)?;
     let started = Instant::now();
-    let work = pollster::block_on(scheduler.solve(request))?;
+    let solved = pollster::block_on(scheduler.solve(request));
     let seconds = started.elapsed().as_secs_f64();
+    scheduler.stop(FAREWELL);
+    let work = solved?;
     if !args.json {
         print(work)?;
         return Ok(ExitCode::SUCCESS);

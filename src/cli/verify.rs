@@ -22,7 +22,7 @@ pub(super) struct Args {
     work: Nonce,
 
     /// The block's time in Unix milliseconds [default: now]
-    #[arg(long, value_name = "MS", value_parser = timestamp)]
+    #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 
     /// Print a JSON object
@@ -64,12 +64,4 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Reads a time from the command line.
-pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
-    let millis = text
-        .parse()
-        .map_err(|_| "it must be a whole number of Unix milliseconds".to_owned())?;
-    Timestamp::from_millis(millis).map_err(|error| error.to_string())
 }

@@ -63,7 +63,7 @@ pub enum Backend {
 /// One thread's worth of a device.
 pub trait Engine: Send {
     /// How many nonces make a good slice under this threshold: some tens of milliseconds of work at most,
-    /// and no more than a search so easy is likely to need. At least one.
+    /// and, where a slice cannot end early, no more than a search so easy is likely to need. At least one.
     fn slice_length(&self, threshold: Threshold) -> u64;
 
     /// Tests the nonces of one slice.
@@ -142,7 +142,7 @@ pub enum DeviceError {
 ///
 /// What `f` fails with, or [`DeviceError::Panicked`].
 pub fn catch_panic<T>(f: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-    // Unwind safe: an engine that has panicked is never asked again, so what it left half done is not seen.
+    // Unwind safe: an engine that has panicked never searches again, so what it left half done is not seen.
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());

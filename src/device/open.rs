@@ -118,33 +118,28 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
     }
 }
 
-/// Opens the chosen cards. One that cannot be opened is left out as long as there is another.
+/// Opens the chosen cards. One that is not there or cannot be opened is told of and left out, as long as
+/// there is another: a server that starts again after a card has failed serves with the rest.
 fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device>, String> {
     let adapters = gpu::adapters().map_err(|error| error.to_string())?;
-    let chosen = selection
-        .choose(&adapters, software)
-        .map_err(|error| error.to_string())?;
-    if chosen.is_empty() {
-        return Err(match adapters.is_empty() {
-            true => "no Vulkan driver has a device here".to_owned(),
-            false => "Vulkan has only software devices here".to_owned(),
-        });
-    }
+    let chosen = selection.choose(&adapters, software);
+    let mut reasons: Vec<_> = chosen.misses.iter().map(ToString::to_string).collect();
     let mut devices = Vec::new();
-    let mut reasons = Vec::new();
-    for adapter in chosen {
+    for adapter in chosen.adapters {
         match gpu::open(adapter) {
             Ok(device) => devices.push(device),
-            Err(error) => {
-                let label = &adapter.info().label;
-                tracing::error!(device = label, %error, "this graphics card cannot be used");
-                reasons.push(format!("{label}: {error}"));
-            }
+            Err(error) => reasons.push(format!("{}: {error}", adapter.info().label)),
         }
     }
     if devices.is_empty() {
-        Err(reasons.join("; "))
-    } else {
-        Ok(devices)
+        return Err(match (reasons.is_empty(), adapters.is_empty()) {
+            (false, _) => reasons.join("; "),
+            (true, true) => "no Vulkan driver has a device here".to_owned(),
+            (true, false) => "Vulkan has only software devices here".to_owned(),
+        });
     }
+    for reason in reasons {
+        tracing::error!(reason, "a chosen graphics card is left out");
+    }
+    Ok(devices)
 }

@@ -12,7 +12,7 @@ use warp::{Buf, Reply};
 use super::problem::{FieldError, Problem};
 use crate::scheduler::{Scheduler, SolveError};
 use crate::telemetry::{Metrics, Outcome};
-use crate::work::{InvalidRequest, Network, Target, Timestamp, Work, WorkRequest};
+use crate::work::{InvalidRequest, Network, Timestamp, Work, WorkRequest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
 /// members that are ignored.
@@ -23,6 +23,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request on the wire. Members are read as whatever they are, so that each can be judged by its own rule.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a JSON object")]
 struct WorksRequest {
     network: Option<Value>,
     timestamp: Option<Value>,
@@ -126,6 +127,10 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
 
 /// Reads a request, and names everything that is wrong with it at once.
 fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
+    // Serde would take an array of the members' values for the object.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::MalformedJson("it is an array".to_owned()));
+    }
     let wire: WorksRequest =
         serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
     let network = member("network", wire.network, "a string", |value| {
@@ -134,14 +139,17 @@ fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
     let timestamp = member(
         "timestamp",
         wire.timestamp,
-        "an integer, Unix milliseconds",
-        |value| Some(Timestamp::from_millis(value.as_i64()?)),
+        "a whole number of Unix milliseconds, in 64 bits",
+        |value| {
+            let timestamp = Timestamp::from_millis(value.as_i64()?);
+            Some(timestamp.and_then(|timestamp| timestamp.not_ahead_of(now)))
+        },
     );
     let target = member(
         "target",
         wire.target,
         "a string of 64 hex digits",
-        |value| Some(value.as_str()?.parse::<Target>()),
+        |value| Some(value.as_str()?.parse()),
     );
     match (network, timestamp, target) {
         (Ok(network), Ok(timestamp), Ok(target)) => {
@@ -174,21 +182,18 @@ fn member<T>(
         Some(read) => read.map_err(FieldError::from),
         None => Err(FieldError {
             field,
-            detail: format!("{field} is {}; it must be {expected}", kind(&value)),
+            detail: format!("{field} is {}; it must be {expected}", describe(&value)),
         }),
     }
 }
 
-/// What a JSON value is, in words.
-fn kind(value: &Value) -> &'static str {
+/// What a JSON value is, in words or, if it is short, as it stands.
+fn describe(value: &Value) -> String {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(number) if number.is_f64() => "a fraction",
-        Value::Number(_) => "a number out of range",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(_) => "a string".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
     }
 }
 
@@ -208,6 +213,7 @@ mod tests {
     use warp::http::HeaderValue;
 
     use super::*;
+    use crate::work::Target;
 
     const NOW: i64 = 1_795_329_945_748;
 
@@ -249,7 +255,7 @@ mod tests {
         assert_eq!(fields, ["network", "timestamp", "target"]);
         assert_eq!(
             errors[1].detail,
-            "timestamp is a string; it must be an integer, Unix milliseconds"
+            "timestamp is a string; it must be a whole number of Unix milliseconds, in 64 bits"
         );
         assert_eq!(
             errors[2].detail,
@@ -260,33 +266,30 @@ mod tests {
     #[test]
     fn values_of_the_wrong_kind_are_named_for_what_they_are() {
         let cases = [
-            ("null", "null"),
-            ("true", "a boolean"),
-            ("1.5", "a fraction"),
-            ("18446744073709551615", "a number out of range"),
-            ("1e400", ""),
-            ("[]", "an array"),
-            ("{}", "an object"),
+            ("null", "is missing"),
+            (
+                "true",
+                "is true; it must be a whole number of Unix milliseconds, in 64 bits",
+            ),
+            ("1.5", "is 1.5;"),
+            ("18446744073709551615", "is 18446744073709551615;"),
+            ("[]", "is an array;"),
+            ("{}", "is an object;"),
         ];
-        for (value, kind) in cases {
-            match parsed(&body("\"LOCAL\"", value, &target())) {
-                Err(Problem::InvalidFields(errors)) => {
-                    assert_eq!(errors.len(), 1);
-                    let expected = if kind == "null" {
-                        "timestamp is missing".to_owned()
-                    } else {
-                        format!("timestamp is {kind};")
-                    };
-                    assert!(
-                        errors[0].detail.starts_with(&expected),
-                        "{}",
-                        errors[0].detail
-                    );
-                }
-                Err(Problem::MalformedJson(_)) => assert_eq!(kind, "", "{value}"),
-                other => panic!("{value}: {other:?}"),
-            }
+        for (value, expected) in cases {
+            let Err(Problem::InvalidFields(errors)) = parsed(&body("\"LOCAL\"", value, &target()))
+            else {
+                panic!("{value} is not refused");
+            };
+            assert_eq!(errors.len(), 1);
+            assert!(errors[0].detail.contains(expected), "{}", errors[0].detail);
         }
+    }
+
+    #[test]
+    fn an_array_of_the_values_is_no_object() {
+        let array = format!(r#" ["LOCAL",{NOW},{}]"#, target());
+        assert!(matches!(parsed(&array), Err(Problem::MalformedJson(_))));
     }
 
     #[test]

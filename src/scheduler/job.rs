@@ -54,15 +54,17 @@ impl Job {
         !self.ended.swap(true, Ordering::Relaxed)
     }
 
-    /// Ends the job with this answer. Only the first answer counts; whether this was it.
-    pub(super) fn answer(&self, answer: Result<Work, SolveError>) -> bool {
+    /// Ends the job with this answer. Only the first answer counts.
+    pub(super) fn answer(&self, answer: Result<Work, SolveError>) {
         self.ended.store(true, Ordering::Relaxed);
         let reply = self
             .reply
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
-        // A client that has gone takes no answer, and needs none.
-        reply.is_some_and(|reply| reply.send(answer).is_ok())
+        if let Some(reply) = reply {
+            // A client that has gone takes no answer, and needs none.
+            let _ = reply.send(answer);
+        }
     }
 }

@@ -16,16 +16,21 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 
-use crate::device::{Device, DeviceError, DeviceInfo, Fallback};
+use crate::device::{Device, DeviceError, DeviceInfo, Fallback, OpenDevices, catch_panic};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 use job::Job;
 use queue::Queue;
+
+/// How long an engine may take for one slice: well above the ten seconds after which a dispatch is given
+/// up, so that a driver that still answers speaks for itself.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How much may be in progress.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +66,8 @@ pub struct Status {
     pub waiting: usize,
     /// How many may wait.
     pub capacity: usize,
-    /// How many engines may serve.
-    pub engines: usize,
+    /// Whether some engine may serve, or is about to.
+    pub can_serve: bool,
 }
 
 /// Runs searches on devices. A clone is another handle on the same scheduler; when the last handle is
@@ -74,7 +79,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without devices, which refuses every search until [`Scheduler::add`] has brought one.
+    /// A scheduler without devices, which refuses every search until [`Scheduler::put_to_work`] has brought one.
     ///
     /// # Errors
     ///
@@ -88,6 +93,7 @@ impl Scheduler {
                 reviving: false,
                 closed: false,
                 stopped: false,
+                threads: Vec::new(),
             }),
             work_arrived: Condvar::new(),
             metrics,
@@ -99,18 +105,17 @@ impl Scheduler {
         })
     }
 
-    /// Puts a device to work, a thread for each of its engines.
+    /// Puts devices to work, a thread for each of their engines.
     ///
     /// # Errors
     ///
     /// If a thread cannot be started; engines that had one by then serve.
-    pub fn add(&self, device: Device) -> io::Result<()> {
-        self.shared.add(device)
-    }
-
-    /// Sets what to open when the last engine has gone out of service.
-    pub fn set_fallback(&self, fallback: Fallback) {
-        self.shared.lock().fallback = Some(fallback);
+    pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
+        self.shared.lock().fallback = opened.fallback;
+        opened
+            .devices
+            .into_iter()
+            .try_for_each(|device| self.shared.add(device))
     }
 
     /// Searches until there is a verified answer. Dropping the future abandons the search.
@@ -130,16 +135,29 @@ impl Scheduler {
         answer.await.unwrap_or(Err(SolveError::Closed))
     }
 
-    /// Refuses new searches from now on; those accepted go on.
-    pub fn close(&self) {
-        self.shared.lock().closed = true;
-    }
-
     /// Gives up every search that is left with [`SolveError::Closed`], and refuses new ones.
     pub fn abort(&self) {
         let mut state = self.shared.lock();
         state.closed = true;
         state.give_up(SolveError::Closed);
+    }
+
+    /// Ends the engines' threads, and waits for them as long as `patience` lasts: a process must not end
+    /// while a driver is at work in it. Searches that are left are given up.
+    pub fn stop(&self, patience: Duration) {
+        self.shared.stop();
+        let deadline = Instant::now() + patience;
+        let mut threads = std::mem::take(&mut self.shared.lock().threads);
+        while !threads.is_empty() && Instant::now() < deadline {
+            threads.retain(|thread| !thread.is_finished());
+            thread::sleep(Duration::from_millis(1));
+        }
+        if !threads.is_empty() {
+            tracing::warn!(
+                engines = threads.len(),
+                "engines do not come back: leaving them behind"
+            );
+        }
     }
 
     /// What the scheduler is doing now.
@@ -149,7 +167,7 @@ impl Scheduler {
             running: state.queue.running(),
             waiting: state.queue.waiting(),
             capacity: state.queue.capacity(),
-            engines: state.engines_up(),
+            can_serve: state.can_serve(),
         }
     }
 }
@@ -160,10 +178,7 @@ struct Owner(Arc<Shared>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.stopped = true;
-        state.give_up(SolveError::Closed);
-        self.0.work_arrived.notify_all();
+        self.0.stop();
     }
 }
 
@@ -175,8 +190,10 @@ struct Interest<'a> {
 
 impl Drop for Interest<'_> {
     fn drop(&mut self) {
-        self.job.abandon();
-        self.shared.remove(self.job);
+        // Whoever answers a job has taken it out before.
+        if self.job.abandon() {
+            self.shared.remove(self.job);
+        }
     }
 }
 
@@ -198,6 +215,8 @@ struct State {
     reviving: bool,
     closed: bool,
     stopped: bool,
+    /// The engines' threads.
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What is known of an engine besides the engine itself, which its thread owns.
@@ -235,12 +254,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        state.give_up(SolveError::Closed);
+        drop(state);
+        self.work_arrived.notify_all();
+    }
+
     fn submit(&self, job: Arc<Job>) -> Result<(), SolveError> {
         let mut state = self.lock();
         if state.closed || state.stopped {
             return Err(SolveError::Closed);
         }
-        if state.engines_up() == 0 && !state.reviving {
+        if !state.can_serve() {
             return Err(SolveError::NoDevice);
         }
         state
@@ -259,6 +286,13 @@ impl Shared {
             faults: self.metrics.faults(&device.info),
             info: device.info,
         });
+        let DeviceInfo {
+            name,
+            kernel,
+            threads,
+            ..
+        } = &record.info;
+        tracing::info!(device = name, kernel, threads, "device in service");
         for engine in device.engines {
             let number = {
                 let mut state = self.lock();
@@ -272,10 +306,14 @@ impl Shared {
                 state.engines.len() - 1
             };
             record.engines.inc();
-            if let Err(error) = worker::spawn(Arc::clone(self), Arc::clone(&record), number, engine)
-            {
-                self.lock().engines[number].set(EngineState::Retired);
-                return Err(error);
+            let thread = worker::spawn(Arc::clone(self), Arc::clone(&record), number, engine);
+            let mut state = self.lock();
+            match thread {
+                Ok(thread) => state.threads.push(thread),
+                Err(error) => {
+                    state.engines[number].set(EngineState::Retired);
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -288,41 +326,51 @@ impl Shared {
         }
     }
 
-    /// Lets the other engines have what one that went out of service has left. If it was the last, opens
-    /// the fallback, or gives up every search.
-    fn recover(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.engines_up() > 0 {
-            self.work_arrived.notify_all();
-        } else if let Some(fallback) = state.fallback.take() {
-            state.reviving = true;
-            drop(state);
-            self.revive(fallback);
-        } else if !state.reviving {
-            state.give_up(SolveError::NoDevice);
+    /// Tells of an engine that went out of service, and lets the others have what it has left. If it was
+    /// the last, opens the fallback, or gives up every search.
+    fn recover(self: &Arc<Self>, number: usize, error: &DeviceError) {
+        let mut state = self.lock();
+        let device = Arc::clone(&state.engines[number].device);
+        let engines_left = state.engines_up();
+        if engines_left == 0 {
+            match state.fallback.take() {
+                Some(fallback) => {
+                    state.reviving = true;
+                    drop(state);
+                    tell(&device, number, error, engines_left);
+                    return self.revive(fallback);
+                }
+                None if !state.reviving => state.give_up(SolveError::NoDevice),
+                None => {}
+            }
         }
+        drop(state);
+        self.work_arrived.notify_all();
+        tell(&device, number, error, engines_left);
     }
 
     fn revive(self: &Arc<Self>, fallback: Fallback) {
-        let revived = fallback
-            .open()
-            .map_err(|error| error.to_string())
-            .and_then(|device| {
-                tracing::warn!(
-                    device = device.info.name,
-                    kernel = device.info.kernel,
-                    "no device left: falling back"
-                );
-                self.add(device).map_err(|error| error.to_string())
-            });
+        tracing::warn!("no device is left: falling back");
+        let opened = catch_panic(|| fallback.open()).map_err(|error| error.to_string());
+        let added = opened.and_then(|device| self.add(device).map_err(|error| error.to_string()));
         let mut state = self.lock();
         state.reviving = false;
-        if let Err(error) = revived {
-            tracing::error!(error, "the fallback device cannot be opened");
-        }
         if state.engines_up() == 0 {
             state.give_up(SolveError::NoDevice);
         }
+        drop(state);
+        if let Err(error) = added {
+            tracing::error!(
+                error,
+                "the fallback cannot be put to work, or not with all its threads"
+            );
+        }
     }
+}
+
+/// Logs that an engine went out of service. Never under the lock: whoever reads the log may be slow.
+fn tell(device: &DeviceRecord, engine: usize, error: &DeviceError, engines_left: usize) {
+    tracing::error!(device = device.info.name, engine, %error, engines_left, "engine out of service");
 }
 
 impl State {
@@ -333,17 +381,19 @@ impl State {
             .count()
     }
 
-    /// Takes an engine out of service because of `error`, and its search away from it.
-    fn take_out(&mut self, number: usize, to: EngineState, error: &DeviceError) {
+    /// Takes an engine out of service, and its search away from it.
+    fn take_out(&mut self, number: usize, to: EngineState) {
         let entry = &mut self.engines[number];
-        let device = Arc::clone(&entry.device);
-        device.faults.inc();
+        entry.device.faults.inc();
         entry.set(to);
         if let Some(job) = entry.job.take() {
             self.queue.put_back(&job);
         }
-        let left = self.engines_up();
-        tracing::error!(device = device.info.name, engine = number, %error, engines_left = left, "engine out of service");
+    }
+
+    /// Whether searches have a prospect of being worked on.
+    fn can_serve(&self) -> bool {
+        self.engines_up() > 0 || self.reviving || self.fallback.is_some()
     }
 
     fn give_up(&mut self, error: SolveError) {

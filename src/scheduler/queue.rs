@@ -101,15 +101,20 @@ impl Queue {
 
     /// Takes out a search that has ended. Whether one that waited may run now.
     pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
-        self.running
-            .retain(|running| !Arc::ptr_eq(&running.job, job));
-        self.waiting.retain(|waiting| !Arc::ptr_eq(waiting, job));
-        let room = self.max_running.get() - self.running.len();
-        let next = self.waiting.drain(..room.min(self.waiting.len()));
-        let before = self.running.len();
+        let Some(index) = self
+            .running
+            .iter()
+            .position(|running| Arc::ptr_eq(&running.job, job))
+        else {
+            self.waiting.retain(|waiting| !Arc::ptr_eq(waiting, job));
+            return false;
+        };
+        self.running.remove(index);
+        let next = self.waiting.pop_front();
+        let promoted = next.is_some();
         self.running
             .extend(next.map(|job| Running { job, engines: 0 }));
-        self.running.len() > before
+        promoted
     }
 
     /// Takes out everything.

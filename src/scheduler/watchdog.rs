@@ -42,7 +42,7 @@ struct Seen {
 fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
     let mut state = shared.lock();
     seen.resize(state.engines.len(), Seen::default());
-    let mut passed_over = false;
+    let mut passed_over = Vec::new();
     for (number, seen) in seen.iter_mut().enumerate() {
         let engine = &state.engines[number];
         let at_work = engine.state == EngineState::Up && engine.job.is_some();
@@ -55,15 +55,12 @@ fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
         }
         seen.turns += 1;
         if seen.turns >= TURNS {
-            state.take_out(
-                number,
-                EngineState::Unresponsive,
-                &DeviceError::Hung(patience),
-            );
-            passed_over = true;
+            state.take_out(number, EngineState::Unresponsive);
+            passed_over.push(number);
         }
     }
-    if passed_over {
-        shared.recover(state);
+    drop(state);
+    for number in passed_over {
+        shared.recover(number, &DeviceError::Hung(patience));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::job::Job;
 use super::{DeviceRecord, EngineState, Shared};
@@ -18,7 +18,7 @@ pub(super) fn spawn(
     device: Arc<DeviceRecord>,
     number: usize,
     engine: Box<dyn Engine>,
-) -> io::Result<()> {
+) -> io::Result<JoinHandle<()>> {
     let worker = Worker {
         shared,
         device,
@@ -27,8 +27,7 @@ pub(super) fn spawn(
     };
     thread::Builder::new()
         .name(format!("search-{number}"))
-        .spawn(move || worker.run())?;
-    Ok(())
+        .spawn(move || worker.run())
 }
 
 struct Worker {
@@ -51,9 +50,10 @@ impl Worker {
                 Returned::InTime => Ok(()),
                 Returned::Late => self.prove_again(),
             }) {
-                let mut state = self.shared.lock();
-                state.take_out(self.number, EngineState::Retired, &error);
-                return self.shared.recover(state);
+                self.shared
+                    .lock()
+                    .take_out(self.number, EngineState::Retired);
+                return self.shared.recover(self.number, &error);
             }
         }
     }
@@ -79,8 +79,8 @@ impl Worker {
                 "{nonce} is not work for {target} under {threshold}"
             )));
         };
-        job.answer(Ok(work));
         self.shared.remove(job);
+        job.answer(Ok(work));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
-//! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where it was not one |
+//! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where the request was not understood |
 //! | `atto_work_searches_running` | gauge | | searches that devices take turns on |
 //! | `atto_work_queue_depth` | gauge | | searches that wait for a running one to end |
 //! | `atto_work_queue_capacity` | gauge | | how many may wait |
@@ -122,7 +122,7 @@ impl Metrics {
         registry.register(Box::new(ProcessCollector::for_self()))
     }
 
-    /// Counts a request that has ended. `network` is `None` where the request did not name one.
+    /// Counts a request that has ended. `network` is `None` where the request was not understood.
     pub fn request_ended(&self, network: Option<Network>, outcome: Outcome) {
         let network = network.map_or("none", Network::as_str);
         self.requests

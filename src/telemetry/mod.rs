@@ -16,20 +16,41 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged where `RUST_LOG` does not say otherwise. The libraries that open a card have much to say
+/// that is of interest only when one cannot be opened.
+const DEFAULT_FILTER: &str = "info,wgpu_core=warn,wgpu_hal=warn,naga=warn";
+
+/// Reports each client that hangs up as an error, which is no news to an operator.
+const SILENCED: &str = "warp::server=off";
+
 /// Starts logging to standard error, so that standard output is a command's own.
 ///
-/// The filter is `RUST_LOG` where it is set, else `info`. May be called once a process; a second call
-/// changes nothing.
+/// The filter is that of `RUST_LOG`, or [`DEFAULT_FILTER`] if that is not set or cannot be read, which is
+/// then said. May be called once a process; a second call changes nothing.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "the directive is a literal of this file"
+)]
 pub fn start_logging(format: LogFormat) {
-    // warp reports each client that hangs up as an error, which is no news to an operator.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,warp::server=off,wgpu=warn,naga=warn"));
+    let given = EnvFilter::try_from_default_env();
+    let complaint = given
+        .as_ref()
+        .err()
+        .filter(|_| std::env::var_os("RUST_LOG").is_some())
+        .map(ToString::to_string);
+    let filter = given.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let silenced = SILENCED.parse().expect("the directive is well formed");
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.add_directive(silenced))
+        // A standard error that cannot be written to must not end the thread that has something to say.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // The only failure is a logger that was set before, and then that one stays.
     let _ = match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
+    if let Some(error) = complaint {
+        tracing::warn!(error, "RUST_LOG cannot be read and is ignored");
+    }
 }

@@ -214,10 +214,7 @@ impl WorkRequest {
         target: Target,
         now: Timestamp,
     ) -> Result<Self, InvalidRequest> {
-        if timestamp.is_after(now, MAX_AHEAD) {
-            return Err(InvalidRequest::TimestampAhead { timestamp, now });
-        }
-        let threshold = Threshold::required(network, timestamp);
+        let threshold = Threshold::required(network, timestamp.not_ahead_of(now)?);
         Ok(Self {
             network,
             target,
@@ -269,6 +266,9 @@ pub enum InvalidRequest {
         /// Where it stands, counted in characters from zero.
         index: usize,
     },
+    /// The time is not written as a number.
+    #[error("timestamp {0:?} is not a whole number of Unix milliseconds")]
+    TimestampNumber(String),
     /// The time is before the first threshold of the schedule.
     #[error("timestamp {0} is before {first}, 2024-01-01T00:00:00Z, the first that has a threshold", first = Timestamp::FIRST)]
     TimestampBeforeFirst(i64),
@@ -291,7 +291,8 @@ impl InvalidRequest {
         match self {
             Self::Network(_) => "network",
             Self::HexLength { field, .. } | Self::HexDigit { field, .. } => field,
-            Self::TimestampBeforeFirst(_)
+            Self::TimestampNumber(_)
+            | Self::TimestampBeforeFirst(_)
             | Self::TimestampAfterLast(_)
             | Self::TimestampAhead { .. } => "timestamp",
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use super::{InvalidRequest, Threshold};
+use super::{InvalidRequest, MAX_AHEAD, Threshold};
 
 /// A network of Atto. The reference's fifth value, `UNKNOWN`, has no work and so is not one here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -100,10 +100,21 @@ impl Timestamp {
         self.0
     }
 
-    /// Whether this time is more than `margin` after `other`.
-    pub fn is_after(self, other: Self, margin: Duration) -> bool {
+    /// This time, if it is at most [`MAX_AHEAD`] after `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequest::TimestampAhead`] if it is later.
+    pub fn not_ahead_of(self, now: Self) -> Result<Self, InvalidRequest> {
         // Both lie within [FIRST, LAST], so the difference cannot overflow.
-        i128::from(self.0 - other.0) > i128::try_from(margin.as_millis()).unwrap_or(i128::MAX)
+        let ahead = Duration::from_millis(u64::try_from(self.0 - now.0).unwrap_or(0));
+        if ahead > MAX_AHEAD {
+            return Err(InvalidRequest::TimestampAhead {
+                timestamp: self,
+                now,
+            });
+        }
+        Ok(self)
     }
 
     /// The calendar year in UTC, 2024 or later.
@@ -115,7 +126,19 @@ impl Timestamp {
     }
 }
 
-/// Unix milliseconds.
+/// Unix milliseconds, in decimal.
+impl FromStr for Timestamp {
+    type Err = InvalidRequest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let millis = text
+            .parse()
+            .map_err(|_| InvalidRequest::TimestampNumber(text.to_owned()))?;
+        Self::from_millis(millis)
+    }
+}
+
+/// Unix milliseconds, in decimal.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -195,13 +218,32 @@ mod tests {
         assert!(Timestamp::now().as_millis() > Timestamp::FIRST);
     }
 
-    /// The divisors 1 1 2 2 4 5 8 11 16 22 32 are those of the reference's floating-point expression.
+    /// The divisors are those of the reference's floating-point expression.
     #[test]
     fn the_divisor_follows_the_square_root_of_two() {
         let divisors = [1, 1, 2, 2, 4, 5, 8, 11, 16, 22, 32];
-        for (years, divisor) in (0u32..).zip(divisors) {
-            let threshold = INITIAL_LIVE_THRESHOLD / divisor;
-            assert_eq!(INITIAL_LIVE_THRESHOLD / (1u128 << years).isqrt(), threshold);
+        for (year, divisor) in (2024..).zip(divisors) {
+            let new_year = jiff::civil::date(year, 1, 1)
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap();
+            let timestamp = Timestamp::from_millis(new_year.timestamp().as_millisecond()).unwrap();
+            let threshold = Threshold::required(Network::Live, timestamp);
+            assert_eq!(
+                threshold,
+                Threshold::new(((1 << 33) - 1) / divisor),
+                "{year}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_from_text() {
+        assert_eq!(
+            "1704067200000".parse(),
+            Timestamp::from_millis(Timestamp::FIRST)
+        );
+        for text in ["", "now", "1704067200000.5", "0", "99999999999999999999"] {
+            assert_eq!(text.parse::<Timestamp>().unwrap_err().field(), "timestamp");
         }
     }
 

@@ -15,7 +15,7 @@ use atto_work_server::work::Threshold;
 use tokio::sync::oneshot;
 
 /// How long an engine may take for a slice before it is passed over, in these tests.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An engine that does what its closure does.
 pub(crate) struct Fake<F>(pub(crate) F);
@@ -91,7 +91,7 @@ impl Service {
     ) -> Self {
         let settings = Settings {
             limits: limits(4, 16),
-            grace: Duration::from_secs(1),
+            grace: Duration::from_secs(20),
         };
         let opened = OpenDevices {
             devices,
@@ -128,9 +128,16 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Asks the service to stop.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.stop();
         let ended = self.thread.take().expect("dropped once").join();
         if !thread::panicking() {
             ended.expect("the service ends in order");

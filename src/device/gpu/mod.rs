@@ -21,7 +21,7 @@ use std::time::Instant;
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
 pub use layout::Form;
-pub use selection::{Selection, SelectionError, SoftwareAdapters};
+pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
 
 use super::{
     Backend, Device, DeviceError, DeviceInfo, Engine, NonceRange, Searched, Slice, catch_panic,

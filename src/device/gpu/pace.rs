@@ -43,7 +43,11 @@ impl Pace {
 
     /// How many nonces make a good slice under this threshold.
     pub(super) fn slice_length(&self, threshold: Threshold) -> u64 {
-        let expected = u64::MAX / threshold.get().max(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole numbers will do, and the cast saturates"
+        )]
+        let expected = threshold.expected_hashes() as u64;
         let enough = expected.saturating_mul(ENOUGH_SEARCHES).max(FLOOR);
         enough.min(self.longest())
     }

@@ -72,38 +72,44 @@ pub enum SelectionError {
     },
 }
 
+/// What a selection comes to on a list of adapters.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// The adapters that are selected, in the list's order, each once.
+    pub adapters: Vec<&'a Adapter>,
+    /// Why parts of the selection select nothing. A card that has failed must not keep the others from
+    /// serving, so this is for whoever calls to judge.
+    pub misses: Vec<SelectionError>,
+}
+
 impl Selection {
-    /// The adapters of the list that are selected, in the list's order, each once.
+    /// Applies the selection to a list.
     ///
     /// *All* means all that are no software. If there is none, it means those in software where they are
-    /// allowed, and else none at all, which is no error.
-    ///
-    /// # Errors
-    ///
-    /// [`SelectionError::NoMatch`] and [`SelectionError::Software`] if a part of the selection selects nothing.
-    pub fn choose<'a>(
-        &self,
-        adapters: &'a [Adapter],
-        software: SoftwareAdapters,
-    ) -> Result<Vec<&'a Adapter>, SelectionError> {
+    /// allowed, and else none at all, which is no miss.
+    pub fn choose<'a>(&self, adapters: &'a [Adapter], software: SoftwareAdapters) -> Chosen<'a> {
         let infos: Vec<_> = adapters.iter().map(Adapter::info).collect();
-        let chosen = self.indices(&infos, software)?;
-        Ok(chosen.into_iter().map(|index| &adapters[index]).collect())
+        let (indices, misses) = self.indices(&infos, software);
+        Chosen {
+            adapters: indices.into_iter().map(|index| &adapters[index]).collect(),
+            misses,
+        }
     }
 
     fn indices(
         &self,
         infos: &[&AdapterInfo],
         software: SoftwareAdapters,
-    ) -> Result<Vec<usize>, SelectionError> {
+    ) -> (Vec<usize>, Vec<SelectionError>) {
         let every: Vec<_> = (0..infos.len()).collect();
         let is_software = |index: usize| infos[index].kind == AdapterKind::Software;
         let Choice::Only(selectors) = &self.0 else {
             let (soft, hard): (Vec<_>, Vec<_>) = every.into_iter().partition(|&i| is_software(i));
             let fall_back = hard.is_empty() && software == SoftwareAdapters::Allowed;
-            return Ok(if fall_back { soft } else { hard });
+            return (if fall_back { soft } else { hard }, Vec::new());
         };
         let mut chosen = Vec::new();
+        let mut misses = Vec::new();
         for selector in selectors {
             let (usable, refused): (Vec<_>, Vec<_>) = every
                 .iter()
@@ -111,13 +117,13 @@ impl Selection {
                 .filter(|&index| selector.fits(infos[index]))
                 .partition(|&index| software == SoftwareAdapters::Allowed || !is_software(index));
             if usable.is_empty() {
-                return Err(selector.selects_nothing(refused.first().copied(), infos));
+                misses.push(selector.selects_nothing(refused.first().copied(), infos));
             }
             chosen.extend(usable);
         }
         chosen.sort_unstable();
         chosen.dedup();
-        Ok(chosen)
+        (chosen, misses)
     }
 }
 
@@ -187,9 +193,13 @@ impl Selector {
             list if list.is_empty() => "there is none".to_owned(),
             list => format!("there are {list}"),
         };
+        let hint = match self {
+            Self::Index(_) => "; a number is an index, so write a model with its letters",
+            Self::Pci(_) | Self::Name(_) => "",
+        };
         SelectionError::NoMatch {
             selector,
-            available,
+            available: available + hint,
         }
     }
 }
@@ -219,13 +229,16 @@ mod tests {
     use super::super::adapter::tests::example;
     use super::*;
 
+    /// The indices that `text` selects, and the messages of what it misses.
     fn choose(
         text: &str,
         infos: &[AdapterInfo],
         software: SoftwareAdapters,
-    ) -> Result<Vec<usize>, SelectionError> {
+    ) -> (Vec<usize>, Vec<String>) {
         let infos: Vec<_> = infos.iter().collect();
-        text.parse::<Selection>()?.indices(&infos, software)
+        let selection: Selection = text.parse().unwrap();
+        let (indices, misses) = selection.indices(&infos, software);
+        (indices, misses.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -247,43 +260,46 @@ mod tests {
         ];
         for &(text, software, expected) in cases {
             let chosen = choose(text, &example(), software);
-            assert_eq!(chosen, Ok(expected.to_vec()), "{text} {software:?}");
+            assert_eq!(chosen, (expected.to_vec(), vec![]), "{text} {software:?}");
         }
     }
 
     #[test]
     fn all_falls_back_to_software_only_where_nothing_else_is_there() {
         let software = &example()[3..];
+        let nothing = (vec![], vec![]);
         assert_eq!(
             choose("all", software, SoftwareAdapters::Allowed),
-            Ok(vec![0, 1])
+            (vec![0, 1], vec![])
         );
-        assert_eq!(
-            choose("all", software, SoftwareAdapters::Refused),
-            Ok(vec![])
-        );
-        assert_eq!(choose("all", &[], SoftwareAdapters::Allowed), Ok(vec![]));
+        assert_eq!(choose("all", software, SoftwareAdapters::Refused), nothing);
+        assert_eq!(choose("all", &[], SoftwareAdapters::Allowed), nothing);
     }
 
     #[test]
-    fn what_selects_nothing_is_refused_with_what_there_is() {
+    fn what_selects_nothing_is_told_with_what_there_is_and_keeps_no_other_from_serving() {
         let there_is = "there are 0: NVIDIA L4 (0000:65:00.0), 1: NVIDIA L4 (0000:b3:00.0), \
                         2: AMD Radeon, 3: llvmpipe #3, 4: llvmpipe #4";
+        let number = "; a number is an index, so write a model with its letters";
         let no_match = |part: &str| format!("no adapter fits {part:?}; {there_is}");
         let software = "is llvmpipe #3, a software adapter, and those are not allowed";
-        let cases = [
-            ("5", no_match("5")),
-            ("0,intel", no_match("intel")),
-            ("0000:00:00.0", no_match("0000:00:00.0")),
-            ("3", format!("\"3\" {software}")),
-            ("0,llvmpipe", format!("\"llvmpipe\" {software}")),
+        let cases: [(&str, &[usize], Vec<String>); 6] = [
+            ("5", &[], vec![no_match("5") + number]),
+            ("0,intel", &[0], vec![no_match("intel")]),
+            ("0000:00:00.0,1", &[1], vec![no_match("0000:00:00.0")]),
+            ("3", &[], vec![format!("\"3\" {software}")]),
+            ("0,llvmpipe", &[0], vec![format!("\"llvmpipe\" {software}")]),
+            ("x,y", &[], vec![no_match("x"), no_match("y")]),
         ];
-        for (text, message) in cases {
-            let error = choose(text, &example(), SoftwareAdapters::Refused).unwrap_err();
-            assert_eq!(error.to_string(), message);
+        for (text, indices, messages) in cases {
+            let chosen = choose(text, &example(), SoftwareAdapters::Refused);
+            assert_eq!(chosen, (indices.to_vec(), messages));
         }
-        let error = choose("0", &[], SoftwareAdapters::Allowed).unwrap_err();
-        assert_eq!(error.to_string(), "no adapter fits \"0\"; there is none");
+        let (_, messages) = choose("0", &[], SoftwareAdapters::Allowed);
+        assert_eq!(
+            messages,
+            [format!("no adapter fits \"0\"; there is none{number}")]
+        );
     }
 
     #[test]
