@@ -191,6 +191,7 @@ fn bench_measures_what_it_is_told_to() {
     assert_eq!(device["kernel"], "portable");
     assert_eq!(device["threads"], 1);
     let number = |name: &str| device[name].as_f64().unwrap();
+    assert!(number("cycles_per_hash") > 0.0 && number("percent_of_bound") > 0.0);
     assert!(number("hashes") > 0.0 && number("seconds") >= 1.0 && number("cpu_seconds") > 0.0);
     assert!((number("hashes_per_second") - number("hashes") / number("seconds")).abs() < 1.0);
     assert!(

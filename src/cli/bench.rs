@@ -1,15 +1,17 @@
 //! `work-server bench`: the search alone, device by device, without queue or network.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
+use crate::device::cpu::Kernel;
+use crate::device::cpu::clock::{core_frequency, process_cpu_time};
 use crate::device::{self, Backend, Device, DeviceError, Engine, NonceRange, Slice};
 use crate::telemetry::{self, LogFormat};
 use crate::work::{Target, Threshold};
@@ -48,6 +50,10 @@ struct Measurement {
     cpu_seconds: f64,
     hashes_per_second: f64,
     hashes_per_cpu_second: f64,
+    /// Of a core; none for a card.
+    cycles_per_hash: Option<f64>,
+    /// How much of what the processor's ports allow; none where nobody knows.
+    percent_of_bound: Option<f64>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
@@ -63,36 +69,58 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     if args.json {
         print(serde_json::to_string(&report)?)?;
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        print_table(&report.devices)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_table(devices: &[Measurement]) -> io::Result<()> {
     print(format_args!(
-        "{:<40} {:<10} {:>7} {:>10} {:>14}",
-        "device", "kernel", "threads", "MH/s", "MH/CPU second"
+        "{:<40} {:<10} {:>7} {:>10} {:>10} {:>13} {:>10}",
+        "device", "kernel", "threads", "MH/s", "MH/CPU s", "cycles a hash", "% of bound"
     ))?;
-    for device in &report.devices {
-        let (rate, cpu_rate) = (
-            device.hashes_per_second / 1e6,
-            device.hashes_per_cpu_second / 1e6,
-        );
+    for device in devices {
         let Measurement {
             name,
             kernel,
             threads,
             ..
         } = device;
+        let (rate, cpu_rate) = (
+            device.hashes_per_second / 1e6,
+            device.hashes_per_cpu_second / 1e6,
+        );
+        let or_dash =
+            |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.1}"));
+        let (cycles, percent) = (
+            or_dash(device.cycles_per_hash),
+            or_dash(device.percent_of_bound),
+        );
         print(format_args!(
-            "{name:<40} {kernel:<10} {threads:>7} {rate:>10.2} {cpu_rate:>14.2}"
+            "{name:<40} {kernel:<10} {threads:>7} {rate:>10.2} {cpu_rate:>10.2} {cycles:>13} {percent:>10}"
         ))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// Runs every engine of `device` at once, first to warm up, then to count.
+/// Runs every engine of `device` at once, first to warm up, then to count, with the clock measured on as many
+/// cores before and after.
 fn measure(mut device: Device, duration: Duration) -> Result<Measurement, DeviceError> {
     run_engines(&mut device, WARM_UP)?;
-    let (started, cpu_before) = (Instant::now(), cpu_seconds());
+    let clock_before = clock(device.info.threads)?;
+    let (started, cpu_before) = (Instant::now(), process_cpu_time());
     let hashes = run_engines(&mut device, duration)?;
-    let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
+    let (seconds, cpu_seconds) = (
+        started.elapsed().as_secs_f64(),
+        (process_cpu_time() - cpu_before).as_secs_f64(),
+    );
+    let clock = (clock_before + clock(device.info.threads)?) / 2.0;
+    let cycles_per_hash =
+        (device.info.backend == Backend::Cpu).then(|| clock * cpu_seconds / hashes as f64);
+    let bound = Kernel::named(&device.info.kernel)
+        .ok()
+        .and_then(Kernel::bound);
     Ok(Measurement {
         name: device.info.name,
         backend: device.info.backend,
@@ -103,21 +131,40 @@ fn measure(mut device: Device, duration: Duration) -> Result<Measurement, Device
         cpu_seconds,
         hashes_per_second: hashes as f64 / seconds,
         hashes_per_cpu_second: hashes as f64 / cpu_seconds,
+        cycles_per_hash,
+        percent_of_bound: cycles_per_hash
+            .zip(bound)
+            .map(|(cycles, bound)| 100.0 * bound / cycles),
     })
 }
 
 fn run_engines(device: &mut Device, duration: Duration) -> Result<u64, DeviceError> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = device
+    let counts = at_once(
+        device
             .engines
             .iter_mut()
-            .map(|engine| scope.spawn(move || count(&mut **engine, duration)))
-            .collect();
-        let panicked = |_| DeviceError::Panicked("in the engine's thread".to_owned());
+            .map(|engine| move || count(&mut **engine, duration)),
+    );
+    counts?.into_iter().sum()
+}
+
+/// Cycles a second of a core while as many are busy.
+fn clock(threads: usize) -> Result<f64, DeviceError> {
+    let frequencies = at_once((0..threads).map(|_| core_frequency))?;
+    Ok(frequencies.into_iter().sum::<f64>() / threads as f64)
+}
+
+/// Does each of `jobs` on a thread of its own.
+fn at_once<T: Send>(
+    jobs: impl Iterator<Item = impl FnOnce() -> T + Send>,
+) -> Result<Vec<T>, DeviceError> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = jobs.map(|job| scope.spawn(job)).collect();
+        let panicked = |_| DeviceError::Panicked("in a thread of the measurement".to_owned());
         threads
             .into_iter()
-            .map(|thread| thread.join().map_err(panicked)?)
-            .sum()
+            .map(|thread| thread.join().map_err(panicked))
+            .collect()
     })
 }
 
@@ -148,10 +195,4 @@ fn count(engine: &mut dyn Engine, duration: Duration) -> Result<u64, DeviceError
         start = start.wrapping_add(nonces.count);
     }
     Ok(hashes)
-}
-
-/// The CPU time of this process so far, all threads together.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

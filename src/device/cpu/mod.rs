@@ -1,5 +1,6 @@
 //! The processor: SIMD search on every core that the process may use.
 
+pub mod clock;
 mod kernel;
 mod lanes;
 mod search;

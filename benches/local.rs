@@ -1,0 +1,126 @@
+//! Easy work through the whole library, without the network: works a second on LOCAL, one search after another
+//! and with many waiting, as a ratio to what the raw hash rate allows, all in one run.
+//!
+//!     cargo bench --bench local
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use atto_work_server::device::cpu::{self, Kernel};
+use atto_work_server::device::{NonceRange, OpenDevices, Slice};
+use atto_work_server::scheduler::{Limits, PATIENCE, Scheduler};
+use atto_work_server::telemetry::Metrics;
+use atto_work_server::work::{Network, Target, Threshold, Timestamp, WorkRequest};
+use futures_util::future::join_all;
+
+/// How long one measurement takes.
+const DURATION: Duration = Duration::from_secs(2);
+/// How many times everything is measured.
+const ROUNDS: usize = 7;
+/// How many searches are asked for at once.
+const MANY: usize = 64;
+
+fn main() {
+    let threads = cpu::available_threads();
+    println!(
+        "kernel {}, {threads} threads, {ROUNDS} rounds of {DURATION:?}",
+        Kernel::best()
+    );
+    let limits = Limits {
+        running: NonZeroUsize::new(4).expect("not zero"),
+        waiting: MANY,
+        patience: PATIENCE,
+    };
+    let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
+    let devices = vec![cpu::open(Kernel::best(), threads).expect("the processor computes")];
+    scheduler
+        .put_to_work(OpenDevices {
+            devices,
+            fallback: None,
+        })
+        .expect("threads can be started");
+
+    let mut ratios = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        let raw = raw_rate(threads) / request().threshold().expected_hashes();
+        let one = works_per_second(&scheduler, 1);
+        let many = works_per_second(&scheduler, MANY);
+        println!("raw {raw:7.0} works/s, one after another {one:7.0}, {MANY} at once {many:7.0}");
+        ratios[0].push(one / raw);
+        ratios[1].push(many / raw);
+    }
+    for (name, mut ratios) in ["one after another", "many at once"]
+        .into_iter()
+        .zip(ratios)
+    {
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "{name}: {:.1} % of what the raw hash rate allows (median)",
+            100.0 * ratios[ROUNDS / 2]
+        );
+    }
+}
+
+/// Hashes a second of all cores, without a queue.
+fn raw_rate(threads: NonZeroUsize) -> f64 {
+    let mut device = cpu::open(Kernel::best(), threads).expect("the processor computes");
+    let (target, stop) = (Target::new([7; 32]), AtomicBool::new(false));
+    let started = Instant::now();
+    let hashes: u64 = std::thread::scope(|scope| {
+        let search = |engine: &mut Box<dyn atto_work_server::device::Engine>| {
+            let mut tried = 0;
+            while started.elapsed() < DURATION {
+                let nonces = NonceRange {
+                    start: fastrand::u64(..),
+                    count: engine.slice_length(Threshold::new(0)),
+                };
+                let slice = Slice {
+                    target: &target,
+                    threshold: Threshold::new(0),
+                    nonces,
+                    stop: &stop,
+                };
+                tried += engine.search(&slice).expect("the processor computes").tried;
+            }
+            tried
+        };
+        let threads: Vec<_> = device
+            .engines
+            .iter_mut()
+            .map(|engine| scope.spawn(move || search(engine)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .sum()
+    });
+    hashes as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Works a second, with this many searches asked for at any time.
+fn works_per_second(scheduler: &Scheduler, at_once: usize) -> f64 {
+    let started = Instant::now();
+    let ask = || async {
+        let mut works = 0;
+        while started.elapsed() < DURATION {
+            scheduler.solve(request()).await.expect("there is room");
+            works += 1;
+        }
+        works
+    };
+    let works: usize = pollster::block_on(join_all((0..at_once).map(|_| ask())))
+        .into_iter()
+        .sum();
+    works as f64 / started.elapsed().as_secs_f64()
+}
+
+/// LOCAL work for another target each time.
+fn request() -> WorkRequest {
+    let mut target = [0; 32];
+    fastrand::fill(&mut target);
+    // The schedule is that of 2026, whenever this runs.
+    let time = Timestamp::from_millis(1_795_329_945_748).expect("a time of 2026");
+    WorkRequest::new(Network::Local, time, Target::new(target), time)
+        .expect("no time is ahead of itself")
+}
