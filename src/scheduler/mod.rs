@@ -9,24 +9,23 @@
 
 mod job;
 mod queue;
+mod shared;
 mod watchdog;
 mod worker;
 
-use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 
-use crate::device::{Device, DeviceError, DeviceInfo, Fallback, OpenDevices, catch_panic};
+use crate::device::OpenDevices;
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 use job::Job;
-use queue::Queue;
+use shared::Shared;
 
 /// How long an engine may take for one slice: well above the ten seconds after which a dispatch is given
 /// up, so that a driver that still answers speaks for itself.
@@ -85,19 +84,7 @@ impl Scheduler {
     ///
     /// If the watchdog's thread cannot be started.
     pub fn start(limits: Limits, metrics: Metrics) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                queue: Queue::new(limits.running, limits.waiting),
-                engines: Vec::new(),
-                fallback: None,
-                reviving: false,
-                closed: false,
-                stopped: false,
-                threads: Vec::new(),
-            }),
-            work_arrived: Condvar::new(),
-            metrics,
-        });
+        let shared = Arc::new(Shared::new(limits, metrics));
         watchdog::spawn(Arc::downgrade(&shared), limits.patience)?;
         Ok(Self {
             _owner: Arc::new(Owner(Arc::clone(&shared))),
@@ -194,228 +181,5 @@ impl Drop for Interest<'_> {
         if self.job.abandon() {
             self.shared.remove(self.job);
         }
-    }
-}
-
-/// What the handles, the engines' threads and the watchdog share.
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Signalled when an engine that found nothing to do may find something.
-    work_arrived: Condvar,
-    metrics: Metrics,
-}
-
-struct State {
-    queue: Queue,
-    /// Every engine that was ever added; an index is an engine's name.
-    engines: Vec<EngineEntry>,
-    fallback: Option<Fallback>,
-    /// The fallback is being opened, so searches may wait for it.
-    reviving: bool,
-    closed: bool,
-    stopped: bool,
-    /// The engines' threads.
-    threads: Vec<JoinHandle<()>>,
-}
-
-/// What is known of an engine besides the engine itself, which its thread owns.
-struct EngineEntry {
-    device: Arc<DeviceRecord>,
-    state: EngineState,
-    /// What it is searching for.
-    job: Option<Arc<Job>>,
-    /// How many slices it has begun: its heartbeat.
-    slices: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EngineState {
-    /// It may serve.
-    Up,
-    /// It has not come back from a slice. It may serve again when it does and passes the self-test.
-    Unresponsive,
-    /// It has failed, and its thread has ended or is about to.
-    Retired,
-}
-
-/// A device's name and its metrics, shared by its engines.
-#[derive(Debug)]
-struct DeviceRecord {
-    info: DeviceInfo,
-    hashes: IntCounter,
-    engines: IntGauge,
-    faults: IntCounter,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, so a poisoned state would still be whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        state.give_up(SolveError::Closed);
-        drop(state);
-        self.work_arrived.notify_all();
-    }
-
-    fn submit(&self, job: Arc<Job>) -> Result<(), SolveError> {
-        let mut state = self.lock();
-        if state.closed || state.stopped {
-            return Err(SolveError::Closed);
-        }
-        if !state.can_serve() {
-            return Err(SolveError::NoDevice);
-        }
-        state
-            .queue
-            .push(job)
-            .map_err(|queue::Full| SolveError::QueueFull)?;
-        drop(state);
-        self.work_arrived.notify_all();
-        Ok(())
-    }
-
-    fn add(self: &Arc<Self>, device: Device) -> io::Result<()> {
-        let record = Arc::new(DeviceRecord {
-            hashes: self.metrics.hashes(&device.info),
-            engines: self.metrics.engines(&device.info),
-            faults: self.metrics.faults(&device.info),
-            info: device.info,
-        });
-        let DeviceInfo {
-            name,
-            kernel,
-            threads,
-            ..
-        } = &record.info;
-        tracing::info!(device = name, kernel, threads, "device in service");
-        for engine in device.engines {
-            let number = {
-                let mut state = self.lock();
-                let device = Arc::clone(&record);
-                state.engines.push(EngineEntry {
-                    device,
-                    state: EngineState::Up,
-                    job: None,
-                    slices: 0,
-                });
-                state.engines.len() - 1
-            };
-            record.engines.inc();
-            let thread = worker::spawn(Arc::clone(self), Arc::clone(&record), number, engine);
-            let mut state = self.lock();
-            match thread {
-                Ok(thread) => state.threads.push(thread),
-                Err(error) => {
-                    state.engines[number].set(EngineState::Retired);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes out a search that has ended, and wakes engines if another may now run.
-    fn remove(&self, job: &Arc<Job>) {
-        if self.lock().queue.remove(job) {
-            self.work_arrived.notify_all();
-        }
-    }
-
-    /// Tells of an engine that went out of service, and lets the others have what it has left. If it was
-    /// the last, opens the fallback, or gives up every search.
-    fn recover(self: &Arc<Self>, number: usize, error: &DeviceError) {
-        let mut state = self.lock();
-        let device = Arc::clone(&state.engines[number].device);
-        let engines_left = state.engines_up();
-        if engines_left == 0 {
-            match state.fallback.take() {
-                Some(fallback) => {
-                    state.reviving = true;
-                    drop(state);
-                    tell(&device, number, error, engines_left);
-                    return self.revive(fallback);
-                }
-                None if !state.reviving => state.give_up(SolveError::NoDevice),
-                None => {}
-            }
-        }
-        drop(state);
-        self.work_arrived.notify_all();
-        tell(&device, number, error, engines_left);
-    }
-
-    fn revive(self: &Arc<Self>, fallback: Fallback) {
-        tracing::warn!("no device is left: falling back");
-        let opened = catch_panic(|| fallback.open()).map_err(|error| error.to_string());
-        let added = opened.and_then(|device| self.add(device).map_err(|error| error.to_string()));
-        let mut state = self.lock();
-        state.reviving = false;
-        if state.engines_up() == 0 {
-            state.give_up(SolveError::NoDevice);
-        }
-        drop(state);
-        if let Err(error) = added {
-            tracing::error!(
-                error,
-                "the fallback cannot be put to work, or not with all its threads"
-            );
-        }
-    }
-}
-
-/// Logs that an engine went out of service. Never under the lock: whoever reads the log may be slow.
-fn tell(device: &DeviceRecord, engine: usize, error: &DeviceError, engines_left: usize) {
-    tracing::error!(device = device.info.name, engine, %error, engines_left, "engine out of service");
-}
-
-impl State {
-    fn engines_up(&self) -> usize {
-        self.engines
-            .iter()
-            .filter(|engine| engine.state == EngineState::Up)
-            .count()
-    }
-
-    /// Takes an engine out of service, and its search away from it.
-    fn take_out(&mut self, number: usize, to: EngineState) {
-        let entry = &mut self.engines[number];
-        entry.device.faults.inc();
-        entry.set(to);
-        if let Some(job) = entry.job.take() {
-            self.queue.put_back(&job);
-        }
-    }
-
-    /// Whether searches have a prospect of being worked on.
-    fn can_serve(&self) -> bool {
-        self.engines_up() > 0 || self.reviving || self.fallback.is_some()
-    }
-
-    fn give_up(&mut self, error: SolveError) {
-        for job in self.queue.drain() {
-            job.answer(Err(error));
-        }
-    }
-}
-
-impl EngineEntry {
-    /// Changes the state, and the gauge with it.
-    fn set(&mut self, state: EngineState) {
-        let up = |state| i64::from(state == EngineState::Up);
-        self.device.engines.add(up(state) - up(self.state));
-        self.state = state;
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("queue", &self.queue)
-            .finish_non_exhaustive()
     }
 }

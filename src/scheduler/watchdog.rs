@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::{EngineState, Shared};
+use super::shared::{EngineState, Shared};
 use crate::device::DeviceError;
 
 /// An engine is passed over after this many turns on one slice.
