@@ -1,71 +1,210 @@
-//! Eight lanes in AVX-512.
+//! Sixteen nonces at a time in AVX-512: two registers of eight, in lock step.
+//!
+//! One stream of eight leaves the two vector ports idle wherever a step waits for the one before it; with a
+//! second in between they always have work. Both states fill the 32 registers to the last, which compilers do
+//! not manage without spilling and reordering, so the rounds are assembly. Macros write it: one for each
+//! operation, one for `G`, one for a round.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::offset_of;
 
-use super::lanes::Lanes;
-use super::search::{self, Job};
+use super::search::{H0, Job};
 
-/// Tests `count` nonces from `start` on; see [`search::search`].
+/// Nonces in one register.
+const LANES: usize = 8;
+
+/// Tests `count` nonces from `start` on, wrapping; the first that is valid, or none.
 ///
 /// Safe to call where the processor has AVX-512F, which the caller vouches for.
 #[target_feature(enable = "avx512f")]
 pub(super) fn search(job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    search::search::<Avx512>(job, threshold, start, count)
+    let limit = _mm512_set1_epi64(threshold.cast_signed());
+    let both = _mm512_set1_epi64(2 * LANES as i64);
+    let first = _mm512_add_epi64(
+        _mm512_set1_epi64(start.cast_signed()),
+        _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
+    );
+    let second = _mm512_add_epi64(first, _mm512_set1_epi64(LANES as i64));
+    let mut nonces = [first, second];
+    for step in (0..count).step_by(2 * LANES) {
+        let [low, high] =
+            digests(job, &nonces).map(|digests| _mm512_cmple_epu64_mask(digests, limit));
+        let valid = u32::from(low) | u32::from(high) << LANES;
+        if valid != 0 {
+            let offset = step + u64::from(valid.trailing_zeros());
+            // The last registers may reach beyond the end. They are the last, so there is nothing after them.
+            return (offset < count).then(|| start.wrapping_add(offset));
+        }
+        nonces = nonces.map(|nonces| _mm512_add_epi64(nonces, both));
+    }
+    None
 }
 
-/// A 512-bit register; used only inside [`search`], which has the processor's leave.
-#[derive(Clone, Copy)]
-struct Avx512(__m512i);
+/// The register of state word `v`: of the first nonces, of the second.
+#[rustfmt::skip]
+macro_rules! first {
+    ($v:tt) => { concat!("zmm", $v) };
+}
+#[rustfmt::skip]
+macro_rules! second {
+    (0) => { "zmm16" }; (1) => { "zmm17" }; ( 2) => { "zmm18" }; ( 3) => { "zmm19" };
+    (4) => { "zmm20" }; (5) => { "zmm21" }; ( 6) => { "zmm22" }; ( 7) => { "zmm23" };
+    (8) => { "zmm24" }; (9) => { "zmm25" }; (10) => { "zmm26" }; (11) => { "zmm27" };
+    (12) => { "zmm28" }; (13) => { "zmm29" }; (14) => { "zmm30" }; (15) => { "zmm31" };
+}
 
-impl Lanes for Avx512 {
-    const COUNT: usize = 8;
+/// Each `v` becomes the job's state word.
+macro_rules! load {
+    ($($v:tt)*) => { concat!($(
+        "vpbroadcastq ", first!($v), ", qword ptr [{job} + {state} + 8*", $v, "]\n",
+        "vmovdqa64 ", second!($v), ", ", first!($v), "\n",
+    )*) };
+}
 
-    #[inline(always)]
-    fn splat(value: u64) -> Self {
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        Self(unsafe { _mm512_set1_epi64(value.cast_signed()) })
+/// `v += m`, for each pair: the nonce, a word of the target, or one of the zeros, which is not added.
+macro_rules! add_word {
+    ($([$v:tt $m:tt])*) => { concat!($(add_word!($v $m),)*) };
+    ($v:tt 0) => { concat!(
+        "vpaddq ", first!($v), ", ", first!($v), ", zmmword ptr [{nonces}]\n",
+        "vpaddq ", second!($v), ", ", second!($v), ", zmmword ptr [{nonces} + 64]\n",
+    ) };
+    ($v:tt 1) => { add_word!($v target 1) };
+    ($v:tt 2) => { add_word!($v target 2) };
+    ($v:tt 3) => { add_word!($v target 3) };
+    ($v:tt 4) => { add_word!($v target 4) };
+    ($v:tt $zero:tt) => { "" };
+    ($v:tt target $m:tt) => { concat!(
+        "vpaddq ", first!($v), ", ", first!($v), ", qword ptr [{job} + {message} + 8*", $m, "]{{1to8}}\n",
+        "vpaddq ", second!($v), ", ", second!($v), ", qword ptr [{job} + {message} + 8*", $m, "]{{1to8}}\n",
+    ) };
+}
+
+/// `v += w`, for each pair.
+macro_rules! add {
+    ($([$v:tt $w:tt])*) => { concat!($(
+        "vpaddq ", first!($v), ", ", first!($v), ", ", first!($w), "\n",
+        "vpaddq ", second!($v), ", ", second!($v), ", ", second!($w), "\n",
+    )*) };
+}
+
+/// `v = (v ^ w) >>> n`, for each pair.
+macro_rules! xor_rotr {
+    ($n:literal, $([$v:tt $w:tt])*) => { concat!(
+        $(
+            "vpxorq ", first!($v), ", ", first!($v), ", ", first!($w), "\n",
+            "vpxorq ", second!($v), ", ", second!($v), ", ", second!($w), "\n",
+        )*
+        $(
+            "vprorq ", first!($v), ", ", first!($v), ", ", $n, "\n",
+            "vprorq ", second!($v), ", ", second!($v), ", ", $n, "\n",
+        )*
+    ) };
+}
+
+/// Half of `G` for each `[a b c d m]`, the four of a half round in lock step: message word `m`, rotations by
+/// `r1` and `r2`.
+macro_rules! half {
+    ($r1:literal $r2:literal, $([$a:tt $b:tt $c:tt $d:tt $m:tt])*) => { concat!(
+        add_word!($([$a $m])*),
+        add!($([$a $b])*),
+        xor_rotr!($r1, $([$d $a])*),
+        add!($([$c $d])*),
+        xor_rotr!($r2, $([$b $c])*),
+    ) };
+}
+
+/// The mixing function `G` for each `[a b c d x y]`, with message words `x` and `y`.
+macro_rules! mix {
+    ($([$a:tt $b:tt $c:tt $d:tt $x:tt $y:tt])*) => { concat!(
+        half!(32 24, $([$a $b $c $d $x])*),
+        half!(16 63, $([$a $b $c $d $y])*),
+    ) };
+}
+
+/// One round with its row of `SIGMA`: the columns, then the diagonals.
+#[rustfmt::skip]
+macro_rules! round {
+    ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
+     $s8:tt $s9:tt $s10:tt $s11:tt $s12:tt $s13:tt $s14:tt $s15:tt) => { concat!(
+        mix!([0 4  8 12 $s0 $s1] [1 5  9 13  $s2  $s3] [2 6 10 14  $s4  $s5] [3 7 11 15  $s6  $s7]),
+        mix!([0 5 10 15 $s8 $s9] [1 6 11 12 $s10 $s11] [2 7  8 13 $s12 $s13] [3 4  9 14 $s14 $s15]),
+    ) };
+}
+
+/// Round 1 from the first use of the nonce on: column 0, and the diagonals as far as the job left them.
+macro_rules! first_round {
+    () => { concat!(
+        load!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+        add_word!([0 0]),
+        xor_rotr!(32, [12 0]),
+        add!([8 12]),
+        xor_rotr!(24, [4 8]),
+        half!(16 63, [0 4 8 12 1]),
+        add!([0 5] [3 4]),
+        xor_rotr!(32, [15 0] [12 1] [14 3]),
+        add!([10 15] [11 12] [8 13] [9 14]),
+        xor_rotr!(24, [5 10] [6 11] [7 8] [4 9]),
+        half!(16 63, [0 5 10 15 9] [1 6 11 12 11] [2 7 8 13 13] [3 4 9 14 15]),
+    ) };
+}
+
+/// Round 12, only what reaches `v0` and `v8`.
+macro_rules! last_round {
+    () => { concat!(
+        half!(32 24, [0 4 8 12 14] [1 5 9 13 4] [2 6 10 14 9] [3 7 11 15 13]),
+        add_word!([0 10] [1 8] [2 15] [3 6]),
+        add!([0 4] [1 5] [2 6] [3 7]),
+        xor_rotr!(16, [12 0] [13 1] [14 2] [15 3]),
+        add!([8 12] [9 13] [10 14] [11 15]),
+        xor_rotr!(63, [5 9] [7 11]),
+        half!(32 24, [0 5 10 15 1] [2 7 8 13 11]),
+        add_word!([0 12] [2 7]),
+        add!([0 5] [2 7]),
+        xor_rotr!(16, [13 2]),
+        add!([8 13]),
+    ) };
+}
+
+/// The digests of both registers of nonces.
+#[target_feature(enable = "avx512f")]
+fn digests(job: &Job, nonces: &[__m512i; 2]) -> [__m512i; 2] {
+    let (v0, v8): ([__m512i; 2], [__m512i; 2]);
+    {
+        let (first_0, first_8, second_0, second_8);
+        // SAFETY: the text reads `job` and `nonces` within their bounds, the latter aligned as their type is,
+        // writes the vector registers and nothing else, and all of those are declared. Its instructions are
+        // those of AVX-512F.
+        unsafe {
+            asm!(
+                first_round!(),
+                round!(14 10 4 8 9 15 13 6 1 12 0 2 11 7 5 3),
+                round!(11 8 12 0 5 2 15 13 10 14 3 6 7 1 9 4),
+                round!(7 9 3 1 13 12 11 14 2 6 5 10 4 0 15 8),
+                round!(9 0 5 7 2 4 10 15 14 1 11 12 6 8 3 13),
+                round!(2 12 6 10 0 11 8 3 4 13 7 5 15 14 1 9),
+                round!(12 5 1 15 14 13 4 10 0 7 6 3 9 2 8 11),
+                round!(13 11 7 14 12 1 3 9 5 0 15 4 8 6 2 10),
+                round!(6 15 14 9 11 3 0 8 12 2 13 7 1 4 10 5),
+                round!(10 2 8 4 7 6 1 5 15 11 9 14 3 12 13 0),
+                round!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+                last_round!(),
+                job = in(reg) job,
+                nonces = in(reg) nonces,
+                state = const offset_of!(Job, state),
+                message = const offset_of!(Job, message),
+                out("zmm0") first_0, out("zmm8") first_8,
+                out("zmm16") second_0, out("zmm24") second_8,
+                out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _,
+                out("zmm7") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _,
+                out("zmm14") _, out("zmm15") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
+                out("zmm21") _, out("zmm22") _, out("zmm23") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
+                out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        (v0, v8) = ([first_0, second_0], [first_8, second_8]);
     }
-
-    #[inline(always)]
-    fn counting(first: u64) -> Self {
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        Self::splat(first).add(Self(unsafe { _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7) }))
-    }
-
-    #[inline(always)]
-    fn next(self) -> Self {
-        self.add(Self::splat(8))
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        Self(unsafe { _mm512_add_epi64(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn xor(self, other: Self) -> Self {
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        Self(unsafe { _mm512_xor_si512(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn xor_rotr<const N: u32>(self, other: Self) -> Self {
-        let x = self.xor(other).0;
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        Self(unsafe {
-            match N {
-                32 => _mm512_ror_epi64::<32>(x),
-                24 => _mm512_ror_epi64::<24>(x),
-                16 => _mm512_ror_epi64::<16>(x),
-                _ => _mm512_ror_epi64::<63>(x),
-            }
-        })
-    }
-
-    #[inline(always)]
-    fn at_most(self, limit: u64) -> u32 {
-        // SAFETY: inlined into `search`, which requires AVX-512F.
-        u32::from(unsafe { _mm512_cmple_epu64_mask(self.0, Self::splat(limit).0) })
-    }
+    let h0 = _mm512_set1_epi64(H0.cast_signed());
+    std::array::from_fn(|i| _mm512_xor_si512(_mm512_xor_si512(v0[i], v8[i]), h0))
 }
