@@ -102,70 +102,6 @@ macro_rules! xor_rotr {
     ) };
 }
 
-/// Half of `G` for each `[a b c d m]`, the four of a half round in lock step: message word `m`, rotations by
-/// `r1` and `r2`.
-macro_rules! half {
-    ($r1:literal $r2:literal, $([$a:tt $b:tt $c:tt $d:tt $m:tt])*) => { concat!(
-        add_word!($([$a $m])*),
-        add!($([$a $b])*),
-        xor_rotr!($r1, $([$d $a])*),
-        add!($([$c $d])*),
-        xor_rotr!($r2, $([$b $c])*),
-    ) };
-}
-
-/// The mixing function `G` for each `[a b c d x y]`, with message words `x` and `y`.
-macro_rules! mix {
-    ($([$a:tt $b:tt $c:tt $d:tt $x:tt $y:tt])*) => { concat!(
-        half!(32 24, $([$a $b $c $d $x])*),
-        half!(16 63, $([$a $b $c $d $y])*),
-    ) };
-}
-
-/// One round with its row of `SIGMA`: the columns, then the diagonals.
-#[rustfmt::skip]
-macro_rules! round {
-    ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
-     $s8:tt $s9:tt $s10:tt $s11:tt $s12:tt $s13:tt $s14:tt $s15:tt) => { concat!(
-        mix!([0 4  8 12 $s0 $s1] [1 5  9 13  $s2  $s3] [2 6 10 14  $s4  $s5] [3 7 11 15  $s6  $s7]),
-        mix!([0 5 10 15 $s8 $s9] [1 6 11 12 $s10 $s11] [2 7  8 13 $s12 $s13] [3 4  9 14 $s14 $s15]),
-    ) };
-}
-
-/// Round 1 from the first use of the nonce on: column 0, and the diagonals as far as the job left them.
-macro_rules! first_round {
-    () => { concat!(
-        load!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-        add_word!([0 0]),
-        xor_rotr!(32, [12 0]),
-        add!([8 12]),
-        xor_rotr!(24, [4 8]),
-        half!(16 63, [0 4 8 12 1]),
-        add!([0 5] [3 4]),
-        xor_rotr!(32, [15 0] [12 1] [14 3]),
-        add!([10 15] [11 12] [8 13] [9 14]),
-        xor_rotr!(24, [5 10] [6 11] [7 8] [4 9]),
-        half!(16 63, [0 5 10 15 9] [1 6 11 12 11] [2 7 8 13 13] [3 4 9 14 15]),
-    ) };
-}
-
-/// Round 12, only what reaches `v0` and `v8`.
-macro_rules! last_round {
-    () => { concat!(
-        half!(32 24, [0 4 8 12 14] [1 5 9 13 4] [2 6 10 14 9] [3 7 11 15 13]),
-        add_word!([0 10] [1 8] [2 15] [3 6]),
-        add!([0 4] [1 5] [2 6] [3 7]),
-        xor_rotr!(16, [12 0] [13 1] [14 2] [15 3]),
-        add!([8 12] [9 13] [10 14] [11 15]),
-        xor_rotr!(63, [5 9] [7 11]),
-        half!(32 24, [0 5 10 15 1] [2 7 8 13 11]),
-        add_word!([0 12] [2 7]),
-        add!([0 5] [2 7]),
-        xor_rotr!(16, [13 2]),
-        add!([8 13]),
-    ) };
-}
-
 /// The digests of both registers of nonces.
 #[target_feature(enable = "avx512f")]
 fn digests(job: &Job, nonces: &[__m512i; 2]) -> [__m512i; 2] {
@@ -177,6 +113,7 @@ fn digests(job: &Job, nonces: &[__m512i; 2]) -> [__m512i; 2] {
         // those of AVX-512F.
         unsafe {
             asm!(
+                load!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
                 first_round!(),
                 round!(14 10 4 8 9 15 13 6 1 12 0 2 11 7 5 3),
                 round!(11 8 12 0 5 2 15 13 10 14 3 6 7 1 9 4),
