@@ -1,19 +1,19 @@
 //! Eight nonces at a time in AVX2: two streams of four, one round of each in turn.
 //!
 //! While one stream waits for its own steps the processor, which looks far ahead, works on the other. Sixteen
-//! registers hold one stream, so a round begins with its loads and ends with its stores: those have ports of
-//! their own, and cost less than finer turns would. Compilers fold the order back and spill more, so the rounds
-//! are assembly, of which `rounds.rs` has the text and this file the operations.
+//! registers hold one stream, so a round begins with its loads and ends with its stores; those have ports of
+//! their own. Turns of half a round and of two rounds measured slower. Compilers reorder and spill, so the
+//! rounds are assembly, of which `rounds.rs` has the text and this file the operations.
 //!
 //! State word `v` is in `ymm`v, except for `v11`. It lives in memory, and its register is scratch: for the
 //! masks of the byte shuffles, and for the rotation by 63. Only from an addition to `v11` until the exclusive
-//! or with it, which is the next operation, does the register hold it.
+//! or with it, which is the next operation on any word, does the register hold it.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::search::{H0, Job};
+use super::search::{H0, Job, first_valid};
 
 /// Nonces in one register.
 const LANES: usize = 4;
@@ -38,20 +38,20 @@ pub(super) fn search(job: &Job, threshold: u64, start: u64, count: u64) -> Optio
         }
     });
     for step in (0..count).step_by(2 * LANES) {
-        compress(&masks, &mut streams);
+        // How many there are is kept from the optimiser, which would write out every round twice: at twice the
+        // size, not faster, and too large for the micro-op caches of most processors.
+        compress(&masks, &begin, std::hint::black_box(&mut streams[..]));
         let [low, high] = [&streams[0], &streams[1]].map(|stream| {
             let above = _mm256_cmpgt_epi64(stream.flipped_digests(), limit);
-            !_mm256_movemask_pd(_mm256_castsi256_pd(above)) & 0b1111
+            !_mm256_movemask_pd(_mm256_castsi256_pd(above)).cast_unsigned() & 0b1111
         });
         let valid = low | high << LANES;
         if valid != 0 {
-            let offset = step + u64::from(valid.trailing_zeros());
-            // The last registers may reach beyond the end. They are the last, so there is nothing after them.
-            return (offset < count).then(|| start.wrapping_add(offset));
+            return first_valid(valid, step, start, count);
         }
         for stream in &mut streams {
             stream.message[0] = _mm256_add_epi64(stream.message[0], both);
-            stream.state = begin;
+            stream.state[11] = begin[11];
         }
     }
     None
@@ -108,9 +108,9 @@ macro_rules! place {
     };
 }
 
-/// Each `v` comes from its place.
+/// Each `v` comes from the state to begin with.
 macro_rules! load {
-    ($($v:tt)*) => { concat!($("vmovdqa ymm", $v, ", ", place!($v), "\n",)*) };
+    ($($v:tt)*) => { concat!($("vmovdqa ymm", $v, ", ymmword ptr [{from} + 32*", $v, "]\n",)*) };
 }
 
 /// Each `v` goes to its place.
@@ -118,16 +118,10 @@ macro_rules! store {
     ($($v:tt)*) => { concat!($("vmovdqa ", place!($v), ", ymm", $v, "\n",)*) };
 }
 
-/// `v += m`, for each pair: the words from the fifth on are zeros, and not added.
-macro_rules! add_word {
-    ($([$v:tt $m:tt])*) => { concat!($(add_word!($v $m),)*) };
-    ($v:tt 0) => { add_word!(of $v 0) };
-    ($v:tt 1) => { add_word!(of $v 1) };
-    ($v:tt 2) => { add_word!(of $v 2) };
-    ($v:tt 3) => { add_word!(of $v 3) };
-    ($v:tt 4) => { add_word!(of $v 4) };
-    ($v:tt $zero:tt) => { "" };
-    (of $v:tt $m:tt) => { concat!(
+/// `v += m`.
+#[rustfmt::skip]
+macro_rules! add_message {
+    ($v:tt $m:tt) => { concat!(
         "vpaddq ymm", $v, ", ymm", $v, ", ymmword ptr [{stream} + {message} + 32*", $m, "]\n",
     ) };
 }
@@ -176,16 +170,19 @@ macro_rules! xor {
     };
 }
 
-/// Takes the state of both streams through all rounds.
+/// Takes the state of each stream from `begin` through all rounds. Its `v11` is there already.
 #[target_feature(enable = "avx2")]
-fn compress(masks: &Masks, streams: &mut [Stream; 2]) {
+fn compress(masks: &Masks, begin: &[__m256i; 16], streams: &mut [Stream]) {
     /// Runs the text on one stream after the other.
     macro_rules! on_each_stream {
         ($text:expr) => {
-            for stream in &mut *streams {
-                // SAFETY: the text reads `masks`, reads and writes `stream`, within their bounds and aligned as
-                // their types are, and writes vector registers, all of which are declared. Its instructions
-                // are those of AVX2.
+            on_each_stream!(stream, stream.state, $text)
+        };
+        ($stream:ident, $from:expr, $text:expr) => {
+            for $stream in &mut *streams {
+                // SAFETY: the text reads `masks` and `$from`, reads and writes `$stream`, within their bounds and
+                // aligned as their types are, and writes vector registers, all of which are declared. Its
+                // instructions are those of AVX2.
                 unsafe {
                     asm!(
                         load!(0 1 2 3 4 5 6 7 8 9 10 12 13 14 15),
@@ -194,7 +191,8 @@ fn compress(masks: &Masks, streams: &mut [Stream; 2]) {
                         masks = in(reg) masks,
                         rotate_16 = const offset_of!(Masks, rotate_16),
                         rotate_24 = const offset_of!(Masks, rotate_24),
-                        stream = in(reg) stream,
+                        from = in(reg) &raw const $from,
+                        stream = in(reg) &raw mut *$stream,
                         message = const offset_of!(Stream, message),
                         state = const offset_of!(Stream, state),
                         out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _,
@@ -207,7 +205,7 @@ fn compress(masks: &Masks, streams: &mut [Stream; 2]) {
             }
         };
     }
-    on_each_stream!(first_round!());
+    on_each_stream!(stream, *begin, first_round!());
     on_each_stream!(round!(14 10 4 8 9 15 13 6 1 12 0 2 11 7 5 3));
     on_each_stream!(round!(11 8 12 0 5 2 15 13 10 14 3 6 7 1 9 4));
     on_each_stream!(round!(7 9 3 1 13 12 11 14 2 6 5 10 4 0 15 8));

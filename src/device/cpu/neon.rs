@@ -52,6 +52,10 @@ impl XorRotr for Shifted {
 struct Rotated;
 
 impl XorRotr for Rotated {
+    #[allow(
+        inline_always_mismatching_target_features,
+        reason = "the features are there once this is part of `search_sha3`"
+    )]
     #[inline(always)]
     fn xor_rotr<const N: u32>(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t {
         // SAFETY: inlined into `search_sha3`, which requires the SHA-3 extension.
@@ -125,8 +129,9 @@ impl<R: XorRotr> Lanes for Neon<R> {
                 vgetq_lane_u64::<0>(within) & 1,
                 vgetq_lane_u64::<1>(within) & 2,
             );
-            // At most the two lowest bits are set.
-            (lane0 | lane1) as u32
+            #[expect(clippy::cast_possible_truncation, reason = "only two bits can be set")]
+            let valid = (lane0 | lane1) as u32;
+            valid
         }
     }
 }

@@ -4,13 +4,24 @@
 //! file for its instructions; `v` and `w` are state words, by number:
 //!
 //! ```text
-//! add_word!([v m] ...)         v += m      m is a message word; those that are zero are not added
+//! add_message!(v m)            v += m, one of the message words that are not zero, 0 to 4
 //! add!([v w] ...)              v += w
 //! xor_rotr!(n, [v w] ...)      v = (v ^ w) >>> n
 //! ```
 //!
-//! Each is given the pairs of all four mixes of a half round, which thereby stand in lock step: neighbours in
-//! the text never wait for each other.
+//! An operation is given the pairs of all four mixes of a half round, which thereby stand in lock step:
+//! neighbours in the text never wait for each other.
+
+/// `v += m` for each `[v m]`; most message words are zero, and not added.
+macro_rules! add_word {
+    ($([$v:tt $m:tt])*) => { concat!($(add_word!($v $m),)*) };
+    ($v:tt 0) => { add_message!($v 0) };
+    ($v:tt 1) => { add_message!($v 1) };
+    ($v:tt 2) => { add_message!($v 2) };
+    ($v:tt 3) => { add_message!($v 3) };
+    ($v:tt 4) => { add_message!($v 4) };
+    ($v:tt $zero:tt) => { "" };
+}
 
 /// Half of `G` for each `[a b c d m]`, with message word `m` and rotations by `r1` and `r2`.
 macro_rules! half {

@@ -1,4 +1,5 @@
-//! The one search that every kernel runs, over lanes of any width.
+//! The search over lanes of any width, which compilers turn into good code where there are registers enough.
+//! Where they do not, on x86-64, `rounds.rs` has the same rounds in assembly.
 //!
 //! ```text
 //! for each nonce of the range, as many at once as there are lanes:
@@ -90,13 +91,19 @@ pub(super) fn search<V: Lanes>(job: &Job, threshold: u64, start: u64, count: u64
     for step in (0..count).step_by(V::COUNT) {
         let valid = digest(job, &message, nonces).at_most(threshold);
         if valid != 0 {
-            let offset = step + u64::from(valid.trailing_zeros());
-            // The last register may reach beyond the end. It is the last, so there is nothing after it.
-            return (offset < count).then(|| start.wrapping_add(offset));
+            return first_valid(valid, step, start, count);
         }
         nonces = nonces.next();
     }
     None
+}
+
+/// The nonce of the lowest bit in `valid`, of which bit 0 stands for the nonce `step` after `start`.
+#[inline(always)]
+pub(super) fn first_valid(valid: u32, step: u64, start: u64, count: u64) -> Option<u64> {
+    let offset = step + u64::from(valid.trailing_zeros());
+    // The last registers may reach beyond the end. They are the last, so there is nothing after them.
+    (offset < count).then(|| start.wrapping_add(offset))
 }
 
 /// The digests of `nonces`.
