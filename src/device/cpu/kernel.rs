@@ -1,5 +1,7 @@
 //! Which instructions the search may use: decided once, from what the processor has.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 
 use super::search::{self, Job};
@@ -18,6 +20,8 @@ enum Isa {
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonSha3,
 }
 
 impl Kernel {
@@ -34,7 +38,10 @@ impl Kernel {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
+        if is_aarch64_feature_detected!("neon") {
+            if is_aarch64_feature_detected!("sha3") {
+                kernels.push(Self(Isa::NeonSha3));
+            }
             kernels.push(Self(Isa::Neon));
         }
         kernels.push(Self(Isa::Portable));
@@ -80,6 +87,8 @@ impl Kernel {
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonSha3 => "neon-sha3",
         }
     }
 
@@ -98,7 +107,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Some(1131.0 / 2.0 / 8.0),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => None,
+            Isa::Neon | Isa::NeonSha3 => None,
         }
     }
 
@@ -115,6 +124,9 @@ impl Kernel {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: `Isa::Neon` is only made where NEON was detected.
             Isa::Neon => unsafe { super::neon::search(job, threshold, start, count) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Isa::NeonSha3` is only made where NEON and the SHA-3 extension were detected.
+            Isa::NeonSha3 => unsafe { super::neon::search_sha3(job, threshold, start, count) },
         }
     }
 }

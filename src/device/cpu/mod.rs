@@ -1,5 +1,10 @@
 //! The processor: SIMD search on every core that the process may use.
 
+// The macros of the rounds come before the kernels that use them.
+#[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod rounds;
+
 pub mod clock;
 mod kernel;
 mod lanes;

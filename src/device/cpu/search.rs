@@ -1,4 +1,5 @@
-//! The one search that every kernel runs, over lanes of any width.
+//! The search over lanes of any width, which compilers turn into good code where there are registers enough.
+//! Where they do not, on x86-64, `rounds.rs` has the same rounds in assembly.
 //!
 //! ```text
 //! for each nonce of the range, as many at once as there are lanes:
@@ -30,7 +31,7 @@ const IV: [u64; 8] = [
 ];
 
 /// `IV0` with the parameter block folded in: no key, a digest of eight bytes.
-const H0: u64 = IV[0] ^ 0x0101_0000 ^ 8;
+pub(super) const H0: u64 = IV[0] ^ 0x0101_0000 ^ 8;
 
 /// Bytes hashed: eight of nonce, 32 of target.
 const INPUT_LENGTH: u64 = 40;
@@ -42,17 +43,10 @@ const FIRST_ZERO_WORD: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
     /// `m0..m4`; `m0`, the nonce's place, is zero here.
-    message: [u64; FIRST_ZERO_WORD],
-    /// The state with all of round 1 done that no nonce changes: columns 1, 2 and 3 are complete.
-    state: [u64; 16],
-    /// `v0 + v4` before round 1: what the nonce is added to.
-    v0_before_nonce: u64,
-    /// `v1 + v6`, and in it nothing of the nonce, as round 1's diagonals begin.
-    v1_diagonal: u64,
-    /// `v2 + v7` likewise.
-    v2_diagonal: u64,
-    /// `(v13 ^ (v2 + v7)) >>> 32` likewise.
-    v13_diagonal: u64,
+    pub(super) message: [u64; FIRST_ZERO_WORD],
+    /// The state with all of round 1 done that no nonce changes: columns 1, 2 and 3 are complete, `v4` is
+    /// added to `v0`, and of the diagonals `v1 + v6`, `v2 + v7` and `(v13 ^ v2) >>> 32` are done.
+    pub(super) state: [u64; 16],
 }
 
 impl Job {
@@ -81,15 +75,11 @@ impl Job {
         mix::<u64, 2, 3>(&mut v, &message, 1, 5, 9, 13);
         mix::<u64, 4, 5>(&mut v, &message, 2, 6, 10, 14);
         mix::<u64, 6, 7>(&mut v, &message, 3, 7, 11, 15);
-        let v2_diagonal = v[2].add(v[7]);
-        Self {
-            message,
-            state: v,
-            v0_before_nonce: v[0].add(v[4]),
-            v1_diagonal: v[1].add(v[6]),
-            v2_diagonal,
-            v13_diagonal: v[13].xor_rotr::<32>(v2_diagonal),
-        }
+        v[0] = v[0].add(v[4]);
+        v[1] = v[1].add(v[6]);
+        v[2] = v[2].add(v[7]);
+        v[13] = v[13].xor_rotr::<32>(v[2]);
+        Self { message, state: v }
     }
 }
 
@@ -101,13 +91,19 @@ pub(super) fn search<V: Lanes>(job: &Job, threshold: u64, start: u64, count: u64
     for step in (0..count).step_by(V::COUNT) {
         let valid = digest(job, &message, nonces).at_most(threshold);
         if valid != 0 {
-            let offset = step + u64::from(valid.trailing_zeros());
-            // The last register may reach beyond the end. It is the last, so there is nothing after it.
-            return (offset < count).then(|| start.wrapping_add(offset));
+            return first_valid(valid, step, start, count);
         }
         nonces = nonces.next();
     }
     None
+}
+
+/// The nonce of the lowest bit in `valid`, of which bit 0 stands for the nonce `step` after `start`.
+#[inline(always)]
+pub(super) fn first_valid(valid: u32, step: u64, start: u64, count: u64) -> Option<u64> {
+    let offset = step + u64::from(valid.trailing_zeros());
+    // The last registers may reach beyond the end. They are the last, so there is nothing after them.
+    (offset < count).then(|| start.wrapping_add(offset))
 }
 
 /// The digests of `nonces`.
@@ -137,20 +133,17 @@ fn digest<V: Lanes>(job: &Job, target: &[V; FIRST_ZERO_WORD], nonces: V) -> V {
 fn first_round<V: Lanes>(job: &Job, m: &[V; FIRST_ZERO_WORD]) -> [V; 16] {
     let mut v = job.state.map(V::splat);
     // Column 0.
-    v[0] = m[0].add(V::splat(job.v0_before_nonce));
+    v[0] = v[0].add(m[0]);
     v[12] = v[12].xor_rotr::<32>(v[0]);
     v[8] = v[8].add(v[12]);
     v[4] = v[4].xor_rotr::<24>(v[8]);
     half::<V, 1, 16, 63>(&mut v, m, 0, 4, 8, 12);
-    // Diagonals, of which the second and the third begin with sums that the nonce has not reached.
+    // Diagonals, of which the second and the third are begun.
     mix::<V, 8, 9>(&mut v, m, 0, 5, 10, 15);
-    v[1] = V::splat(job.v1_diagonal);
     v[12] = v[12].xor_rotr::<32>(v[1]);
     v[11] = v[11].add(v[12]);
     v[6] = v[6].xor_rotr::<24>(v[11]);
     half::<V, 11, 16, 63>(&mut v, m, 1, 6, 11, 12);
-    v[2] = V::splat(job.v2_diagonal);
-    v[13] = V::splat(job.v13_diagonal);
     v[8] = v[8].add(v[13]);
     v[7] = v[7].xor_rotr::<24>(v[8]);
     half::<V, 13, 16, 63>(&mut v, m, 2, 7, 8, 13);

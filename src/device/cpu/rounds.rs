@@ -1,0 +1,89 @@
+//! Text for the assembler: the twelve rounds, written once for every kernel in assembly.
+//!
+//! The macros expand to one string literal. What they are built of is named here and spelled by each kernel's
+//! file for its instructions; `v` and `w` are state words, by number:
+//!
+//! ```text
+//! add_message!(v m)            v += m, one of the message words that are not zero, 0 to 4
+//! add!([v w] ...)              v += w
+//! xor_rotr!(n, [v w] ...)      v = (v ^ w) >>> n
+//! ```
+//!
+//! An operation is given the pairs of all four mixes of a half round, which thereby stand in lock step:
+//! neighbours in the text never wait for each other.
+
+/// `v += m` for each `[v m]`; most message words are zero, and not added.
+macro_rules! add_word {
+    ($([$v:tt $m:tt])*) => { concat!($(add_word!($v $m),)*) };
+    ($v:tt 0) => { add_message!($v 0) };
+    ($v:tt 1) => { add_message!($v 1) };
+    ($v:tt 2) => { add_message!($v 2) };
+    ($v:tt 3) => { add_message!($v 3) };
+    ($v:tt 4) => { add_message!($v 4) };
+    ($v:tt $zero:tt) => { "" };
+}
+
+/// Half of `G` for each `[a b c d m]`, with message word `m` and rotations by `r1` and `r2`.
+macro_rules! half {
+    ($r1:tt $r2:tt, $([$a:tt $b:tt $c:tt $d:tt $m:tt])*) => { concat!(
+        add_word!($([$a $m])*),
+        add!($([$a $b])*),
+        xor_rotr!($r1, $([$d $a])*),
+        add!($([$c $d])*),
+        xor_rotr!($r2, $([$b $c])*),
+    ) };
+}
+
+/// The mixing function `G` for each `[a b c d x y]`, with message words `x` and `y`.
+macro_rules! mix {
+    ($([$a:tt $b:tt $c:tt $d:tt $x:tt $y:tt])*) => { concat!(
+        half!(32 24, $([$a $b $c $d $x])*),
+        half!(16 63, $([$a $b $c $d $y])*),
+    ) };
+}
+
+/// One round with its row of `SIGMA` (RFC 7693, 2.7): the columns, then the diagonals.
+#[rustfmt::skip]
+macro_rules! round {
+    ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
+     $s8:tt $s9:tt $s10:tt $s11:tt $s12:tt $s13:tt $s14:tt $s15:tt) => { concat!(
+        mix!([0 4  8 12 $s0 $s1] [1 5  9 13  $s2  $s3] [2 6 10 14  $s4  $s5] [3 7 11 15  $s6  $s7]),
+        mix!([0 5 10 15 $s8 $s9] [1 6 11 12 $s10 $s11] [2 7  8 13 $s12 $s13] [3 4  9 14 $s14 $s15]),
+    ) };
+}
+
+/// Round 1 from the first use of the nonce on: column 0, and the diagonals from where the job left them.
+macro_rules! first_round {
+    () => { concat!(
+        add_word!([0 0]),
+        xor_rotr!(32, [12 0]),
+        add!([8 12]),
+        xor_rotr!(24, [4 8]),
+        half!(16 63, [0 4 8 12 1]),
+        // The first half of the diagonals, but for what the job has done of the second and the third.
+        add!([0 5] [3 4]),
+        xor_rotr!(32, [15 0] [12 1] [14 3]),
+        add!([10 15] [11 12] [8 13] [9 14]),
+        xor_rotr!(24, [5 10] [6 11] [7 8] [4 9]),
+        half!(16 63, [0 5 10 15 9] [1 6 11 12 11] [2 7 8 13 13] [3 4 9 14 15]),
+    ) };
+}
+
+/// Round 12, only what reaches `v0` and `v8`.
+macro_rules! last_round {
+    () => { concat!(
+        half!(32 24, [0 4 8 12 14] [1 5 9 13 4] [2 6 10 14 9] [3 7 11 15 13]),
+        // The second half of the columns, without `v4` and `v6`.
+        add_word!([0 10] [1 8] [2 15] [3 6]),
+        add!([0 4] [1 5] [2 6] [3 7]),
+        xor_rotr!(16, [12 0] [13 1] [14 2] [15 3]),
+        add!([8 12] [9 13] [10 14] [11 15]),
+        xor_rotr!(63, [5 9] [7 11]),
+        // The diagonals that end in `v0` and `v8`.
+        half!(32 24, [0 5 10 15 1] [2 7 8 13 11]),
+        add_word!([0 12] [2 7]),
+        add!([0 5] [2 7]),
+        xor_rotr!(16, [13 2]),
+        add!([8 13]),
+    ) };
+}
