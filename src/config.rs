@@ -43,8 +43,8 @@ pub struct DeviceArgs {
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
     pub threads: Option<usize>,
 
-    /// Which instructions the processor searches with: portable, avx2, avx512 or neon [default: the
-    /// fastest that it has]
+    /// Which instructions the processor searches with: avx512, avx2, neon, neon-sha3 or portable
+    /// [default: the fastest, by a race of some milliseconds]
     #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME", value_parser = Kernel::named)]
     pub kernel: Option<Kernel>,
 }
@@ -55,7 +55,7 @@ impl DeviceArgs {
         Choice {
             backend: self.backend,
             selection: self.device.clone(),
-            kernel: self.kernel.unwrap_or_else(Kernel::best),
+            kernel: self.kernel,
             threads: self
                 .threads
                 .and_then(NonZeroUsize::new)

@@ -14,8 +14,8 @@ pub struct Choice {
     pub backend: BackendChoice,
     /// Which cards.
     pub selection: Selection,
-    /// Which form of the search the processor runs.
-    pub kernel: Kernel,
+    /// Which form of the search the processor runs; the fastest if none is chosen.
+    pub kernel: Option<Kernel>,
     /// How many threads the processor searches with.
     pub threads: NonZeroUsize,
 }
@@ -87,7 +87,7 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
     let Choice {
         kernel, threads, ..
     } = *choice;
-    let processor = move || cpu::open(kernel, threads);
+    let processor = move || cpu::open(kernel.unwrap_or_else(Kernel::fastest), threads);
     let only = |device: Device| OpenDevices {
         devices: vec![device],
         fallback: None,

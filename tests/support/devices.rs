@@ -49,7 +49,7 @@ pub(crate) fn fake(
 
 /// The processor, with one thread.
 pub(crate) fn honest() -> Device {
-    cpu::open(Kernel::best(), NonZeroUsize::MIN).expect("the processor computes")
+    cpu::open(Kernel::fastest(), NonZeroUsize::MIN).expect("the processor computes")
 }
 
 /// The engine of [`honest`].

@@ -3,8 +3,16 @@
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use super::search::{self, Job};
+use crate::work::Target;
+
+/// How often kernels race each other; the best time of each counts, since a neighbour can only delay it.
+const RACES: usize = 5;
+
+/// Over how many nonces: a fraction of a millisecond.
+const RACE_LENGTH: u64 = 8192;
 
 /// A form of the search that this processor can run. Holding one is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +33,7 @@ enum Isa {
 }
 
 impl Kernel {
-    /// Every kernel that this processor can run, the fastest first. `portable` is always among them.
+    /// Every kernel that this processor can run, the one expected to be fastest first. `portable` is always among them.
     pub fn available() -> Vec<Self> {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -48,12 +56,50 @@ impl Kernel {
         kernels
     }
 
-    /// The fastest kernel that this processor can run.
-    pub fn best() -> Self {
-        Self::available()
-            .first()
-            .copied()
-            .unwrap_or(Self(Isa::Portable))
+    /// The fastest kernel here and now: they race for a few milliseconds, and the log says how it ended.
+    ///
+    /// What a processor has is not always what it does best. Some lower their clock for AVX-512, some do it
+    /// in two halves, and some rotate on one port only.
+    pub fn fastest() -> Self {
+        let mut kernels = Self::available();
+        if kernels.len() > 1 {
+            // Never faster than any of the others, and slow enough to make the race a long one.
+            kernels.retain(|kernel| kernel.0 != Isa::Portable);
+        }
+        if let [only] = kernels[..] {
+            return only;
+        }
+        let mut race: Vec<_> = kernels
+            .into_iter()
+            .map(|kernel| (kernel, Duration::MAX))
+            .collect();
+        for _ in 0..RACES {
+            for (kernel, best) in &mut race {
+                *best = kernel.time(RACE_LENGTH).min(*best);
+            }
+        }
+        race.sort_by_key(|(_, time)| *time);
+        let rate = |(kernel, time): &(Self, Duration)| {
+            format!(
+                "{kernel} {:.1}",
+                RACE_LENGTH as f64 / time.as_secs_f64() / 1e6
+            )
+        };
+        let rates = race.iter().map(rate).collect::<Vec<_>>().join(", ");
+        tracing::info!(
+            million_hashes_per_second = rates,
+            "kernel chosen by measurement"
+        );
+        race[0].0
+    }
+
+    /// How long the kernel takes for this many nonces.
+    fn time(self, nonces: u64) -> Duration {
+        let job = Job::new(&Target::new([0x55; 32]));
+        let started = Instant::now();
+        // No digest is as low as this threshold, so every nonce is tested.
+        std::hint::black_box(self.search(&job, 0, 0, nonces));
+        started.elapsed()
     }
 
     /// The kernel of this name.
