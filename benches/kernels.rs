@@ -2,8 +2,8 @@
 //!
 //!     cargo bench --bench kernels
 //!
-//! Rates are hashes per CPU second, so a busy machine does not distort them. The clock is measured before and after
-//! each run by a chain of multiplications, and turns them into cycles a hash. Every figure is the median.
+//! Rates are hashes per CPU second, so a busy machine does not distort them much. The clock is measured before and after
+//! each run by a chain of operations of one cycle each, and turns them into cycles a hash. Every figure is the median.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;

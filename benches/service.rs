@@ -24,6 +24,11 @@ fn main() {
     // One search that nobody will see the end of keeps every core busy.
     let _busy = ask_for_live(&server);
     measure_both(&server, "every core searches");
+    assert_eq!(
+        server.metric("atto_work_searches_running"),
+        1.0,
+        "that search has ended too soon: run this again"
+    );
 }
 
 fn ask_for_live(server: &Server) -> TcpStream {

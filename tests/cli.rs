@@ -33,7 +33,7 @@ fn json(output: &Output) -> Value {
 #[test]
 fn what_solve_finds_verify_accepts() {
     let target = target(1);
-    for kernel in ["portable", "avx2", "avx512", "neon"] {
+    for kernel in ["portable", "avx2", "avx512", "neon", "neon-sha3"] {
         let solved = run(&[
             "solve",
             "--backend",

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{Engine, NonceRange, Slice};
-use atto_work_server::work::{Nonce, Target, Threshold};
+use atto_work_server::work::{Nonce, Target, Threshold, digest};
 
 /// Runs `check` on an engine of every kernel, and says which they were.
 fn on_every_kernel(check: impl Fn(&mut dyn Engine)) {
@@ -45,10 +45,25 @@ fn every_kernel_agrees_with_the_oracle() {
 
 #[test]
 fn the_first_valid_nonce_is_the_one_that_is_found() {
-    let target = Target::new([3; 32]);
     on_every_kernel(|engine| {
-        let found = conformance::search(engine, &target, u64::MAX, 41, 10_000);
-        assert_eq!(found, Some(Nonce::new(41)));
+        let mut random = fastrand::Rng::with_seed(7);
+        for (index, place) in [0, 1 << 32, 1 << 63, random.u64(..)]
+            .into_iter()
+            .cycle()
+            .take(400)
+            .enumerate()
+        {
+            let target = Target::new(std::array::from_fn(|_| random.u8(..)));
+            let start = random.u64(..100).wrapping_neg().wrapping_add(place);
+            // From every nonce to one in 128, so that registers with several valid ones are among them.
+            let (threshold, count) = (u64::MAX >> (index % 8), random.u64(..200));
+            let mut nonces = (0..count).map(|offset| Nonce::new(start.wrapping_add(offset)));
+            let first = nonces.find(|&nonce| digest(nonce, &target).get() <= threshold);
+            assert_eq!(
+                conformance::search(engine, &target, threshold, start, count),
+                first
+            );
+        }
     });
 }
 

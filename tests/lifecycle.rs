@@ -136,7 +136,7 @@ fn a_service_that_stops_finishes_what_it_has_accepted() {
 
 #[test]
 fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
-    let mut server = slow_server(&["--shutdown-grace", "3"]);
+    let mut server = slow_server(&["--shutdown-grace", "6"]);
     let request = request("LIVE", &target(1));
     let mut stream = connect(server.address);
     stream
@@ -211,7 +211,7 @@ fn the_search_is_less_urgent_than_the_service() {
 fn niceness(process: u32, name: &str) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let stats =
-        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
     stats
         .filter_map(|stat| {
             // The name stands in parentheses; behind it, niceness is the seventeenth value (proc(5)).

@@ -27,7 +27,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Processor {
     threads: usize,
-    /// The fastest first.
+    /// The one expected to be fastest first.
     kernels: Vec<&'static str>,
 }
 

@@ -134,14 +134,21 @@ impl Scheduler {
     pub fn stop(&self, patience: Duration) {
         self.shared.stop();
         let deadline = Instant::now() + patience;
-        let mut threads = std::mem::take(&mut self.shared.lock().threads);
-        while !threads.is_empty() && Instant::now() < deadline {
-            threads.retain(|thread| !thread.is_finished());
-            thread::sleep(Duration::from_millis(1));
+        let mut left_behind = 0;
+        for thread in std::mem::take(&mut self.shared.lock().threads) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                thread::sleep(Duration::from_micros(100));
+            }
+            if thread.is_finished() {
+                // Engines' panics are caught, so this can only be the rest of the thread's end.
+                let _ = thread.join();
+            } else {
+                left_behind += 1;
+            }
         }
-        if !threads.is_empty() {
+        if left_behind > 0 {
             tracing::warn!(
-                engines = threads.len(),
+                engines = left_behind,
                 "engines do not come back: leaving them behind"
             );
         }

@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub(super) work_arrived: Condvar,
     /// How many searches were ever submitted; for engines that are between two of them.
     pub(super) arrivals: AtomicU64,
+    /// The niceness of the service, which the search stays below in urgency.
+    pub(super) niceness: i32,
     metrics: Metrics,
 }
 
@@ -83,6 +85,8 @@ impl Shared {
             }),
             work_arrived: Condvar::new(),
             arrivals: AtomicU64::new(0),
+            // It can only fail for a process that is not there.
+            niceness: rustix::process::getpriority_process(None).unwrap_or(0),
             metrics,
         }
     }
@@ -172,7 +176,12 @@ impl Shared {
         let device = Arc::clone(&state.engines[number].device);
         let engines_left = state.engines_up();
         if engines_left == 0 {
-            match state.fallback.take() {
+            // A service that ends needs no other device.
+            match state
+                .fallback
+                .take()
+                .filter(|_| !state.closed && !state.stopped)
+            {
                 Some(fallback) => {
                     state.reviving = true;
                     drop(state);

@@ -14,6 +14,9 @@ use crate::work::Work;
 /// How much less urgent than the service the search is, in steps of `nice`: probes and requests come first.
 const NICENESS: i32 = 10;
 
+/// The least urgent that a thread can be.
+const MAX_NICENESS: i32 = 19;
+
 /// How long an engine with nothing to do stays awake: a few times what waking it would take.
 const LINGER: Duration = Duration::from_micros(100);
 
@@ -45,7 +48,8 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         // On Linux this is the calling thread's priority alone.
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        let niceness = (self.shared.niceness + NICENESS).min(MAX_NICENESS);
+        if let Err(error) = rustix::process::setpriority_process(None, niceness) {
             tracing::warn!(%error, "cannot lower the priority of the search");
         }
         while let Some(job) = self.shared.next_job(self.number) {

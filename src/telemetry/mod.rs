@@ -25,7 +25,7 @@ const SILENCED: &str = "warp::server=off";
 
 /// Starts logging to standard error, so that standard output is a command's own.
 ///
-/// The filter is that of `RUST_LOG`, or [`DEFAULT_FILTER`] if that is not set or cannot be read, which is
+/// The filter is that of `RUST_LOG`, or `DEFAULT_FILTER` if that is not set or cannot be read, which is
 /// then said. May be called once a process; a second call changes nothing.
 #[expect(
     clippy::missing_panics_doc,

@@ -1,5 +1,5 @@
-//! How fast a core runs and how much of it a thread had, so that a hash rate can be told in cycles a hash:
-//! the one figure that neither a busy neighbour nor a changing clock distorts.
+//! How fast a core runs and how much of it a thread had, so that a hash rate can be told in cycles a hash: a
+//! figure that neither a changing clock nor a neighbour distorts, unless that is a hyperthread of the same core.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -27,19 +27,22 @@ fn duration(time: Timespec) -> Duration {
 /// Cycles a second of the core that the calling thread runs on, measured over some five milliseconds of its
 /// time.
 ///
-/// A chain of multiplications is timed, each of which needs the one before. With the `or` between them, which
-/// keeps the compiler from folding the chain, a link takes four cycles on every x86-64 processor since 2008
-/// and on every current 64-bit ARM server (three for the multiplication, one for the `or`).
+/// A chain of operations is timed, each of which needs the one before: an exclusive or and an addition by
+/// turns, which nobody can fold, and each of which takes one cycle on every 64-bit processor of today.
 pub fn core_frequency() -> f64 {
-    const LINKS: u32 = 1 << 22;
-    const CYCLES_PER_LINK: f64 = 4.0;
-    let mut x = black_box(0x9E37_79B9_7F4A_7C15_u64);
+    const LINKS: u32 = 1 << 20;
+    /// Pairs of operations a link, written out so that counting the links costs no cycle of its own.
+    const PAIRS: u32 = 8;
+    let (a, b) = black_box((0x9E37_79B9_7F4A_7C15_u64, 0xBF58_476D_1CE4_E5B9_u64));
+    let mut x = black_box(1_u64);
     let started = thread_cpu_time();
     for _ in 0..LINKS {
-        x = x.wrapping_mul(x | 1);
+        for _ in 0..PAIRS {
+            x = (x ^ a).wrapping_add(b);
+        }
     }
     black_box(x);
-    f64::from(LINKS) * CYCLES_PER_LINK / (thread_cpu_time() - started).as_secs_f64()
+    f64::from(LINKS * PAIRS * 2) / (thread_cpu_time() - started).as_secs_f64()
 }
 
 #[cfg(test)]

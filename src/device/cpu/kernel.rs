@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::search::{self, Job};
 use crate::work::Target;
 
-/// How often kernels race each other; the best time of each counts, since a neighbour can only delay it.
+/// How often each kernel runs in the race; its best time counts, since a neighbour can only delay it.
 const RACES: usize = 5;
 
-/// Over how many nonces: a fraction of a millisecond.
+/// Over how many nonces: a fraction of a millisecond for most kernels.
 const RACE_LENGTH: u64 = 8192;
 
 /// A form of the search that this processor can run. Holding one is the proof that it can.
@@ -58,28 +58,15 @@ impl Kernel {
 
     /// The fastest kernel here and now: they race for a few milliseconds, and the log says how it ended.
     ///
-    /// What a processor has is not always what it does best. Some lower their clock for AVX-512, some do it
-    /// in two halves, and some rotate on one port only.
+    /// What a processor has is not always what it does best: some do AVX-512 in two halves, some rotate on
+    /// one port only, and some have more scalar units than vector ones.
     pub fn fastest() -> Self {
-        let mut kernels = Self::available();
-        if kernels.len() > 1 {
-            // Never faster than any of the others, and slow enough to make the race a long one.
-            kernels.retain(|kernel| kernel.0 != Isa::Portable);
-        }
-        if let [only] = kernels[..] {
-            return only;
-        }
-        let mut race: Vec<_> = kernels
+        let mut race: Vec<_> = Self::available()
             .into_iter()
-            .map(|kernel| (kernel, Duration::MAX))
+            .map(|kernel| (kernel.time(), kernel))
             .collect();
-        for _ in 0..RACES {
-            for (kernel, best) in &mut race {
-                *best = kernel.time(RACE_LENGTH).min(*best);
-            }
-        }
-        race.sort_by_key(|(_, time)| *time);
-        let rate = |(kernel, time): &(Self, Duration)| {
+        race.sort_by_key(|(time, _)| *time);
+        let rate = |(time, kernel): &(Duration, Self)| {
             format!(
                 "{kernel} {:.1}",
                 RACE_LENGTH as f64 / time.as_secs_f64() / 1e6
@@ -90,16 +77,20 @@ impl Kernel {
             million_hashes_per_second = rates,
             "kernel chosen by measurement"
         );
-        race[0].0
+        race.first()
+            .map_or(Self(Isa::Portable), |(_, kernel)| *kernel)
     }
 
-    /// How long the kernel takes for this many nonces.
-    fn time(self, nonces: u64) -> Duration {
+    /// How long the kernel takes for [`RACE_LENGTH`] nonces at its best.
+    fn time(self) -> Duration {
         let job = Job::new(&Target::new([0x55; 32]));
-        let started = Instant::now();
-        // No digest is as low as this threshold, so every nonce is tested.
-        std::hint::black_box(self.search(&job, 0, 0, nonces));
-        started.elapsed()
+        let once = || {
+            let started = Instant::now();
+            // No digest is as low as this threshold, so every nonce is tested.
+            std::hint::black_box(self.search(&job, 0, 0, RACE_LENGTH));
+            started.elapsed()
+        };
+        (0..RACES).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 
     /// The kernel of this name.
