@@ -187,7 +187,13 @@ fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
     let _search = start_endless_search(&server, 1);
     eventually("the search runs", || server.metric(RUNNING) == 1.0);
     server.terminate();
-    server.wait_for_log("stopped");
+    let messages = server.wait_for_log("stopped");
+    assert!(
+        !messages
+            .iter()
+            .any(|message| message.contains("leaving them behind")),
+        "{messages:?}"
+    );
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -245,5 +251,7 @@ fn an_idle_service_stops_at_once_with_its_connections_open() {
         .unwrap();
     assert_work(&read(&stream, false), &request);
     server.terminate();
+    // Nothing else happens: in particular, no engine is left behind.
+    assert_eq!(server.wait_for_log("stopped"), ["draining", "stopped"]);
     assert_eq!(server.wait().code(), Some(0));
 }

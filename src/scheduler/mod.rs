@@ -135,7 +135,9 @@ impl Scheduler {
         self.shared.stop();
         let deadline = Instant::now() + patience;
         let mut left_behind = 0;
-        for thread in std::mem::take(&mut self.shared.lock().threads) {
+        // Not in the loop's head, where the lock would be held for as long as the loop runs.
+        let threads = std::mem::take(&mut self.shared.lock().threads);
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < deadline {
                 thread::sleep(Duration::from_micros(100));
             }

@@ -61,7 +61,7 @@ impl Server {
                     sender.send(serde_json::from_str(&line).unwrap_or(json!({ "message": line })));
             }
         });
-        let ready = wait_for(&log, "ready");
+        let (_, ready) = wait_for(&log, "ready");
         let address = |name: &str| {
             ready[name]
                 .as_str()
@@ -92,9 +92,12 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Waits for a log line with this message.
-    pub(crate) fn wait_for_log(&self, message: &str) -> Value {
-        wait_for(&self.log, message)
+    /// Waits for a log line with this message. All messages up to it.
+    pub(crate) fn wait_for_log(&self, message: &str) -> Vec<String> {
+        let (mut lines, last) = wait_for(&self.log, message);
+        lines.push(last);
+        let text = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
+        lines.iter().map(text).collect()
     }
 
     /// The process.
@@ -133,11 +136,12 @@ impl Drop for Server {
     }
 }
 
-fn wait_for(log: &mpsc::Receiver<Value>, message: &str) -> Value {
+/// The lines before the one with this message, and that one.
+fn wait_for(log: &mpsc::Receiver<Value>, message: &str) -> (Vec<Value>, Value) {
     let mut seen = Vec::new();
     loop {
         match log.recv_timeout(SOON) {
-            Ok(line) if line["message"] == message => return line,
+            Ok(line) if line["message"] == message => return (seen, line),
             Ok(line) => seen.push(line),
             Err(error) => panic!("no {message:?} in the log ({error}): {seen:#?}"),
         }
