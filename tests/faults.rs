@@ -28,19 +28,23 @@ fn engines(service: &Service, device: &str) -> f64 {
     get(service.management, "/prometheus").metric(&format!("atto_work_device_engines{labels}"))
 }
 
+/// Asks for work, and gets it, until the device has had its first fault: it may not be the first to be asked.
+fn serve_until_fault(service: &Service, device: &str) {
+    let mut number = 0;
+    eventually("the device is out of service", || {
+        number += 1;
+        assert_served(service, number);
+        faults(service, device) == 1.0
+    });
+}
+
 /// The device must lose its search to the honest one beside it, and never be asked again.
 fn is_replaced(
     name: &'static str,
     search: impl FnMut(&Slice<'_>) -> Result<Searched, DeviceError> + Send + 'static,
 ) {
     let service = Service::start(vec![fake(name, search), honest()], None);
-    // The device that fails may not be the first to be asked, so there is more than one question.
-    let mut number = 0;
-    eventually("the device is out of service", || {
-        number += 1;
-        assert_served(&service, number);
-        faults(&service, name) == 1.0
-    });
+    serve_until_fault(&service, name);
     assert_eq!(engines(&service, name), 0.0);
     for number in 100..110 {
         assert_served(&service, number);
@@ -82,12 +86,7 @@ fn a_device_that_hangs_is_passed_over() {
         engine.search(slice)
     });
     let service = Service::start(vec![hangs, honest()], None);
-    let mut number = 0;
-    eventually("the device is passed over", || {
-        number += 1;
-        assert_served(&service, number);
-        faults(&service, "hangs") == 1.0
-    });
+    serve_until_fault(&service, "hangs");
     assert_eq!(engines(&service, "hangs"), 0.0);
     for number in 100..110 {
         assert_served(&service, number);
@@ -110,12 +109,7 @@ fn a_device_that_comes_back_from_a_hang_without_its_wits_is_retired() {
         })
     });
     let service = Service::start(vec![hangs, honest()], None);
-    let mut number = 0;
-    eventually("the device is passed over", || {
-        number += 1;
-        assert_served(&service, number);
-        faults(&service, "hangs") == 1.0
-    });
+    serve_until_fault(&service, "hangs");
     drop(release);
     eventually("it has failed again", || faults(&service, "hangs") == 2.0);
     assert_eq!(engines(&service, "hangs"), 0.0);
