@@ -6,14 +6,13 @@
 #[path = "support/conformance.rs"]
 mod conformance;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use atto_work_server::device::gpu::{
     Adapter, AdapterKind, Form, Selection, SelectionError, SoftwareAdapters, adapters, open,
     open_as,
 };
-use atto_work_server::device::{Backend, Engine, NonceRange, Slice};
+use atto_work_server::device::{self, Backend, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
 
 /// Both forms' engines. Opening one takes up to a second, so the tests share them.
@@ -132,7 +131,7 @@ fn every_turn_of_an_invocation_finds_its_nonce() {
 fn a_slice_of_many_dispatches_leaves_nothing_out() {
     let (target, least, nonce) = lonely();
     for (form, mut engine) in engines() {
-        let count = 3 * engine.slice_length(Threshold::new(0)) + 1;
+        let count = 3 * engine.lengths(&[Threshold::new(0)])[0] + 1;
         assert_eq!(
             conformance::search(&mut **engine, &target, 0, 0, count),
             None,
@@ -151,23 +150,25 @@ fn a_slice_of_many_dispatches_leaves_nothing_out() {
 #[test]
 fn a_stopped_search_ends_at_once() {
     for (_, mut engine) in engines() {
-        let searched = engine.search(&Slice {
-            target: &Target::new([0; 32]),
+        let stop = StopFlag::default();
+        stop.set();
+        let slice = Slice {
+            target: Target::new([0; 32]),
             threshold: Threshold::new(0),
             nonces: NonceRange {
                 start: 0,
                 count: u64::MAX,
             },
-            stop: &AtomicBool::new(true),
-        });
-        assert_eq!(searched.unwrap().tried, 0);
+            stop,
+        };
+        assert_eq!(device::search(&mut **engine, slice).unwrap().tried, 0);
     }
 }
 
 #[test]
 fn slices_are_shorter_for_easy_work() {
     for (form, engine) in engines() {
-        let length = |threshold| engine.slice_length(Threshold::new(threshold));
+        let length = |threshold| engine.lengths(&[Threshold::new(threshold)])[0];
         assert!(length(u64::MAX) >= 1, "{form}");
         assert!(length(u64::MAX) <= length(429_496_729_550_000), "{form}");
         assert!(length(429_496_729_550_000) <= length(0), "{form}");

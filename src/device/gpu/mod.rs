@@ -15,7 +15,6 @@ mod program;
 mod selection;
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -58,8 +57,10 @@ pub fn open_as(adapter: &Adapter, form: Form) -> Result<Device, DeviceError> {
             backend: Backend::Gpu,
             kernel: form.to_string(),
             threads: 1,
+            trials: Vec::new(),
         },
         engines: vec![Box::new(engine)],
+        reopen: None,
     })
 }
 
@@ -72,6 +73,7 @@ struct GpuEngine {
     program: Option<Program>,
     fault: Fault,
     pace: Pace,
+    batch: Vec<Slice>,
 }
 
 impl fmt::Debug for GpuEngine {
@@ -91,6 +93,7 @@ impl GpuEngine {
             program: Some(program),
             fault,
             pace: Pace::default(),
+            batch: Vec::new(),
         };
         // Drivers put off a part of their compiling until the first dispatch, so it is run here, where it says
         // nothing about the pace. Its answer is of no interest.
@@ -123,14 +126,28 @@ impl GpuEngine {
         Err(self.fault.get_or_init(|| error).clone())
     }
 
+    /// Cuts a slice that is longer than [`Engine::lengths`] says into several dispatches.
+    fn search(&mut self, slice: &Slice) -> Result<Searched, DeviceError> {
+        let NonceRange { start, count } = slice.nonces;
+        let mut tried = 0;
+        while tried < count && !slice.stop.is_set() {
+            let nonces = NonceRange {
+                start: start.wrapping_add(tried),
+                count: (count - tried).min(self.pace.longest()),
+            };
+            let part = self.search_part(slice, nonces)?;
+            tried += part.tried;
+            if part.found.is_some() {
+                return Ok(Searched { tried, ..part });
+            }
+        }
+        Ok(Searched { tried, found: None })
+    }
+
     /// Tests a range that is short enough for one dispatch.
-    fn search_part(
-        &mut self,
-        slice: &Slice<'_>,
-        nonces: NonceRange,
-    ) -> Result<Searched, DeviceError> {
+    fn search_part(&mut self, slice: &Slice, nonces: NonceRange) -> Result<Searched, DeviceError> {
         let started = Instant::now();
-        match self.dispatch(&Job::new(slice.target, slice.threshold, nonces))? {
+        match self.dispatch(&Job::new(&slice.target, slice.threshold, nonces))? {
             None => {
                 self.pace.observe(nonces.count, started.elapsed());
                 Ok(Searched {
@@ -152,26 +169,21 @@ impl GpuEngine {
 }
 
 impl Engine for GpuEngine {
-    fn slice_length(&self, threshold: Threshold) -> u64 {
-        self.pace.slice_length(threshold)
+    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
+        thresholds
+            .iter()
+            .map(|&threshold| self.pace.slice_length(threshold))
+            .collect()
     }
 
-    /// Cuts a slice that is longer than [`Engine::slice_length`] says into several dispatches.
-    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError> {
-        let NonceRange { start, count } = slice.nonces;
-        let mut tried = 0;
-        while tried < count && !slice.stop.load(Ordering::Relaxed) {
-            let nonces = NonceRange {
-                start: start.wrapping_add(tried),
-                count: (count - tried).min(self.pace.longest()),
-            };
-            let part = self.search_part(slice, nonces)?;
-            tried += part.tried;
-            if part.found.is_some() {
-                return Ok(Searched { tried, ..part });
-            }
-        }
-        Ok(Searched { tried, found: None })
+    fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
+        self.batch = batch;
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
+        let batch = std::mem::take(&mut self.batch);
+        batch.iter().map(|slice| self.search(slice)).collect()
     }
 }
 
@@ -188,10 +200,10 @@ impl Drop for GpuEngine {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     use super::*;
+    use crate::device::StopFlag;
     use crate::work::Target;
 
     fn engine() -> GpuEngine {
@@ -204,10 +216,10 @@ mod tests {
 
     fn search(engine: &mut GpuEngine, count: u64) -> Result<Searched, DeviceError> {
         engine.search(&Slice {
-            target: &Target::new([0; 32]),
+            target: Target::new([0; 32]),
             threshold: Threshold::new(0),
             nonces: NonceRange { start: 0, count },
-            stop: &AtomicBool::new(false),
+            stop: StopFlag::default(),
         })
     }
 
