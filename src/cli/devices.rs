@@ -77,7 +77,7 @@ fn print_text(report: &Report) -> std::io::Result<()> {
             label,
             kind,
             driver,
-            form,
+            forms,
             ..
         } = adapter;
         let used = if *kind == AdapterKind::Software {
@@ -85,8 +85,10 @@ fn print_text(report: &Report) -> std::io::Result<()> {
         } else {
             "by default"
         };
+        let forms: Vec<_> = forms.iter().map(ToString::to_string).collect();
         print(format_args!(
-            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernel {form}; used {used}"
+            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernels {}; used {used}",
+            forms.join(", ")
         ))?;
     }
     Ok(())

@@ -218,6 +218,9 @@ pub enum DeviceError {
     /// The driver has given the device up.
     #[error("device lost: {0}")]
     Lost(String),
+    /// The driver has no memory left.
+    #[error("out of memory")]
+    OutOfMemory,
     /// The driver refused something that it must be able to do.
     #[error("driver error: {0}")]
     Driver(String),
