@@ -17,6 +17,9 @@ struct Job {
     count: u32,
     // How many of them each invocation tests, one after the other.
     share: u32,
+    // Always 1. A compiler that knew that would make some rotations slower, see word_carry.wgsl.
+    one: u32,
+    padding: u32,
 }
 
 struct Found {

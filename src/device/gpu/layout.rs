@@ -1,55 +1,13 @@
-//! The shader's text and the twins of its structs.
-
-use std::fmt;
+//! The twins of the shader's structs.
 
 use bytemuck::{Pod, Zeroable};
-use serde::Serialize;
 
 use crate::device::NonceRange;
 use crate::work::{Target, Threshold};
 
-/// The name of the shader's entry point.
-pub(super) const ENTRY_POINT: &str = "search";
-/// The name of the shader's constant that holds the workgroup size.
-pub(super) const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
-
-/// What a 64-bit word is in the shader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// The device's own 64-bit integer, where it offers one.
-    U64,
-    /// A pair of 32-bit integers, which every device has.
-    Pair,
-}
-
-impl Form {
-    /// Every form there is.
-    pub const ALL: [Self; 2] = [Self::U64, Self::Pair];
-
-    /// The shader's whole text, in WGSL: the prelude that defines the word, and the search.
-    pub(super) fn shader(self) -> String {
-        let prelude = match self {
-            Self::U64 => include_str!("../../../shaders/word_u64.wgsl"),
-            Self::Pair => include_str!("../../../shaders/word_pair.wgsl"),
-        };
-        [prelude, include_str!("../../../shaders/work.wgsl")].concat()
-    }
-}
-
-/// The name that `devices`, logs and metrics show.
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::U64 => "u64",
-            Self::Pair => "pair",
-        })
-    }
-}
-
 /// The shader's `Job`. Its words are in the host's byte order, which is that of every card: little-endian.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(super) struct Job {
     pub(super) m1: u64,
     pub(super) m2: u64,
@@ -61,6 +19,9 @@ pub(super) struct Job {
     pub(super) count: u32,
     /// How many of them each invocation tests; set when the size of the dispatch is decided.
     pub(super) share: u32,
+    /// Always 1; see `shaders/word_carry.wgsl`.
+    one: u32,
+    padding: u32,
 }
 
 impl Job {
@@ -81,6 +42,8 @@ impl Job {
             start: nonces.start,
             count: u32::try_from(nonces.count).expect("MAX_COUNT fits"),
             share: 0,
+            one: 1,
+            padding: 0,
         }
     }
 }
@@ -98,13 +61,12 @@ pub(super) struct Found {
 mod tests {
     use std::mem::{offset_of, size_of};
 
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-
+    use super::super::Form;
     use super::*;
 
     /// The size and the members' offsets of a struct of the shader, after naga.
     fn layout_in_shader(form: Form, name: &str) -> (usize, Vec<(String, usize)>) {
-        let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
+        let module = naga::front::wgsl::parse_str(&form.wgsl()).unwrap();
         let (members, span) = module
             .types
             .iter()
@@ -147,6 +109,8 @@ mod tests {
                 ("start", offset_of!(Job, start)),
                 ("count", offset_of!(Job, count)),
                 ("share", offset_of!(Job, share)),
+                ("one", offset_of!(Job, one)),
+                ("padding", offset_of!(Job, padding)),
             ],
         );
     }
@@ -161,29 +125,5 @@ mod tests {
                 ("nonce", offset_of!(Found, nonce)),
             ],
         );
-    }
-
-    #[test]
-    fn both_shaders_are_valid_and_only_one_needs_64_bit_integers() {
-        for (form, needed) in [
-            (Form::U64, Capabilities::SHADER_INT64),
-            (Form::Pair, Capabilities::empty()),
-        ] {
-            let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
-            Validator::new(ValidationFlags::all(), needed)
-                .validate(&module)
-                .unwrap();
-            let entry = &module.entry_points[0];
-            assert_eq!(
-                (entry.name.as_str(), module.entry_points.len()),
-                (ENTRY_POINT, 1)
-            );
-            assert!(
-                module
-                    .overrides
-                    .iter()
-                    .any(|(_, constant)| constant.name.as_deref() == Some(WORKGROUP_SIZE))
-            );
-        }
     }
 }

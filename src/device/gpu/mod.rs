@@ -9,10 +9,12 @@
 //! again, list the adapters anew and open one of them.
 
 mod adapter;
+mod form;
 mod layout;
 mod pace;
 mod program;
 mod selection;
+mod spirv;
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -20,19 +22,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
-pub use layout::Form;
+pub use form::{Form, Module};
 pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
+pub use spirv::SpirvError;
 
 use super::{
     Backend, Device, DeviceError, DeviceInfo, Engine, NonceRange, Searched, Slice, catch_panic,
     self_test,
 };
-use crate::work::{Nonce, Threshold};
+use crate::work::{Nonce, Target, Threshold};
 use layout::Job;
 use pace::Pace;
 use program::Program;
 
-/// Opens the adapter with the form of the shader that its [`AdapterInfo::form`] names.
+/// Opens the adapter with the first of its [`AdapterInfo::forms`].
 ///
 /// Returns once the shader is compiled, the card has run it once, and the self-test has passed: a second or
 /// so on a software adapter.
@@ -41,7 +44,8 @@ use program::Program;
 ///
 /// [`DeviceError`] if the driver fails, or the device fails its self-test.
 pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
-    open_as(adapter, adapter.info().form)
+    let form = adapter.info().forms.first();
+    open_as(adapter, *form.expect("every adapter runs pairs"))
 }
 
 /// Opens the adapter with this form of the shader.
@@ -94,10 +98,8 @@ impl GpuEngine {
         };
         // Drivers put off a part of their compiling until the first dispatch, so it is run here, where it says
         // nothing about the pace. Its answer is of no interest.
-        engine.dispatch(&Job {
-            count: 1,
-            ..Job::default()
-        })?;
+        let nonces = NonceRange { start: 0, count: 1 };
+        engine.dispatch(&Job::new(&Target::new([0; 32]), Threshold::new(0), nonces))?;
         Ok(engine)
     }
 
@@ -192,7 +194,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::work::Target;
 
     fn engine() -> GpuEngine {
         let adapters = adapters().unwrap();

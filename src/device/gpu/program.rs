@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use wgpu::BufferUsages as Usage;
 
-use super::layout::{ENTRY_POINT, Found, Job, WORKGROUP_SIZE};
+use super::form::{self, ENTRY_POINT, INVOCATIONS_PER_WORKGROUP};
+use super::layout::{Found, Job};
 use super::{Adapter, Fault, Form};
 use crate::device::DeviceError;
 use crate::work::Nonce;
 
-/// How many invocations make a workgroup: the smallest number that fills the units of every card. They share
-/// nothing, so nothing is gained by more.
-const INVOCATIONS_PER_WORKGROUP: u32 = 64;
 /// A card runs this many invocations side by side, give or take a half. Fewer nonces than that get an
 /// invocation each.
 const SIDE_BY_SIDE: u32 = 1 << 16;
@@ -42,7 +40,7 @@ impl Program {
     /// when the driver gives the device up, is left in `fault`.
     pub(super) fn new(adapter: &Adapter, form: Form, fault: &Fault) -> Result<Self, DeviceError> {
         let (device, queue) = request_device(adapter, form, fault)?;
-        let pipeline = compile(&device, form);
+        let (pipeline, bindings) = compile(&device, form)?;
         let buffer = |label, size, usage| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -69,7 +67,7 @@ impl Program {
         });
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &pipeline.get_bind_group_layout(0),
+            layout: &bindings,
             entries: &entries,
         });
         check(fault)?;
@@ -92,10 +90,8 @@ impl Program {
     pub(super) fn dispatch(&mut self, job: &Job) -> Result<Option<Nonce>, DeviceError> {
         let limits = self.device.limits();
         let grid = Grid::new(job.count, limits.max_compute_workgroups_per_dimension);
-        let job = Job {
-            share: grid.share,
-            ..*job
-        };
+        let mut job = *job;
+        job.share = grid.share;
         let submission = self.submit(&job, grid.workgroups);
         self.device
             .poll(wgpu::PollType::Wait {
@@ -164,13 +160,9 @@ fn request_device(
     form: Form,
     fault: &Fault,
 ) -> Result<(wgpu::Device, wgpu::Queue), DeviceError> {
-    let required_features = match form {
-        Form::U64 => wgpu::Features::SHADER_INT64,
-        Form::Pair => wgpu::Features::empty(),
-    };
     let (device, queue) =
         pollster::block_on(adapter.handle().request_device(&wgpu::DeviceDescriptor {
-            required_features,
+            required_features: form.features(),
             required_limits: adapter.handle().limits(),
             ..Default::default()
         }))
@@ -186,28 +178,49 @@ fn request_device(
     Ok((device, queue))
 }
 
-fn compile(device: &wgpu::Device, form: Form) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderModuleDescriptor {
-        label: Some("work"),
-        source: wgpu::ShaderSource::Wgsl(form.shader().into()),
+/// Makes the pipeline and the layout of its only bind group.
+fn compile(
+    device: &wgpu::Device,
+    form: Form,
+) -> Result<(wgpu::ComputePipeline, wgpu::BindGroupLayout), DeviceError> {
+    let loaded =
+        form::load(device, form).map_err(|error| DeviceError::Shader(error.to_string()))?;
+    // Stated, since wgpu does not look into SPIR-V to find it out.
+    let entry = |binding, ty, size: usize| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: wgpu::BufferSize::new(size as u64),
+        },
+        count: None,
     };
-    // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero and
-    // looping for ever. This one has no array and no division, and its only loop counts up
-    // to a number that is at most `Job::MAX_COUNT`, so it ends without wrapping.
-    let module = unsafe {
-        device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
-    };
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+    let read_write = wgpu::BufferBindingType::Storage { read_only: false };
+    let bindings = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: None,
+        entries: &[
+            entry(0, wgpu::BufferBindingType::Uniform, size_of::<Job>()),
+            entry(1, read_write, size_of::<Found>()),
+        ],
+    });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&bindings)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("work"),
-        layout: None,
-        module: &module,
+        layout: Some(&layout),
+        module: &loaded.module,
         entry_point: Some(ENTRY_POINT),
         compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &[(WORKGROUP_SIZE, f64::from(INVOCATIONS_PER_WORKGROUP))],
+            constants: loaded.constants,
             ..Default::default()
         },
         cache: None,
-    })
+    });
+    Ok((pipeline, bindings))
 }
 
 /// The fault, if there is one.
