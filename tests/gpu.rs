@@ -16,8 +16,10 @@ use atto_work_server::device::gpu::{
 use atto_work_server::device::{Backend, Engine, NonceRange, Slice};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
 
+type FormEngine = (Form, Mutex<Box<dyn Engine>>);
+
 /// The engines of all forms that the adapter runs. Opening one takes up to a second, so the tests share them.
-static ENGINES: LazyLock<Vec<(Form, Mutex<Box<dyn Engine>>)>> = LazyLock::new(|| {
+static ENGINES: LazyLock<Vec<FormEngine>> = LazyLock::new(|| {
     let adapter = first_adapter();
     let open = |&form: &Form| {
         let mut device = open_as(&adapter, form).unwrap();

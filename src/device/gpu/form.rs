@@ -189,11 +189,12 @@ mod tests {
                 Capabilities::empty()
             };
             let module = naga::front::wgsl::parse_str(&form.wgsl()).unwrap();
-            let validate = |capabilities| {
-                Validator::new(ValidationFlags::all(), capabilities).validate(&module)
+            let valid = |capabilities| {
+                let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+                validator.validate(&module).is_ok()
             };
-            validate(needed).unwrap();
-            assert_eq!(validate(Capabilities::empty()).is_ok(), needed.is_empty());
+            assert!(valid(needed), "{form}");
+            assert_eq!(valid(Capabilities::empty()), needed.is_empty(), "{form}");
             let entry = &module.entry_points[0];
             assert_eq!(
                 (entry.name.as_str(), module.entry_points.len()),

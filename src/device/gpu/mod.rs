@@ -45,7 +45,7 @@ use program::Program;
 /// [`DeviceError`] if the driver fails, or the device fails its self-test.
 pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
     let form = adapter.info().forms.first();
-    open_as(adapter, *form.expect("every adapter runs pairs"))
+    open_as(adapter, form.copied().unwrap_or(Form::Pair))
 }
 
 /// Opens the adapter with this form of the shader.
