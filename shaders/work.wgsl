@@ -31,7 +31,8 @@ struct Batch {
     workgroups: u32,
     // How many nonces an invocation tests, one after the other.
     share: u32,
-    padding: u32,
+    // Always 1. A compiler that knew that would make some rotations slower, see word_carry.wgsl.
+    one: u32,
     job: array<Job, MAX_JOBS>,
 }
 

@@ -1,4 +1,4 @@
-//! The graphics engines, in both forms of the shader, against known answers and the reference hash.
+//! The graphics engines, in every form of the shader that the adapter runs, against known answers and the reference hash.
 //!
 //! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
 //! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
@@ -15,12 +15,16 @@ use atto_work_server::device::gpu::{
 use atto_work_server::device::{self, Backend, Engine, NonceRange, Searched, Slice, StopFlag};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
 
-/// Both forms' engines. Opening one takes up to a second, so the tests share them.
-static ENGINES: LazyLock<[Mutex<Box<dyn Engine>>; 2]> = LazyLock::new(|| {
-    Form::ALL.map(|form| {
-        let mut device = open_as(&first_adapter(), form).unwrap();
-        Mutex::new(device.engines.remove(0))
-    })
+type FormEngine = (Form, Mutex<Box<dyn Engine>>);
+
+/// The engines of all forms that the adapter runs. Opening one takes up to a second, so the tests share them.
+static ENGINES: LazyLock<Vec<FormEngine>> = LazyLock::new(|| {
+    let adapter = first_adapter();
+    let open = |&form: &Form| {
+        let mut device = open_as(&adapter, form).unwrap();
+        (form, Mutex::new(device.engines.remove(0)))
+    };
+    adapter.info().forms.iter().map(open).collect()
 });
 
 fn all_adapters() -> Vec<Adapter> {
@@ -38,14 +42,12 @@ fn first_adapter() -> Adapter {
 
 /// Each form with its engine; a test that failed before this one has done the engine no harm.
 fn engines() -> impl Iterator<Item = (Form, MutexGuard<'static, Box<dyn Engine>>)> {
-    Form::ALL.into_iter().zip(
-        ENGINES
-            .iter()
-            .map(|engine| engine.lock().unwrap_or_else(PoisonError::into_inner)),
-    )
+    ENGINES
+        .iter()
+        .map(|(form, engine)| (*form, engine.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Asserts that both forms find exactly this.
+/// Asserts that all forms find exactly this.
 fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: Option<u64>) {
     for (form, mut engine) in engines() {
         let found = conformance::search(&mut **engine, target, threshold, start, count);
@@ -57,11 +59,22 @@ fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: 
     }
 }
 
-/// Runs `check` on the engine of either form.
+/// Runs `check` on the engine of every form.
 fn on_every_form(check: impl Fn(&mut dyn Engine)) {
     for (form, mut engine) in engines() {
         println!("form {form}");
         check(&mut **engine);
+    }
+}
+
+#[test]
+fn no_form_is_left_out_on_lavapipe() {
+    for adapter in all_adapters() {
+        let info = adapter.info();
+        assert!(info.forms.contains(&Form::Pair), "{info:?}");
+        if info.kind == AdapterKind::Software && info.name.starts_with("llvmpipe") {
+            assert_eq!(info.forms, Form::ALL);
+        }
     }
 }
 
@@ -304,6 +317,13 @@ fn a_device_is_named_after_its_adapter() {
     let device = open(&adapter).unwrap();
     assert_eq!(device.info.name, adapter.info().label);
     assert_eq!(device.info.backend, Backend::Gpu);
+    // All its forms were measured, and the fastest serves.
+    let trials = &device.info.trials;
+    let measured = trials.iter().map(|trial| trial.kernel.as_str());
+    let forms = adapter.info().forms.iter().map(|form| form.name());
+    assert!(measured.eq(forms), "{trials:?}");
+    let fastest = trials.iter().max_by_key(|trial| trial.hashes_per_second);
+    assert_eq!(device.info.kernel, fastest.unwrap().kernel);
     assert_eq!((device.info.threads, device.engines.len()), (1, 1));
 }
 

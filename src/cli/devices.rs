@@ -85,10 +85,13 @@ fn print_text(report: &Report) -> std::io::Result<()> {
         } else {
             "by default"
         };
-        let forms: Vec<_> = forms.iter().map(ToString::to_string).collect();
         print(format_args!(
             "gpu  {index}: {label}, {kind:?}, driver {driver}, kernels {}; used {used}",
-            forms.join(", ")
+            forms
+                .iter()
+                .map(|form| form.name())
+                .collect::<Vec<_>>()
+                .join(", ")
         ))?;
     }
     Ok(())

@@ -224,6 +224,9 @@ pub enum DeviceError {
     /// The driver refused something that it must be able to do.
     #[error("driver error: {0}")]
     Driver(String),
+    /// The shader cannot be made for the device.
+    #[error("{0}")]
+    Shader(String),
     /// The engine panicked.
     #[error("panic: {0}")]
     Panicked(String),

@@ -43,7 +43,7 @@ pub struct AdapterInfo {
     pub device_id: u32,
     /// The driver's name and version.
     pub driver: String,
-    /// The forms of the shader that it can run.
+    /// The forms of the shader that it can run, the one expected to be fastest first. Never empty.
     pub forms: Vec<Form>,
 }
 
@@ -108,10 +108,7 @@ pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
 
 fn describe(handle: wgpu::Adapter) -> Adapter {
     let info = handle.get_info();
-    let forms = Form::ALL
-        .into_iter()
-        .filter(|form| handle.features().contains(form.features()))
-        .collect();
+    let forms = Form::supported(handle.features());
     Adapter {
         info: AdapterInfo {
             index: 0,
@@ -163,7 +160,7 @@ pub(super) mod tests {
             vendor_id: 0,
             device_id: 0,
             driver: String::new(),
-            forms: vec![Form::Pair],
+            forms: vec![Form::U64, Form::Pair],
         };
         let mut infos = vec![
             info("NVIDIA L4", AdapterKind::Discrete, Some("0000:65:00.0")),

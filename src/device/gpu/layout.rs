@@ -1,58 +1,9 @@
-//! The shader's text and the twins of its structs.
-
-use std::fmt;
+//! The twins of the shader's structs, and how the nonces of a dispatch are spread.
 
 use bytemuck::{Pod, Zeroable};
-use serde::Serialize;
 
+use super::form::INVOCATIONS_PER_WORKGROUP;
 use crate::device::Slice;
-
-/// The name of the shader's entry point.
-pub(super) const ENTRY_POINT: &str = "search";
-/// The name of the shader's constant that holds the workgroup size.
-pub(super) const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
-
-/// What a 64-bit word is in the shader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// The device's own 64-bit integer, where it offers one.
-    U64,
-    /// A pair of 32-bit integers, which every device has.
-    Pair,
-}
-
-impl Form {
-    /// Every form there is.
-    pub const ALL: [Self; 2] = [Self::U64, Self::Pair];
-
-    /// What a device must have to run it.
-    pub(super) fn features(self) -> wgpu::Features {
-        match self {
-            Self::U64 => wgpu::Features::SHADER_INT64,
-            Self::Pair => wgpu::Features::empty(),
-        }
-    }
-
-    /// The shader's whole text, in WGSL: the prelude that defines the word, and the search.
-    pub(super) fn shader(self) -> String {
-        let prelude = match self {
-            Self::U64 => include_str!("../../../shaders/word_u64.wgsl"),
-            Self::Pair => include_str!("../../../shaders/word_pair.wgsl"),
-        };
-        [prelude, include_str!("../../../shaders/work.wgsl")].concat()
-    }
-}
-
-/// The name that `devices`, logs and metrics show.
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::U64 => "u64",
-            Self::Pair => "pair",
-        })
-    }
-}
 
 /// How many jobs a batch may have: the shader's `MAX_JOBS`.
 pub(super) const MAX_JOBS: usize = 64;
@@ -109,13 +60,11 @@ pub(super) struct Batch {
     pub(super) jobs: u32,
     pub(super) workgroups: u32,
     pub(super) share: u32,
-    padding: u32,
+    /// Always 1; see `shaders/word_carry.wgsl`.
+    one: u32,
     pub(super) job: [Job; MAX_JOBS],
 }
 
-/// How many invocations make a workgroup: the smallest number that fills the units of every card. They share
-/// nothing, so nothing is gained by more.
-pub(super) const INVOCATIONS: u32 = 64;
 /// A card runs this many invocations side by side, give or take a half. Fewer nonces than that get an
 /// invocation each.
 const SIDE_BY_SIDE: u64 = 1 << 16;
@@ -139,13 +88,19 @@ impl Batch {
         let rounds = if jobs.len() == 1 { 1 } else { ROUNDS };
         let mut share =
             u32::try_from((total / SIDE_BY_SIDE).clamp(1, LARGEST_SHARE)).expect("small");
-        let mut batch = Self::zeroed();
+        let mut batch = Self {
+            one: 1,
+            ..Self::zeroed()
+        };
         loop {
             batch.jobs = 0;
             batch.workgroups = 0;
             batch.share = share;
             for job in jobs {
-                let workgroups = job.count.div_ceil(share).div_ceil(rounds * INVOCATIONS);
+                let workgroups = job
+                    .count
+                    .div_ceil(share)
+                    .div_ceil(rounds * INVOCATIONS_PER_WORKGROUP);
                 batch.job[batch.jobs as usize] = Job {
                     first_workgroup: batch.workgroups,
                     workgroups,
@@ -177,13 +132,12 @@ pub(super) struct Found {
 mod tests {
     use std::mem::{offset_of, size_of};
 
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-
+    use super::super::Form;
     use super::*;
 
     /// The size and the members' offsets of a struct of the shader, after naga.
     fn layout_in_shader(form: Form, name: &str) -> (usize, Vec<(String, usize)>) {
-        let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
+        let module = naga::front::wgsl::parse_str(&form.wgsl()).unwrap();
         let (members, span) = module
             .types
             .iter()
@@ -242,7 +196,7 @@ mod tests {
                 ("jobs", offset_of!(Batch, jobs)),
                 ("workgroups", offset_of!(Batch, workgroups)),
                 ("share", offset_of!(Batch, share)),
-                ("padding", offset_of!(Batch, padding)),
+                ("one", offset_of!(Batch, one)),
                 ("job", offset_of!(Batch, job)),
             ],
         );
@@ -250,7 +204,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_places_as_the_shader_has() {
-        let module = naga::front::wgsl::parse_str(&Form::Pair.shader()).unwrap();
+        let module = naga::front::wgsl::parse_str(&Form::Pair.wgsl()).unwrap();
         let places = module.types.iter().find_map(|(_, ty)| match ty.inner {
             naga::TypeInner::Array {
                 size: naga::ArraySize::Constant(size),
@@ -273,30 +227,6 @@ mod tests {
                 ("nonce", offset_of!(Found, nonce)),
             ],
         );
-    }
-
-    #[test]
-    fn both_shaders_are_valid_and_only_one_needs_64_bit_integers() {
-        for (form, needed) in [
-            (Form::U64, Capabilities::SHADER_INT64),
-            (Form::Pair, Capabilities::empty()),
-        ] {
-            let module = naga::front::wgsl::parse_str(&form.shader()).unwrap();
-            Validator::new(ValidationFlags::all(), needed)
-                .validate(&module)
-                .unwrap();
-            let entry = &module.entry_points[0];
-            assert_eq!(
-                (entry.name.as_str(), module.entry_points.len()),
-                (ENTRY_POINT, 1)
-            );
-            assert!(
-                module
-                    .overrides
-                    .iter()
-                    .any(|(_, constant)| constant.name.as_deref() == Some(WORKGROUP_SIZE))
-            );
-        }
     }
 
     fn jobs(counts: &[u32]) -> Vec<Job> {
@@ -322,7 +252,7 @@ mod tests {
         }
         let job = &batch.job[index];
         let part = round * job.workgroups + place - job.first_workgroup;
-        let first = ((part * INVOCATIONS + lane) * batch.share).min(job.count);
+        let first = ((part * INVOCATIONS_PER_WORKGROUP + lane) * batch.share).min(job.count);
         (index, first..(first + batch.share).min(job.count))
     }
 
@@ -345,7 +275,7 @@ mod tests {
                 assert!(workgroups <= most, "{counts:?} of {most}");
                 let mut next = vec![0; counts.len()];
                 for workgroup in 0..workgroups {
-                    for lane in 0..INVOCATIONS {
+                    for lane in 0..INVOCATIONS_PER_WORKGROUP {
                         let (index, nonces) = invocation(&batch, workgroup, lane);
                         if !nonces.is_empty() {
                             assert_eq!(nonces.start, next[index], "{counts:?} of {most}");
@@ -394,8 +324,8 @@ mod tests {
                 let (batch, workgroups) = Batch::new(&jobs(counts), most);
                 let rounds = workgroups / batch.workgroups;
                 for job in &batch.job[..counts.len()] {
-                    let end =
-                        u64::from(rounds * job.workgroups) * u64::from(INVOCATIONS * batch.share);
+                    let end = u64::from(rounds * job.workgroups)
+                        * u64::from(INVOCATIONS_PER_WORKGROUP * batch.share);
                     assert!(
                         (u64::from(job.count)..1 << 32).contains(&end),
                         "{counts:?} of {most}"

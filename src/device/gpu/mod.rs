@@ -10,20 +10,23 @@
 //! again, list the adapters anew and open one of them.
 
 mod adapter;
+mod form;
 mod layout;
 mod pace;
 mod program;
 mod race;
 mod searches;
 mod selection;
+mod spirv;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
-pub use layout::Form;
+pub use form::{Form, Module};
 pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
+pub use spirv::SpirvError;
 
 use super::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, Opener, Searched,

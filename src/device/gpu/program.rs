@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use wgpu::BufferUsages as Usage;
 
-use super::layout::{Batch, ENTRY_POINT, Findings, INVOCATIONS, Job, WORKGROUP_SIZE};
+use super::form::{self, ENTRY_POINT};
+use super::layout::{Batch, Findings, Job};
 use super::{Adapter, Fault, Form};
 use crate::device::DeviceError;
 
@@ -68,7 +69,7 @@ impl Program {
     pub(super) fn new(adapter: &Adapter, form: Form, fault: &Fault) -> Result<Self, DeviceError> {
         let (device, queue) = request_device(adapter, form, fault)?;
         let layout = bind_group_layout(&device);
-        let pipeline = compile(&device, &layout, form);
+        let pipeline = compile(&device, &layout, form)?;
         let found = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("found"),
             size: FOUND_SIZE,
@@ -266,7 +267,7 @@ fn request_device(
     Ok((device, queue))
 }
 
-/// The bindings that the shader declares.
+/// The bindings that the shader declares. Stated, since wgpu does not look into SPIR-V to find them out.
 fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     let entry = |binding, ty, size| wgpu::BindGroupLayoutEntry {
         binding,
@@ -297,37 +298,29 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
 
 fn compile(
     device: &wgpu::Device,
-    layout: &wgpu::BindGroupLayout,
+    bindings: &wgpu::BindGroupLayout,
     form: Form,
-) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderModuleDescriptor {
-        label: Some("work"),
-        source: wgpu::ShaderSource::Wgsl(form.shader().into()),
-    };
-    // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero and
-    // looping for ever. `Batch::new` says how many jobs and workgroups there are: never more jobs than the array has,
-    // and never no workgroup, by which the shader divides. A place is a remainder by the length of the array of
-    // places. The loop over nonces counts up to a number that is at most `MAX_NONCES`, so it ends without wrapping,
-    // and the loop that looks for a job halves what is left.
-    let module = unsafe {
-        device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
-    };
+) -> Result<wgpu::ComputePipeline, DeviceError> {
+    let loaded =
+        form::load(device, form).map_err(|error| DeviceError::Shader(error.to_string()))?;
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: None,
-        bind_group_layouts: &[Some(layout)],
+        bind_group_layouts: &[Some(bindings)],
         immediate_size: 0,
     });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some("work"),
-        layout: Some(&layout),
-        module: &module,
-        entry_point: Some(ENTRY_POINT),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &[(WORKGROUP_SIZE, f64::from(INVOCATIONS))],
-            ..Default::default()
-        },
-        cache: None,
-    })
+    Ok(
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("work"),
+            layout: Some(&layout),
+            module: &loaded.module,
+            entry_point: Some(ENTRY_POINT),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: loaded.constants,
+                ..Default::default()
+            },
+            cache: None,
+        }),
+    )
 }
 
 /// The fault, if there is one.
