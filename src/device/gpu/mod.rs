@@ -22,6 +22,8 @@ mod spirv;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
 pub use form::{Form, Module};
@@ -30,7 +32,7 @@ pub use spirv::SpirvError;
 
 use super::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, Opener, Searched,
-    Slice, catch_panic,
+    Slice, Trial, catch_panic, self_test,
 };
 use crate::work::Threshold;
 use layout::Job;
@@ -62,19 +64,35 @@ pub fn open_as(adapter: &Adapter, form: Form) -> Result<Device, DeviceError> {
 
 fn open_fastest(adapter: &Adapter, forms: &[Form]) -> Result<Device, DeviceError> {
     let label = &adapter.info().label;
+    let started = Instant::now();
     let mut race = Race::default();
     let mut first_error = None;
-    for &form in forms {
-        let entered = GpuEngine::new(adapter, form).and_then(|engine| race.enter(form, engine));
-        if let Err(error) = entered {
-            tracing::warn!(device = label, %form, %error, "a form of the shader does not work here");
-            first_error.get_or_insert(error);
+    for (form, opened) in open_each(adapter, forms) {
+        match opened {
+            Ok(engine) => race.enter(form, engine),
+            Err(error) => {
+                tracing::warn!(device = label, %form, %error, "a form of the shader does not work here");
+                first_error.get_or_insert(error);
+            }
         }
     }
+    let proven = Instant::now();
     let Some((winner, engine, trials)) = race.run() else {
         return Err(first_error
             .unwrap_or_else(|| DeviceError::Driver("the adapter runs no form".to_owned())));
     };
+    let rate = |trial: &Trial| {
+        let millions = trial.hashes_per_second as f64 / 1e6;
+        format!("{} {millions:.1}", trial.kernel)
+    };
+    tracing::info!(
+        device = label,
+        kernel = %winner,
+        mhs = trials.iter().map(rate).collect::<Vec<_>>().join(", "),
+        compile_and_test_ms = milliseconds(proven - started),
+        race_ms = milliseconds(proven.elapsed()),
+        "the fastest form of the shader is chosen"
+    );
     let (kernel, adapter) = (winner.to_string(), adapter.info().clone());
     Ok(Device {
         info: DeviceInfo {
@@ -87,6 +105,28 @@ fn open_fastest(adapter: &Adapter, forms: &[Form]) -> Result<Device, DeviceError
         engines: vec![Box::new(engine)],
         reopen: Some(Opener::new(move || reopen(&adapter))),
     })
+}
+
+/// An engine for each form, proven by the self-test: all at once, since a driver may take a second to compile one.
+fn open_each(adapter: &Adapter, forms: &[Form]) -> Vec<(Form, Result<GpuEngine, DeviceError>)> {
+    let open = |form| {
+        let mut engine = GpuEngine::new(adapter, form)?;
+        self_test::run(&mut engine)?;
+        Ok(engine)
+    };
+    thread::scope(|scope| {
+        let start = |&form: &Form| (form, scope.spawn(move || open(form)));
+        let threads: Vec<_> = forms.iter().map(start).collect();
+        let finish = |(form, thread): (Form, thread::ScopedJoinHandle<'_, _>)| {
+            let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
+            (form, thread.join().unwrap_or_else(panicked))
+        };
+        threads.into_iter().map(finish).collect()
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Opens an adapter that was listed before, through a driver that is asked anew.
@@ -222,8 +262,6 @@ impl Drop for GpuEngine {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::device::{self, StopFlag};
     use crate::work::Target;

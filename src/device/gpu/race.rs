@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Form, GpuEngine};
+use crate::device::Trial;
 use crate::device::rate::measure;
-use crate::device::{DeviceError, Trial, self_test};
 
 /// How long an engine runs to find its pace, and then each time that it is measured.
 const LAP: Duration = Duration::from_millis(20);
@@ -20,15 +20,9 @@ pub(super) struct Race {
 }
 
 impl Race {
-    /// Lets an engine take part that has passed the self-test.
-    ///
-    /// # Errors
-    ///
-    /// What the self-test fails with.
-    pub(super) fn enter(&mut self, form: Form, mut engine: GpuEngine) -> Result<(), DeviceError> {
-        self_test::run(&mut engine)?;
+    /// Lets an engine take part.
+    pub(super) fn enter(&mut self, form: Form, engine: GpuEngine) {
         self.runners.push((form, engine, 0));
-        Ok(())
     }
 
     /// The fastest form and its engine, with what all forms were measured at. `None` if no engine took part that works.
