@@ -1,7 +1,7 @@
 // Searches a range of nonces for one whose digest, Blake2b-64(nonce || target), is at most the threshold.
 //
-// Before this text the host puts one of the preludes word_u64.wgsl and word_pair.wgsl, which say what a
-// 64-bit Word is on the device at hand: the type, word, add, at_most and the four rotations. Nothing else
+// Before this text the host puts one of the preludes word_u64.wgsl, word_carry.wgsl and word_pair.wgsl, which say what
+// a 64-bit Word is on the device at hand: the type, word, add, at_most and the four rotations. Nothing else
 // differs between devices.
 
 struct Job {
