@@ -7,11 +7,10 @@
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
 
 use atto_work_server::device::cpu::clock::{core_frequency, thread_cpu_time};
 use atto_work_server::device::cpu::{self, Kernel};
-use atto_work_server::device::{Engine, NonceRange, Slice};
+use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Nonce, Target, Threshold, digest};
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
@@ -122,13 +121,13 @@ fn kernel(kernel: Kernel) -> Candidate {
         1 << 21,
         move |start, count| {
             let slice = Slice {
-                target: &Target::new([7; 32]),
+                target: Target::new([7; 32]),
                 threshold: Threshold::new(0),
                 nonces: NonceRange { start, count },
-                stop: &AtomicBool::new(false),
+                stop: StopFlag::default(),
             };
             let engine: &mut dyn Engine = &mut *device.engines[0];
-            black_box(engine.search(&slice).expect("the processor computes"));
+            black_box(device::search(engine, slice).expect("the processor computes"));
         },
     )
 }

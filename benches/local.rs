@@ -4,14 +4,13 @@
 //!     cargo bench --bench local
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use atto_work_server::device::cpu::{self, Kernel};
-use atto_work_server::device::{NonceRange, OpenDevices, Slice};
+use atto_work_server::device::{OpenDevices, rate};
 use atto_work_server::scheduler::{Limits, PATIENCE, Scheduler};
 use atto_work_server::telemetry::Metrics;
-use atto_work_server::work::{Network, Target, Threshold, Timestamp, WorkRequest};
+use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 use futures_util::future::join_all;
 
 /// How long one measurement takes. A search takes exponentially long, so a measurement of some 4400 of them is off
@@ -72,37 +71,18 @@ fn main() {
 /// Hashes a second of all cores, without a queue.
 fn raw_rate(kernel: Kernel, threads: NonZeroUsize) -> f64 {
     let mut device = cpu::open(kernel, threads).expect("the processor computes");
-    let (target, stop) = (Target::new([7; 32]), AtomicBool::new(false));
-    let started = Instant::now();
-    let hashes: u64 = std::thread::scope(|scope| {
-        let search = |engine: &mut Box<dyn atto_work_server::device::Engine>| {
-            let mut tried = 0;
-            while started.elapsed() < DURATION {
-                let nonces = NonceRange {
-                    start: fastrand::u64(..),
-                    count: engine.slice_length(Threshold::new(0)),
-                };
-                let slice = Slice {
-                    target: &target,
-                    threshold: Threshold::new(0),
-                    nonces,
-                    stop: &stop,
-                };
-                tried += engine.search(&slice).expect("the processor computes").tried;
-            }
-            tried
-        };
+    std::thread::scope(|scope| {
         let threads: Vec<_> = device
             .engines
             .iter_mut()
-            .map(|engine| scope.spawn(move || search(engine)))
+            .map(|engine| scope.spawn(move || rate::measure(&mut **engine, DURATION)))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic"))
-            .sum()
-    });
-    hashes as f64 / started.elapsed().as_secs_f64()
+        let rates = threads.into_iter().map(|thread| {
+            let measured = thread.join().expect("no panic");
+            measured.expect("the processor computes").rate()
+        });
+        rates.sum()
+    })
 }
 
 /// Works a second, with this many searches asked for at any time.

@@ -4,10 +4,9 @@
 mod conformance;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
 
 use atto_work_server::device::cpu::{self, Kernel};
-use atto_work_server::device::{Engine, NonceRange, Slice};
+use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Nonce, Target, Threshold, digest};
 
 /// Runs `check` on an engine of every kernel, and says which they were.
@@ -74,14 +73,15 @@ fn a_search_that_nobody_waits_for_stops() {
             start: 0,
             count: u64::MAX,
         };
-        let (target, stop) = (Target::new([0; 32]), AtomicBool::new(true));
+        let stop = StopFlag::default();
+        stop.set();
         let slice = Slice {
-            target: &target,
+            target: Target::new([0; 32]),
             threshold: Threshold::new(0),
             nonces,
-            stop: &stop,
+            stop,
         };
-        assert_eq!(engine.search(&slice).unwrap().tried, 0);
+        assert_eq!(device::search(engine, slice).unwrap().tried, 0);
     });
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 
-use atto_work_server::device::{Device, DeviceError, Searched, Slice};
+use atto_work_server::device::{self, Device, DeviceError, Searched, Slice};
 use atto_work_server::work::Nonce;
 use support::devices::{PATIENCE, Service, fake, honest, honest_engine, unlucky};
 use support::http::{get, post_works};
@@ -41,7 +41,7 @@ fn serve_until_fault(service: &Service, device: &str) {
 /// The device must lose its search to the honest one beside it, and never be asked again.
 fn is_replaced(
     name: &'static str,
-    search: impl FnMut(&Slice<'_>) -> Result<Searched, DeviceError> + Send + 'static,
+    search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
 ) {
     let service = Service::start(vec![fake(name, search), honest()], None);
     serve_until_fault(&service, name);
@@ -83,7 +83,7 @@ fn a_device_that_hangs_is_passed_over() {
     let hangs = fake("hangs", move |slice| {
         // Until the test lets go; after that it is as good as any.
         let _ = released.recv();
-        engine.search(slice)
+        device::search(&mut *engine, slice.clone())
     });
     let service = Service::start(vec![hangs, honest()], None);
     serve_until_fault(&service, "hangs");

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
+use atto_work_server::device;
 use support::devices::{Service, fake, honest_engine, unlucky};
 use support::http::{connect, get, post_works, read, works};
 use support::{Server, assert_work, eventually, request, target};
@@ -105,7 +106,7 @@ fn a_service_that_stops_finishes_what_it_has_accepted() {
         if waiting {
             unlucky(slice)
         } else {
-            engine.search(slice)
+            device::search(&mut *engine, slice.clone())
         }
     });
     let mut service = Service::start(vec![device], None);

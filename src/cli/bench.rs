@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,8 @@ use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device::cpu::Kernel;
 use crate::device::cpu::clock::{core_frequency, process_cpu_time};
-use crate::device::{self, Backend, Device, DeviceError, Engine, NonceRange, Slice};
+use crate::device::{self, Backend, Device, DeviceError, rate};
 use crate::telemetry::{self, LogFormat};
-use crate::work::{Target, Threshold};
 
 /// Engines find the length of their slices in this time, before anything is counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -143,9 +141,12 @@ fn run_engines(device: &mut Device, duration: Duration) -> Result<u64, DeviceErr
         device
             .engines
             .iter_mut()
-            .map(|engine| move || count(&mut **engine, duration)),
+            .map(|engine| move || rate::measure(&mut **engine, duration)),
     );
-    counts?.into_iter().sum()
+    counts?
+        .into_iter()
+        .map(|measured| Ok(measured?.hashes))
+        .sum()
 }
 
 /// Cycles a second of a core while as many are busy.
@@ -166,33 +167,4 @@ fn at_once<T: Send>(
             .map(|thread| thread.join().map_err(panicked))
             .collect()
     })
-}
-
-/// How many nonces the engine tests in this time.
-fn count(engine: &mut dyn Engine, duration: Duration) -> Result<u64, DeviceError> {
-    // No digest is this low, so every slice runs to its end.
-    let threshold = Threshold::new(0);
-    let (target, stop) = (
-        Target::new(*b"a target that stands for all oth"),
-        AtomicBool::new(false),
-    );
-    let started = Instant::now();
-    let mut start = fastrand::u64(..);
-    let mut hashes = 0;
-    while started.elapsed() < duration {
-        let nonces = NonceRange {
-            start,
-            count: engine.slice_length(threshold),
-        };
-        hashes += engine
-            .search(&Slice {
-                target: &target,
-                threshold,
-                nonces,
-                stop: &stop,
-            })?
-            .tried;
-        start = start.wrapping_add(nonces.count);
-    }
-    Ok(hashes)
 }

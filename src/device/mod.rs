@@ -8,15 +8,17 @@
 pub mod cpu;
 pub mod gpu;
 mod open;
+pub mod rate;
 pub mod self_test;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-pub use open::{BackendChoice, Choice, Fallback, OpenDevices, OpenError, open};
+pub use open::{BackendChoice, Choice, OpenDevices, OpenError, Opener, open};
 
 use crate::work::{Nonce, Target, Threshold};
 
@@ -26,6 +28,8 @@ pub struct Device {
     pub info: DeviceInfo,
     /// What searches on it, one engine a thread. Never empty.
     pub engines: Vec<Box<dyn Engine>>,
+    /// What opens it anew after it has failed, if that can help.
+    pub reopen: Option<Opener>,
 }
 
 impl fmt::Debug for Device {
@@ -48,6 +52,17 @@ pub struct DeviceInfo {
     pub kernel: String,
     /// How many threads drive it.
     pub threads: usize,
+    /// What each form of the search that it could run was measured at, the one that serves among them.
+    pub trials: Vec<Trial>,
+}
+
+/// A form of the search, and how fast it ran on the device before one was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trial {
+    /// Which form, as in [`DeviceInfo::kernel`].
+    pub kernel: String,
+    /// Nonces a second, of one engine.
+    pub hashes_per_second: u64,
 }
 
 /// How a device is reached.
@@ -61,34 +76,109 @@ pub enum Backend {
 }
 
 /// One thread's worth of a device.
+///
+/// Batches of slices go in by [`submit`](Engine::submit) and come back by [`complete`](Engine::complete), in the
+/// same order. An error is the engine's last word: nothing is then known of the batches in flight, and it must
+/// not be used again.
 pub trait Engine: Send {
-    /// How many nonces make a good slice under this threshold: some tens of milliseconds of work at most,
-    /// and, where a slice cannot end early, no more than a search so easy is likely to need. At least one.
-    fn slice_length(&self, threshold: Threshold) -> u64;
+    /// How much the engine takes on at once.
+    fn capacity(&self) -> Capacity {
+        Capacity::ONE
+    }
 
-    /// Tests the nonces of one slice.
-    ///
-    /// If [`Searched::found`] is `None` and `slice.stop` was never set, every nonce of the slice was tested
-    /// and none is valid. What is found lies in the slice, and is not yet verified.
+    /// How many nonces each search should get in a batch of searches under these thresholds, of which there are
+    /// at most [`Capacity::searches`]: together some tens of milliseconds of work at most. Each is at least one.
+    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64>;
+
+    /// Takes on a batch of slices, each of another search. There are at least one and at most
+    /// [`Capacity::searches`] of them, and at most [`Capacity::batches`] batches are in flight.
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if the device cannot be relied on; nothing is then known of the slice.
-    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError>;
+    /// [`DeviceError`] if the device cannot be relied on.
+    fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError>;
+
+    /// Waits for the batch that was submitted first of those in flight, of which there must be one. Says what each of
+    /// its slices came to, in their order.
+    ///
+    /// If [`Searched::found`] is `None`, the slice's flag was never set and no other slice of its search has
+    /// found, every nonce of the slice was tested and none is valid. What is found lies in a slice of the search that
+    /// is or was in flight, and is not yet verified.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if the device cannot be relied on.
+    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError>;
+}
+
+/// How much an engine takes on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many batches may be in flight. More than one keeps a card busy while the host reads an answer.
+    pub batches: usize,
+    /// How many searches may share a batch.
+    pub searches: usize,
+}
+
+impl Capacity {
+    /// One slice at a time.
+    pub const ONE: Self = Self {
+        batches: 1,
+        searches: 1,
+    };
+}
+
+/// Tests one slice and waits for it, on an engine that has nothing in flight.
+///
+/// # Errors
+///
+/// As [`Engine::submit`] and [`Engine::complete`].
+pub fn search(engine: &mut dyn Engine, slice: Slice) -> Result<Searched, DeviceError> {
+    engine.submit(vec![slice])?;
+    let searched = engine.complete()?;
+    searched.first().copied().ok_or_else(|| {
+        DeviceError::WrongAnswer("a batch of one slice came back with no answer".to_owned())
+    })
 }
 
 /// A piece of a search, small enough to wait for.
-#[derive(Clone, Copy, Debug)]
-pub struct Slice<'a> {
+#[derive(Clone, Debug)]
+pub struct Slice {
     /// What the work is for.
-    pub target: &'a Target,
+    pub target: Target,
     /// The bound that the digest must meet.
     pub threshold: Threshold,
     /// Which nonces to test.
     pub nonces: NonceRange,
-    /// Set when nobody waits for the answer any more: the engine may then return early with nothing.
-    pub stop: &'a AtomicBool,
+    /// Set when nobody waits for the answer any more: the slice may then end early with nothing. Slices of one
+    /// search have the same flag, and those of different searches never.
+    pub stop: StopFlag,
 }
+
+/// A flag that is set once. Clones are the same flag.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Sets the flag. Whether it was not set before.
+    pub fn set(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether they are the same flag.
+impl PartialEq for StopFlag {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for StopFlag {}
 
 /// The nonces `start`, `start + 1`, … `start + count − 1`, wrapping at 2^64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +218,9 @@ pub enum DeviceError {
     /// The driver has given the device up.
     #[error("device lost: {0}")]
     Lost(String),
+    /// The driver has no memory left.
+    #[error("out of memory")]
+    OutOfMemory,
     /// The driver refused something that it must be able to do.
     #[error("driver error: {0}")]
     Driver(String),

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::cpu::{self, Kernel};
 use super::gpu::{self, Selection, SoftwareAdapters};
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, catch_panic};
 
 /// What may be used, as the operator chose it.
 #[derive(Clone, Debug)]
@@ -37,31 +38,33 @@ pub struct OpenDevices {
     /// Those that serve at once. Never empty when [`open`] returns it.
     pub devices: Vec<Device>,
     /// What takes over when none of them is left.
-    pub fallback: Option<Fallback>,
+    pub fallback: Option<Opener>,
 }
 
-/// Opens a device to take over when no other is left.
-pub struct Fallback(Box<dyn FnOnce() -> Result<Device, DeviceError> + Send>);
+/// Opens a device, as often as it is asked to: a card anew after it has failed, or the one that takes over when no
+/// other is left. A clone opens the same.
+#[derive(Clone)]
+pub struct Opener(Arc<dyn Fn() -> Result<Device, DeviceError> + Send + Sync>);
 
-impl Fallback {
-    /// A fallback that opens what `open` opens.
-    pub fn new(open: impl FnOnce() -> Result<Device, DeviceError> + Send + 'static) -> Self {
-        Self(Box::new(open))
+impl Opener {
+    /// What opens by calling `open`.
+    pub fn new(open: impl Fn() -> Result<Device, DeviceError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
     }
 
-    /// Opens the device.
+    /// Opens the device. A panic on the way is an error.
     ///
     /// # Errors
     ///
     /// What opening it fails with.
-    pub fn open(self) -> Result<Device, DeviceError> {
-        (self.0)()
+    pub fn open(&self) -> Result<Device, DeviceError> {
+        catch_panic(|| (self.0)())
     }
 }
 
-impl fmt::Debug for Fallback {
+impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fallback")
+        f.write_str("Opener")
     }
 }
 
@@ -105,7 +108,7 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
         BackendChoice::Auto => match cards(&choice.selection, SoftwareAdapters::Refused) {
             Ok(devices) => Ok(OpenDevices {
                 devices,
-                fallback: Some(Fallback::new(processor)),
+                fallback: Some(Opener::new(processor)),
             }),
             Err(reason) => {
                 tracing::warn!(

@@ -1,8 +1,6 @@
 //! Known answers that an engine must reproduce before it may serve, and again after a doubt.
 
-use std::sync::atomic::AtomicBool;
-
-use super::{DeviceError, Engine, NonceRange, Slice};
+use super::{DeviceError, Engine, NonceRange, Slice, StopFlag, search};
 use crate::work::{Nonce, Threshold};
 
 /// A search whose answer is known: `nonce` is the first from `start` on that meets `threshold`.
@@ -57,12 +55,12 @@ fn expect(
         count,
     };
     let slice = Slice {
-        target: &known.target.parse().expect("64 hex digits"),
+        target: known.target.parse().expect("64 hex digits"),
         threshold: Threshold::new(known.threshold),
         nonces,
-        stop: &AtomicBool::new(false),
+        stop: StopFlag::default(),
     };
-    let found = engine.search(&slice)?.found;
+    let found = search(engine, slice)?.found;
     if found == expected {
         return Ok(());
     }

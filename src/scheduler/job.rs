@@ -1,12 +1,12 @@
 //! One search that somebody waits for.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
 use super::SolveError;
-use crate::device::NonceRange;
+use crate::device::{NonceRange, StopFlag};
 use crate::work::{Work, WorkRequest};
 
 /// A search, shared between the future that waits for it and the engines that work on it.
@@ -17,7 +17,7 @@ pub(super) struct Job {
     /// The first nonce that no engine has been given yet.
     next: AtomicU64,
     /// Set once the job has an answer or nobody waits for one. Engines look at it while they search.
-    ended: AtomicBool,
+    ended: StopFlag,
     /// Where the answer goes; taken by the first to answer.
     reply: Mutex<Option<oneshot::Sender<Result<Work, SolveError>>>>,
 }
@@ -31,7 +31,7 @@ impl Job {
         Self {
             request,
             next: AtomicU64::new(fastrand::u64(..)),
-            ended: AtomicBool::new(false),
+            ended: StopFlag::default(),
             reply: Mutex::new(Some(reply)),
         }
     }
@@ -45,18 +45,18 @@ impl Job {
     }
 
     /// The flag that tells engines to stop.
-    pub(super) const fn ended(&self) -> &AtomicBool {
+    pub(super) const fn ended(&self) -> &StopFlag {
         &self.ended
     }
 
     /// Ends the job without an answer. Whether it had not ended before.
     pub(super) fn abandon(&self) -> bool {
-        !self.ended.swap(true, Ordering::Relaxed)
+        self.ended.set()
     }
 
     /// Ends the job with this answer. Only the first answer counts.
     pub(super) fn answer(&self, answer: Result<Work, SolveError>) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.ended.set();
         let reply = self
             .reply
             .lock()

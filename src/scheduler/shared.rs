@@ -12,7 +12,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::job::Job;
 use super::queue::{self, Queue};
 use super::{Limits, SolveError, worker};
-use crate::device::{Device, DeviceError, DeviceInfo, Fallback, catch_panic};
+use crate::device::{Device, DeviceError, DeviceInfo, Opener};
 use crate::telemetry::Metrics;
 
 /// What the handles, the engines' threads and the watchdog share.
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) queue: Queue,
     /// Every engine that was ever added; an index is an engine's name.
     pub(super) engines: Vec<EngineEntry>,
-    pub(super) fallback: Option<Fallback>,
+    pub(super) fallback: Option<Opener>,
     /// The fallback is being opened, so searches may wait for it.
     reviving: bool,
     pub(super) closed: bool,
@@ -197,9 +197,9 @@ impl Shared {
         tell(&device, number, error, engines_left);
     }
 
-    fn revive(self: &Arc<Self>, fallback: Fallback) {
+    fn revive(self: &Arc<Self>, fallback: Opener) {
         tracing::warn!("no device is left: falling back");
-        let opened = catch_panic(|| fallback.open()).map_err(|error| error.to_string());
+        let opened = fallback.open().map_err(|error| error.to_string());
         let added = opened.and_then(|device| self.add(device).map_err(|error| error.to_string()));
         let mut state = self.lock();
         state.reviving = false;

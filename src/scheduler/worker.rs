@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::job::Job;
 use super::shared::{DeviceRecord, EngineState, Shared};
-use crate::device::{DeviceError, Engine, Slice, catch_panic, self_test};
+use crate::device::{DeviceError, Engine, Slice, catch_panic, search, self_test};
 use crate::work::Work;
 
 /// How much less urgent than the service the search is, in steps of `nice`: probes and requests come first.
@@ -71,13 +71,14 @@ impl Worker {
     fn search(&mut self, job: &Arc<Job>) -> Result<(), DeviceError> {
         let (target, threshold) = (job.request.target(), job.request.threshold());
         let searched = catch_panic(|| {
-            let nonces = job.claim(self.engine.slice_length(threshold));
-            self.engine.search(&Slice {
-                target,
+            let length = self.engine.lengths(&[threshold]).into_iter().sum();
+            let slice = Slice {
+                target: *target,
                 threshold,
-                nonces,
-                stop: job.ended(),
-            })
+                nonces: job.claim(length),
+                stop: job.ended().clone(),
+            };
+            search(&mut *self.engine, slice)
         })?;
         self.device.hashes.inc_by(searched.tried);
         let Some(nonce) = searched.found else {

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of this")]
 
-use std::sync::atomic::AtomicBool;
-
-use atto_work_server::device::{Engine, NonceRange, Slice};
+use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Nonce, Target, Threshold, digest};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -76,14 +74,13 @@ pub(crate) fn search(
     count: u64,
 ) -> Option<Nonce> {
     let nonces = NonceRange { start, count };
-    let stop = AtomicBool::new(false);
     let slice = Slice {
-        target,
+        target: *target,
         threshold: Threshold::new(threshold),
         nonces,
-        stop: &stop,
+        stop: StopFlag::default(),
     };
-    let searched = engine.search(&slice).expect("the engine works");
+    let searched = device::search(engine, slice).expect("the engine works");
     let Some(nonce) = searched.found else {
         assert_eq!(searched.tried, count);
         return None;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{
-    Backend, Device, DeviceError, DeviceInfo, Engine, Fallback, OpenDevices, Searched, Slice,
+    Backend, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched, Slice,
 };
 use atto_work_server::scheduler::Limits;
 use atto_work_server::service::{self, Listeners, Settings};
@@ -18,32 +18,48 @@ use tokio::sync::oneshot;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An engine that does what its closure does.
-pub(crate) struct Fake<F>(pub(crate) F);
+struct Fake<F> {
+    search: F,
+    batch: Vec<Slice>,
+}
 
-impl<F: FnMut(&Slice<'_>) -> Result<Searched, DeviceError> + Send> Engine for Fake<F> {
-    fn slice_length(&self, _: Threshold) -> u64 {
-        1 << 16
+impl<F: FnMut(&Slice) -> Result<Searched, DeviceError> + Send> Engine for Fake<F> {
+    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
+        vec![1 << 16; thresholds.len()]
     }
 
-    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError> {
-        (self.0)(slice)
+    fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
+        self.batch = batch;
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
+        std::mem::take(&mut self.batch)
+            .iter()
+            .map(&mut self.search)
+            .collect()
     }
 }
 
 /// A device with one engine that does what `search` does.
 pub(crate) fn fake(
     name: &str,
-    search: impl FnMut(&Slice<'_>) -> Result<Searched, DeviceError> + Send + 'static,
+    search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
 ) -> Device {
     let info = DeviceInfo {
         name: name.to_owned(),
         backend: Backend::Gpu,
         kernel: "fake".to_owned(),
         threads: 1,
+        trials: Vec::new(),
     };
     Device {
         info,
-        engines: vec![Box::new(Fake(search))],
+        engines: vec![Box::new(Fake {
+            search,
+            batch: Vec::new(),
+        })],
+        reopen: None,
     }
 }
 
@@ -58,7 +74,7 @@ pub(crate) fn honest_engine() -> Box<dyn Engine> {
 }
 
 /// Tries slowly and finds nothing.
-pub(crate) fn unlucky(slice: &Slice<'_>) -> Result<Searched, DeviceError> {
+pub(crate) fn unlucky(slice: &Slice) -> Result<Searched, DeviceError> {
     thread::sleep(Duration::from_millis(1));
     Ok(Searched {
         tried: slice.nonces.count,
@@ -95,7 +111,7 @@ impl Service {
         };
         let opened = OpenDevices {
             devices,
-            fallback: fallback.map(Fallback::new),
+            fallback: fallback.map(Opener::new),
         };
         let (stop, stopped) = oneshot::channel();
         let (addresses, bound) = std::sync::mpsc::channel();

@@ -18,7 +18,6 @@ mod avx512;
 mod neon;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use kernel::{Kernel, NoSuchKernel};
@@ -50,8 +49,10 @@ pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError
             backend: Backend::Cpu,
             kernel: kernel.name().to_owned(),
             threads: threads.get(),
+            trials: Vec::new(),
         },
         engines: engines.collect(),
+        reopen: None,
     })
 }
 
@@ -66,6 +67,8 @@ struct CpuEngine {
     kernel: Kernel,
     /// Nonces per [`SLICE`], measured; a multiple of [`STEP`].
     slice_length: u64,
+    /// What was submitted and is not begun.
+    batch: Vec<Slice>,
 }
 
 impl CpuEngine {
@@ -73,6 +76,7 @@ impl CpuEngine {
         Self {
             kernel,
             slice_length: STEP,
+            batch: Vec::new(),
         }
     }
 
@@ -85,36 +89,45 @@ impl CpuEngine {
         let steps = steps as u64;
         self.slice_length = steps * STEP;
     }
-}
 
-impl Engine for CpuEngine {
-    /// The same under every threshold: an answer ends a slice at once, so a long one costs nothing.
-    fn slice_length(&self, _: Threshold) -> u64 {
-        self.slice_length
-    }
-
-    fn search(&mut self, slice: &Slice<'_>) -> Result<Searched, DeviceError> {
+    fn search(&mut self, slice: &Slice) -> Searched {
         let started = Instant::now();
-        let job = Job::new(slice.target);
+        let job = Job::new(&slice.target);
         let mut tried = 0;
-        while tried < slice.nonces.count && !slice.stop.load(Ordering::Relaxed) {
+        while tried < slice.nonces.count && !slice.stop.is_set() {
             let start = slice.nonces.start.wrapping_add(tried);
             let count = STEP.min(slice.nonces.count - tried);
             if let Some(nonce) = self
                 .kernel
                 .search(&job, slice.threshold.get(), start, count)
             {
-                let tried = tried + nonce.wrapping_sub(start) + 1;
-                return Ok(Searched {
-                    tried,
+                return Searched {
+                    tried: tried + nonce.wrapping_sub(start) + 1,
                     found: Some(Nonce::new(nonce)),
-                });
+                };
             }
             tried += count;
         }
         if tried >= STEP {
             self.steer(tried, started.elapsed());
         }
-        Ok(Searched { tried, found: None })
+        Searched { tried, found: None }
+    }
+}
+
+impl Engine for CpuEngine {
+    /// The same under every threshold: an answer ends a slice at once, so a long one costs nothing.
+    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
+        vec![self.slice_length; thresholds.len()]
+    }
+
+    fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
+        self.batch = batch;
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
+        let batch = std::mem::take(&mut self.batch);
+        Ok(batch.iter().map(|slice| self.search(slice)).collect())
     }
 }

@@ -138,8 +138,10 @@ pub(super) fn load(device: &wgpu::Device, form: Form) -> Result<Loaded, SpirvErr
                 source: wgpu::ShaderSource::Wgsl(text.into()),
             };
             // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero
-            // and looping for ever. This one has no array and no division, and its only loop counts up to a
-            // number that is at most `Job::MAX_COUNT`, so it ends without wrapping.
+            // and looping for ever. `Batch::new` says how many jobs and workgroups there are: never more jobs than the
+            // array has, and never no workgroup, by which the shader divides. A place is a remainder by the length of
+            // the array of places. The loop over nonces counts up to a number that is at most `MAX_NONCES`, so it
+            // ends without wrapping, and the loop that looks for a job halves what is left.
             let module = unsafe {
                 device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
             };
