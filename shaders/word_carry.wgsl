@@ -37,8 +37,9 @@ fn rotate_16(a: Word) -> Word {
     return (a >> vec2(16u)) | (a.yx << vec2(16u));
 }
 
-// Mesa's RADV makes each half of a rotation one instruction (v_alignbit_b32), as it does above, but makes two of a
-// shift to the left by one: an addition comes first to its mind. So it is not to know that batch.one is one.
+// Mesa's RADV makes each half of a rotation one instruction (v_alignbit_b32), as it does above, but of a shift to the
+// left by one it makes two: a shift, and one that shifts and ors (v_lshl_or_b32). So it is not to know that batch.one
+// is one.
 fn rotate_63(a: Word) -> Word {
     let amount = 32u - batch.one;
     return vec2(shift_pair(a.x, a.y, amount), shift_pair(a.y, a.x, amount));

@@ -1,6 +1,7 @@
 // The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one.
 //
-// A prelude to work.wgsl, for any device. Its twin is word_u64.wgsl; in memory both words look the same.
+// A prelude to work.wgsl, for any device. Its twins are word_u64.wgsl and word_carry.wgsl; in memory all words look the
+// same.
 
 alias Word = vec2<u32>;
 

@@ -1,6 +1,6 @@
 // The 64-bit word of Blake2b as the device's own 64-bit integer.
 //
-// A prelude to work.wgsl, for devices that offer u64 (SHADER_INT64). Its twin is word_pair.wgsl.
+// A prelude to work.wgsl, for devices that offer u64 (SHADER_INT64). Its twins are word_carry.wgsl and word_pair.wgsl.
 
 alias Word = u64;
 

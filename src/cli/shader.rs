@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, requires = "list", conflicts_with_all = ["form", "format", "output"])]
     json: bool,
 
-    /// The form to write
+    /// The form to write, one of those that --list names
     #[arg(
         long,
         required_unless_present = "list",
@@ -45,7 +45,7 @@ pub(super) struct Args {
 enum Format {
     /// Text; only of the forms that are loaded as such
     Wgsl,
-    /// SPIR-V in little-endian words; of a form that is loaded as WGSL, what wgpu makes of it
+    /// SPIR-V 1.0 in little-endian words; of a form that is loaded as WGSL, what wgpu makes of it
     Spirv,
 }
 
