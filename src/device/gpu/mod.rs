@@ -9,7 +9,9 @@
 //! again, list the adapters anew and open one of them.
 
 mod adapter;
+pub mod driver;
 mod layout;
+pub mod obstacle;
 mod pace;
 mod program;
 mod selection;
