@@ -43,3 +43,41 @@ fn replace_process(
     let variables = variables.iter().map(|(name, value)| (name, value));
     Err(command.envs(variables).exec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays three parts: the test, the process that it starts, and what that one becomes.
+    #[test]
+    fn the_process_keeps_its_id_and_its_arguments() {
+        const PART: &str = "PART_IN_THIS_TEST";
+        let name = "cli::restart::tests::the_process_keeps_its_id_and_its_arguments";
+        match env::var(PART).as_deref() {
+            Err(_) => {
+                let mut command = Command::new(env::current_exe().unwrap());
+                command.args(["--exact", name, "--nocapture"]).arg0("first");
+                let child = command
+                    .env(PART, "starts again")
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                let id = child.id();
+                let output = child.wait_with_output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout);
+                let expected = format!("{id} [\"first\", \"--exact\", {name:?}, \"--nocapture\"]");
+                assert!(text.contains(&expected), "no {expected} in {text}");
+                assert!(output.status.success(), "{output:?}");
+            }
+            Ok("starts again") => {
+                let args: Vec<_> = env::args_os().collect();
+                let Err(error) = replace_process(&args, &[(PART, "has started".to_owned())]);
+                panic!("{error}");
+            }
+            Ok(_) => {
+                let args: Vec<_> = env::args_os().collect();
+                println!("{} {args:?}", std::process::id());
+            }
+        }
+    }
+}
