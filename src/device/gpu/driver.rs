@@ -322,7 +322,10 @@ impl Machine {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) use tests::Built;
+
+#[cfg(test)]
+mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;

@@ -563,7 +563,7 @@ fn denied(machine: &Machine, node: &str) -> Obstacle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::driver::tests::Built;
+    use super::super::driver::Built;
     use super::*;
 
     const X11: [&str; 2] = ["libX11.so.6", "libXext.so.6"];
