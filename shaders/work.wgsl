@@ -1,8 +1,8 @@
-// Searches a range of nonces for one whose digest, Blake2b-64(nonce || target), is at most the threshold.
+// Searches ranges of nonces for ones whose digest, Blake2b-64(nonce || target), is at most a threshold: one
+// range for each job of a batch.
 //
-// Before this text the host puts one of the preludes word_u64.wgsl and word_pair.wgsl, which say what a
-// 64-bit Word is on the device at hand: the type, word, add, at_most and the four rotations. Nothing else
-// differs between devices.
+// Before this text the host puts one of the preludes word_*.wgsl, which say what a 64-bit Word is on the
+// device at hand: the type, word, add, at_most and the four rotations. Nothing else differs between devices.
 
 struct Job {
     // The target as message words. m0 is the nonce, and all others are zero.
@@ -15,42 +15,90 @@ struct Job {
     // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
     start: Word,
     count: u32,
-    // How many of them each invocation tests, one after the other.
-    share: u32,
+    // Which workgroups of a round are this job's: so many, from this one on.
+    first_workgroup: u32,
+    workgroups: u32,
+    // The number of the search that the job is a part of. Never 0.
+    search: u32,
 }
 
+// A dispatch tests the jobs in rounds: each has a part of every job, one job after the other. So when a job is
+// answered in an early round, its parts of the later ones are left out.
+struct Batch {
+    // How many jobs there are, at least one.
+    jobs: u32,
+    // How many workgroups a round has, at least one.
+    workgroups: u32,
+    // How many nonces an invocation tests, one after the other.
+    share: u32,
+    // Always 1. A compiler that knew that would make some rotations slower, see word_carry.wgsl.
+    one: u32,
+    job: array<Job, MAX_JOBS>,
+}
+
+// What is known of a search. It stays from dispatch to dispatch, so that those which are queued for a search
+// that has been answered end at once.
 struct Found {
-    // How many invocations have found a nonce. The host clears it before every dispatch.
-    claims: atomic<u32>,
-    // The nonce of the invocation that claimed first. Means nothing while there is no claim.
+    // The number of the last search that was answered here.
+    answered: atomic<u32>,
+    // How many nonces were ever tested for searches that have this place, modulo 2^32.
+    tried: atomic<u32>,
+    // The nonce that answers the search. Means nothing for a search that is not answered.
     nonce: Word,
 }
 
-@group(0) @binding(0) var<uniform> job: Job;
-@group(0) @binding(1) var<storage, read_write> found: Found;
+const MAX_JOBS = 64;
+const PLACES = 128u;
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+// The place of a search is its number modulo PLACES. No two searches that are in flight have the same.
+@group(0) @binding(1) var<storage, read_write> found: array<Found, PLACES>;
 
 override WORKGROUP_SIZE: u32 = 64u; // The host sets it.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn search(@builtin(global_invocation_id) id: vec3<u32>) {
+fn search(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let round = workgroup.x / batch.workgroups;
+    let place_in_round = workgroup.x % batch.workgroups;
+    let job = batch.job[job_at(place_in_round)];
+    let place = job.search % PLACES;
     // One invocation takes about a millisecond, so it is enough to look here whether another has found. In the
     // loop every nonce would pay for it.
-    if atomicLoad(&found.claims) != 0u {
+    if atomicLoad(&found[place].answered) == job.search {
         return;
     }
-    let fixed = fixed_part();
-    let first = id.x * job.share;
-    let end = min(first + job.share, job.count);
-    for (var offset = first; offset < end; offset++) {
+    let fixed = fixed_part(job);
+    let part = round * job.workgroups + place_in_round - job.first_workgroup;
+    let first = min((part * WORKGROUP_SIZE + lane) * batch.share, job.count);
+    let end = min(first + batch.share, job.count);
+    var offset = first;
+    while offset < end {
         let nonce = add(job.start, word(0u, offset));
-        if at_most(digest(nonce, fixed), job.threshold) {
+        offset++;
+        if at_most(digest(nonce, job, fixed), job.threshold) {
             // Only the first may write: two halves of two nonces would make a wrong one.
-            if atomicAdd(&found.claims, 1u) == 0u {
-                found.nonce = nonce;
+            if atomicExchange(&found[place].answered, job.search) != job.search {
+                found[place].nonce = nonce;
             }
-            return;
+            break;
         }
     }
+    atomicAdd(&found[place].tried, offset - first);
+}
+
+// The index of the job that has this workgroup of a round: the last one that begins there or before.
+fn job_at(workgroup: u32) -> u32 {
+    var index = 0u;
+    var end = batch.jobs;
+    while end - index > 1u {
+        let middle = (index + end) / 2u;
+        if batch.job[middle].first_workgroup <= workgroup {
+            index = middle;
+        } else {
+            end = middle;
+        }
+    }
+    return index;
 }
 
 // Blake2b (RFC 7693) mixes the block's message words m0 ... m15 into the state v0 ... v15 in twelve rounds of
@@ -126,7 +174,7 @@ struct Fixed {
     v13: Word,
 }
 
-fn fixed_part() -> Fixed {
+fn fixed_part(job: Job) -> Fixed {
     // The initial state: the IV twice, with the parameters (a digest of eight bytes, no key) in v0, the
     // number of message bytes (40) in v12, and v14 inverted, which marks the last block.
     var v1 = word(0xbb67ae85u, 0x84caa73bu);
@@ -151,7 +199,7 @@ fn fixed_part() -> Fixed {
     return Fixed(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
 }
 
-fn digest(m0: Word, fixed: Fixed) -> Word {
+fn digest(m0: Word, job: Job, fixed: Fixed) -> Word {
     let m1 = job.m1;
     let m2 = job.m2;
     let m3 = job.m3;

@@ -110,7 +110,7 @@ fn unsafe_stands_where_it_must_and_nowhere_else() {
         "device/cpu/avx512.rs",
         "device/cpu/neon.rs",
         "device/cpu/kernel.rs",
-        "device/gpu/program.rs",
+        "device/gpu/form.rs",
     ];
     assert_absent(&[""], &["unsafe "], &allowed);
 }

@@ -104,7 +104,7 @@ fn print_text(report: &Report) -> std::io::Result<()> {
             label,
             kind,
             driver,
-            form,
+            forms,
             ..
         } = adapter;
         let used = if *kind == AdapterKind::Software {
@@ -113,7 +113,12 @@ fn print_text(report: &Report) -> std::io::Result<()> {
             "by default"
         };
         print(format_args!(
-            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernel {form}; used {used}"
+            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernels {}; used {used}",
+            forms
+                .iter()
+                .map(|form| form.name())
+                .collect::<Vec<_>>()
+                .join(", ")
         ))?;
     }
     for reason in &report.obstacles {

@@ -10,17 +10,20 @@ mod bench;
 mod devices;
 mod restart;
 mod serve;
+mod shader;
 mod solve;
 mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::ServeArgs;
+use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
 use crate::scheduler::SolveError;
 use crate::service::ServiceError;
@@ -49,6 +52,8 @@ enum Command {
     Verify(verify::Args),
     /// Measure the search alone, device by device
     Bench(bench::Args),
+    /// Write the search shader as it is loaded, or list its forms
+    Shader(shader::Args),
 }
 
 impl Command {
@@ -58,7 +63,7 @@ impl Command {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
             Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
             Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
-            Self::Verify(_) => None,
+            Self::Verify(_) | Self::Shader(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
         }
     }
@@ -75,6 +80,13 @@ enum CommandError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Solve(#[from] SolveError),
+    #[error(transparent)]
+    Spirv(#[from] SpirvError),
+    #[error("{} cannot be written: {error}", path.display())]
+    Output { path: PathBuf, error: io::Error },
+    /// Values that may not stand together.
+    #[error("{0}")]
+    Usage(String),
     #[error("the report cannot be written: {0}")]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
@@ -101,13 +113,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Solve(args) => solve::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Shader(args) => shader::run(&args),
     };
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe has seen enough.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             eprintln!("work-server: {error}");
         }
-        ExitCode::FAILURE
+        match error {
+            CommandError::Usage(_) => ExitCode::from(EXIT_USAGE),
+            _ => ExitCode::FAILURE,
+        }
     })
 }
 

@@ -218,9 +218,15 @@ pub enum DeviceError {
     /// The driver has given the device up.
     #[error("device lost: {0}")]
     Lost(String),
+    /// The driver has no memory left.
+    #[error("out of memory")]
+    OutOfMemory,
     /// The driver refused something that it must be able to do.
     #[error("driver error: {0}")]
     Driver(String),
+    /// The shader cannot be made for the device.
+    #[error("{0}")]
+    Shader(String),
     /// The engine panicked.
     #[error("panic: {0}")]
     Panicked(String),

@@ -43,8 +43,8 @@ pub struct AdapterInfo {
     pub device_id: u32,
     /// The driver's name and version.
     pub driver: String,
-    /// The form of the shader that it runs.
-    pub form: Form,
+    /// The forms of the shader that it can run, the one expected to be fastest first. Never empty.
+    pub forms: Vec<Form>,
 }
 
 /// What an adapter is, best first.
@@ -108,11 +108,7 @@ pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
 
 fn describe(handle: wgpu::Adapter) -> Adapter {
     let info = handle.get_info();
-    let form = if handle.features().contains(wgpu::Features::SHADER_INT64) {
-        Form::U64
-    } else {
-        Form::Pair
-    };
+    let forms = Form::supported(handle.features());
     Adapter {
         info: AdapterInfo {
             index: 0,
@@ -123,7 +119,7 @@ fn describe(handle: wgpu::Adapter) -> Adapter {
             vendor_id: info.vendor,
             device_id: info.device,
             driver: format!("{} {}", info.driver, info.driver_info),
-            form,
+            forms,
         },
         handle,
     }
@@ -164,7 +160,7 @@ pub(super) mod tests {
             vendor_id: 0,
             device_id: 0,
             driver: String::new(),
-            form: Form::U64,
+            forms: vec![Form::U64, Form::Pair],
         };
         let mut infos = vec![
             info("NVIDIA L4", AdapterKind::Discrete, Some("0000:65:00.0")),

@@ -1,8 +1,9 @@
 //! The search on graphics cards, through Vulkan. The only module that knows wgpu.
 //!
 //! [`adapters`] lists what there is, a [`Selection`] picks from it, and [`open`] makes one [`Device`] of an
-//! [`Adapter`]. Its one engine runs `shaders/work.wgsl`: a slice is a dispatch, submitted, waited for and read
-//! back before the next. The host's part of a dispatch is about 0.1 ms, which a slice of some 25 ms hides.
+//! [`Adapter`]. Its one engine runs `shaders/work.wgsl` in the form that is fastest there: a batch of slices is a
+//! dispatch, and while one runs the next is in the card's queue, so that it never waits for the host. A search that
+//! is answered ends the dispatches that are queued for it on the card itself.
 //!
 //! A driver may refuse, hang, give its device up or panic in its binding. All of that leaves this module as a
 //! [`DeviceError`], and the first such error is the engine's last word: it repeats it from then on. To try
@@ -10,39 +11,46 @@
 
 mod adapter;
 pub mod driver;
+mod form;
 mod layout;
 pub mod obstacle;
 mod pace;
 mod program;
+mod race;
+mod searches;
 mod selection;
+mod spirv;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
-pub use layout::Form;
+pub use form::{Form, Module};
 pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
+pub use spirv::SpirvError;
 
 use super::{
-    Backend, Device, DeviceError, DeviceInfo, Engine, NonceRange, Searched, Slice, catch_panic,
-    self_test,
+    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, Opener, Searched,
+    Slice, catch_panic,
 };
-use crate::work::{Nonce, Threshold};
+use crate::work::Threshold;
 use layout::Job;
 use pace::Pace;
 use program::Program;
+use race::Race;
+use searches::Searches;
 
-/// Opens the adapter with the form of the shader that its [`AdapterInfo::form`] names.
+/// Opens the adapter with the form of the shader that is fastest on it, of those that it can run.
 ///
-/// Returns once the shader is compiled, the card has run it once, and the self-test has passed: a second or
-/// so on a software adapter.
+/// Each is compiled, run once and put through the self-test, and then they race. Takes a second or so on a software
+/// adapter. A form that fails is left out and told of.
 ///
 /// # Errors
 ///
-/// [`DeviceError`] if the driver fails, or the device fails its self-test.
+/// [`DeviceError`] if no form works: what the first one fails with.
 pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
-    open_as(adapter, adapter.info().form)
+    open_fastest(adapter, &adapter.info().forms)
 }
 
 /// Opens the adapter with this form of the shader.
@@ -51,31 +59,60 @@ pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
 ///
 /// As [`open`]; also [`DeviceError::Driver`] if the adapter does not have what the form needs.
 pub fn open_as(adapter: &Adapter, form: Form) -> Result<Device, DeviceError> {
-    let mut engine = GpuEngine::new(adapter, form)?;
-    self_test::run(&mut engine)?;
+    open_fastest(adapter, &[form])
+}
+
+fn open_fastest(adapter: &Adapter, forms: &[Form]) -> Result<Device, DeviceError> {
+    let label = &adapter.info().label;
+    let mut race = Race::default();
+    let mut first_error = None;
+    for &form in forms {
+        let entered = GpuEngine::new(adapter, form).and_then(|engine| race.enter(form, engine));
+        if let Err(error) = entered {
+            tracing::warn!(device = label, %form, %error, "a form of the shader does not work here");
+            first_error.get_or_insert(error);
+        }
+    }
+    let Some((winner, engine, trials)) = race.run() else {
+        return Err(first_error
+            .unwrap_or_else(|| DeviceError::Driver("the adapter runs no form".to_owned())));
+    };
+    let (kernel, adapter) = (winner.to_string(), adapter.info().clone());
     Ok(Device {
         info: DeviceInfo {
-            name: adapter.info().label.clone(),
+            name: adapter.label.clone(),
             backend: Backend::Gpu,
-            kernel: form.to_string(),
+            kernel,
             threads: 1,
-            trials: Vec::new(),
+            trials,
         },
         engines: vec![Box::new(engine)],
-        reopen: None,
+        reopen: Some(Opener::new(move || reopen(&adapter))),
     })
+}
+
+/// Opens an adapter that was listed before, through a driver that is asked anew.
+fn reopen(former: &AdapterInfo) -> Result<Device, DeviceError> {
+    let adapters = adapters()?;
+    let same = |adapter: &&Adapter| adapter.info().label == former.label;
+    let adapter = adapters.iter().find(same).ok_or_else(|| {
+        DeviceError::Driver(format!("Vulkan does not list {} any more", former.label))
+    })?;
+    open(adapter)
 }
 
 /// What went wrong first, if anything did. Shared with the callbacks of wgpu.
 type Fault = Arc<OnceLock<DeviceError>>;
 
-/// One card, or what Vulkan takes for one.
+/// One card, or what Vulkan takes for one, with the shader in one form.
 struct GpuEngine {
     /// Gone only once the fault is set, or when the engine is dropped.
     program: Option<Program>,
     fault: Fault,
     pace: Pace,
-    batch: Vec<Slice>,
+    searches: Searches,
+    /// The batches in flight, the oldest first: each slice's search by its number, and its nonces.
+    in_flight: VecDeque<Vec<(u32, NonceRange)>>,
 }
 
 impl fmt::Debug for GpuEngine {
@@ -95,19 +132,24 @@ impl GpuEngine {
             program: Some(program),
             fault,
             pace: Pace::default(),
-            batch: Vec::new(),
+            searches: Searches::default(),
+            in_flight: VecDeque::new(),
         };
         // Drivers put off a part of their compiling until the first dispatch, so it is run here, where it says
-        // nothing about the pace. Its answer is of no interest.
-        engine.dispatch(&Job {
-            count: 1,
-            ..Job::default()
+        // nothing about the pace. This job has no nonces.
+        let warm_up = Job::default();
+        engine.attempt(|program| {
+            program.submit(&[warm_up])?;
+            program.complete()
         })?;
         Ok(engine)
     }
 
-    /// Runs the shader once and says what it reported.
-    fn dispatch(&mut self, job: &Job) -> Result<Option<Nonce>, DeviceError> {
+    /// Does something with the program, unless there was a fault before. What goes wrong becomes the fault.
+    fn attempt<T>(
+        &mut self,
+        f: impl FnOnce(&mut Program) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
         if let Some(error) = self.fault.get() {
             return Err(error.clone());
         }
@@ -115,8 +157,8 @@ impl GpuEngine {
             .program
             .as_mut()
             .expect("the fault is set before the program is gone");
-        let error = match catch_panic(|| program.dispatch(job)) {
-            Ok(found) => return Ok(found),
+        let error = match catch_panic(|| f(program)) {
+            Ok(value) => return Ok(value),
             Err(error) => error,
         };
         // A driver that gives the device up makes wgpu fail or panic in odd ways: its own word says more.
@@ -127,65 +169,45 @@ impl GpuEngine {
         }
         Err(self.fault.get_or_init(|| error).clone())
     }
-
-    /// Cuts a slice that is longer than [`Engine::lengths`] says into several dispatches.
-    fn search(&mut self, slice: &Slice) -> Result<Searched, DeviceError> {
-        let NonceRange { start, count } = slice.nonces;
-        let mut tried = 0;
-        while tried < count && !slice.stop.is_set() {
-            let nonces = NonceRange {
-                start: start.wrapping_add(tried),
-                count: (count - tried).min(self.pace.longest()),
-            };
-            let part = self.search_part(slice, nonces)?;
-            tried += part.tried;
-            if part.found.is_some() {
-                return Ok(Searched { tried, ..part });
-            }
-        }
-        Ok(Searched { tried, found: None })
-    }
-
-    /// Tests a range that is short enough for one dispatch.
-    fn search_part(&mut self, slice: &Slice, nonces: NonceRange) -> Result<Searched, DeviceError> {
-        let started = Instant::now();
-        match self.dispatch(&Job::new(&slice.target, slice.threshold, nonces))? {
-            None => {
-                self.pace.observe(nonces.count, started.elapsed());
-                Ok(Searched {
-                    tried: nonces.count,
-                    found: None,
-                })
-            }
-            Some(nonce) if nonces.contains(nonce) => Ok(Searched {
-                // Those before it, roughly: invocations start in the order of their nonces. More were tested
-                // beside it, which nobody counts.
-                tried: nonce.get().wrapping_sub(nonces.start) + 1,
-                found: Some(nonce),
-            }),
-            Some(nonce) => Err(DeviceError::WrongAnswer(format!(
-                "{nonce:?} is outside {nonces:?}"
-            ))),
-        }
-    }
 }
 
 impl Engine for GpuEngine {
+    fn capacity(&self) -> Capacity {
+        Capacity {
+            batches: program::IN_FLIGHT,
+            searches: layout::MAX_JOBS,
+        }
+    }
+
     fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        thresholds
-            .iter()
-            .map(|&threshold| self.pace.slice_length(threshold))
-            .collect()
+        self.pace.lengths(thresholds)
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
-        self.batch = batch;
-        Ok(())
+        let mut slices = Vec::with_capacity(batch.len());
+        let mut jobs = Vec::with_capacity(batch.len());
+        for mut slice in batch {
+            if slice.stop.is_set() {
+                slice.nonces.count = 0;
+            }
+            let search = self.searches.enter(&slice.stop)?;
+            slices.push((search, slice.nonces));
+            jobs.push(Job::new(&slice, search));
+        }
+        self.in_flight.push_back(slices);
+        self.attempt(|program| program.submit(&jobs))
     }
 
     fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
-        let batch = std::mem::take(&mut self.batch);
-        batch.iter().map(|slice| self.search(slice)).collect()
+        let report = self.attempt(Program::complete)?;
+        let slices = self.in_flight.pop_front().unwrap_or_default();
+        let searched = slices
+            .into_iter()
+            .map(|(search, nonces)| self.searches.leave(search, nonces, &report.found))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tried = searched.iter().map(|searched| searched.tried).sum();
+        self.pace.observe(tried, report.elapsed);
+        Ok(searched)
     }
 }
 
@@ -205,7 +227,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::device::StopFlag;
+    use crate::device::{self, StopFlag};
     use crate::work::Target;
 
     fn engine() -> GpuEngine {
@@ -217,12 +239,13 @@ mod tests {
     }
 
     fn search(engine: &mut GpuEngine, count: u64) -> Result<Searched, DeviceError> {
-        engine.search(&Slice {
+        let slice = Slice {
             target: Target::new([0; 32]),
             threshold: Threshold::new(0),
             nonces: NonceRange { start: 0, count },
             stop: StopFlag::default(),
-        })
+        };
+        device::search(engine, slice)
     }
 
     #[test]

@@ -1,23 +1,17 @@
-//! The shader on one device: what is created once, and one dispatch.
+//! The shader on one device: what is created once, and the dispatches in flight.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wgpu::BufferUsages as Usage;
 
-use super::layout::{ENTRY_POINT, Found, Job, WORKGROUP_SIZE};
+use super::form::{self, ENTRY_POINT};
+use super::layout::{Batch, Findings, Job};
 use super::{Adapter, Fault, Form};
 use crate::device::DeviceError;
-use crate::work::Nonce;
 
-/// How many invocations make a workgroup: the smallest number that fills the units of every card. They share
-/// nothing, so nothing is gained by more.
-const INVOCATIONS_PER_WORKGROUP: u32 = 64;
-/// A card runs this many invocations side by side, give or take a half. Fewer nonces than that get an
-/// invocation each.
-const SIDE_BY_SIDE: u32 = 1 << 16;
-/// How many nonces an invocation tests in a large dispatch, if the card's grid is large enough. Enough to
-/// make what it prepares once cheap, few enough that it looks often whether another has found.
-const NONCES_PER_INVOCATION: u32 = 64;
+/// How many dispatches may be in flight: one that runs, and one that is there when it ends. More would only make
+/// a search that comes wait longer.
+pub(super) const IN_FLIGHT: usize = 2;
 /// How long to wait for a dispatch, which is meant to take 0.25 s at most. After as long Linux resets an AMD
 /// card.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,76 +21,115 @@ pub(super) struct Program {
     pub(super) device: wgpu::Device,
     queue: wgpu::Queue,
     pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-    job: wgpu::Buffer,
+    /// The shader's `found`, which stays from dispatch to dispatch.
     found: wgpu::Buffer,
-    /// A copy of `found` that the host can read. Not mapped between dispatches.
-    readback: wgpu::Buffer,
+    /// What each dispatch in flight has for itself; they take turns.
+    frames: [Frame; IN_FLIGHT],
+    /// How many dispatches were ever submitted, and how many of them were waited for.
+    submitted: usize,
+    completed: usize,
+    /// When the last one was done, as the host saw it.
+    last_done: Instant,
     fault: Fault,
     /// How long to wait for a dispatch.
     pub(super) timeout: Duration,
 }
+
+/// What a dispatch in flight has for itself.
+struct Frame {
+    batch: wgpu::Buffer,
+    bind_group: wgpu::BindGroup,
+    /// A copy of `found` and of the clock that the host can read. Not mapped unless in flight.
+    readback: wgpu::Buffer,
+    clock: Option<Clock>,
+    submission: Option<(wgpu::SubmissionIndex, Instant)>,
+}
+
+/// The device's own time at the beginning and the end of a dispatch.
+struct Clock {
+    queries: wgpu::QuerySet,
+    ticks: wgpu::Buffer,
+    nanoseconds_per_tick: f32,
+}
+
+/// What a dispatch came to.
+pub(super) struct Report {
+    /// What is known of the searches, by their places.
+    pub(super) found: Findings,
+    /// How long it took, by the device's own clock where it has one.
+    pub(super) elapsed: Duration,
+}
+
+const FOUND_SIZE: u64 = size_of::<Findings>() as u64;
+const TICKS_SIZE: u64 = size_of::<[u64; 2]>() as u64;
 
 impl Program {
     /// Compiles this form of the shader for the adapter. What goes wrong now or later outside of a call, as
     /// when the driver gives the device up, is left in `fault`.
     pub(super) fn new(adapter: &Adapter, form: Form, fault: &Fault) -> Result<Self, DeviceError> {
         let (device, queue) = request_device(adapter, form, fault)?;
-        let pipeline = compile(&device, form);
-        let buffer = |label, size, usage| {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(label),
-                size,
-                usage,
-                mapped_at_creation: false,
-            })
-        };
-        let found_size = size_of::<Found>() as u64;
-        let job = buffer(
-            "job",
-            size_of::<Job>() as u64,
-            Usage::UNIFORM | Usage::COPY_DST,
-        );
-        let found = buffer(
-            "found",
-            found_size,
-            Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
-        );
-        let readback = buffer("readback", found_size, Usage::MAP_READ | Usage::COPY_DST);
-        let entries = [(0, &job), (1, &found)].map(|(binding, buffer)| wgpu::BindGroupEntry {
-            binding,
-            resource: buffer.as_entire_binding(),
+        let layout = bind_group_layout(&device);
+        let pipeline = compile(&device, &layout, form)?;
+        let found = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("found"),
+            size: FOUND_SIZE,
+            usage: Usage::STORAGE | Usage::COPY_SRC,
+            mapped_at_creation: false,
         });
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
+        let frames = std::array::from_fn(|_| Frame::new(&device, &queue, &layout, &found));
         check(fault)?;
         Ok(Self {
             device,
             queue,
             pipeline,
-            bind_group,
-            job,
             found,
-            readback,
+            frames,
+            submitted: 0,
+            completed: 0,
+            last_done: Instant::now(),
             fault: fault.clone(),
             timeout: TIMEOUT,
         })
     }
 
-    /// Tests the nonces of the job and waits for the answer. The job's share is set here.
+    /// Submits a dispatch of these jobs, on top of fewer than [`IN_FLIGHT`].
     ///
     /// After an error the program must not be used again.
-    pub(super) fn dispatch(&mut self, job: &Job) -> Result<Option<Nonce>, DeviceError> {
-        let limits = self.device.limits();
-        let grid = Grid::new(job.count, limits.max_compute_workgroups_per_dimension);
-        let job = Job {
-            share: grid.share,
-            ..*job
+    pub(super) fn submit(&mut self, jobs: &[Job]) -> Result<(), DeviceError> {
+        let most = self.device.limits().max_compute_workgroups_per_dimension;
+        let (batch, workgroups) = Batch::new(jobs, most);
+        let frame = &mut self.frames[self.submitted % IN_FLIGHT];
+        self.queue
+            .write_buffer(&frame.batch, 0, bytemuck::bytes_of(&batch));
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: frame.clock.as_ref().map(Clock::writes),
+        });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &frame.bind_group, &[]);
+        pass.dispatch_workgroups(workgroups, 1, 1);
+        drop(pass);
+        encoder.copy_buffer_to_buffer(&self.found, 0, &frame.readback, 0, FOUND_SIZE);
+        if let Some(Clock { queries, ticks, .. }) = &frame.clock {
+            encoder.resolve_query_set(queries, 0..2, ticks, 0);
+            encoder.copy_buffer_to_buffer(ticks, 0, &frame.readback, FOUND_SIZE, TICKS_SIZE);
+        }
+        // Should the mapping fail, reading what is mapped will tell.
+        encoder.map_buffer_on_submit(&frame.readback, wgpu::MapMode::Read, .., |_| ());
+        frame.submission = Some((self.queue.submit([encoder.finish()]), Instant::now()));
+        self.submitted += 1;
+        check(&self.fault)
+    }
+
+    /// Waits for the dispatch that was submitted first of those in flight.
+    ///
+    /// After an error the program must not be used again.
+    pub(super) fn complete(&mut self) -> Result<Report, DeviceError> {
+        let frame = &mut self.frames[self.completed % IN_FLIGHT];
+        let Some((submission, submitted_at)) = frame.submission.take() else {
+            return Err(DeviceError::Driver("no dispatch is in flight".to_owned()));
         };
-        let submission = self.submit(&job, grid.workgroups);
         self.device
             .poll(wgpu::PollType::Wait {
                 submission_index: Some(submission),
@@ -107,11 +140,24 @@ impl Program {
                 wgpu::PollError::WrongSubmissionIndex(..) => driver_error(error),
             })?;
         check(&self.fault)?;
-        let bytes = self.readback.get_mapped_range(..).map_err(driver_error)?;
-        let found: Found = bytemuck::pod_read_unaligned(&bytes);
+        let done = Instant::now();
+        // It began when it was submitted, or when the one before it was done.
+        let by_host = done - submitted_at.max(self.last_done);
+        self.last_done = done;
+        self.completed += 1;
+        let bytes = frame.readback.get_mapped_range(..).map_err(driver_error)?;
+        let (found, ticks) = bytes.split_at(size_of::<Findings>());
+        let elapsed = frame
+            .clock
+            .as_ref()
+            .and_then(|clock| clock.elapsed(ticks, done - submitted_at));
+        let report = Report {
+            found: bytemuck::pod_read_unaligned(found),
+            elapsed: elapsed.unwrap_or(by_host),
+        };
         drop(bytes);
-        self.readback.unmap();
-        Ok((found.claims != 0).then_some(Nonce::new(found.nonce)))
+        frame.readback.unmap();
+        Ok(report)
     }
 
     /// Lets wgpu tell the fault of a loss that it knows of and has not told yet. Does not wait.
@@ -119,43 +165,78 @@ impl Program {
         let polled = self.device.poll(wgpu::PollType::Poll);
         polled.map(|_| ()).map_err(driver_error)
     }
+}
 
-    fn submit(&self, job: &Job, workgroups: u32) -> wgpu::SubmissionIndex {
-        self.queue
-            .write_buffer(&self.job, 0, bytemuck::bytes_of(job));
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.clear_buffer(&self.found, 0, None);
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(workgroups, 1, 1);
-        drop(pass);
-        encoder.copy_buffer_to_buffer(&self.found, 0, &self.readback, 0, self.found.size());
-        // Should the mapping fail, reading what is mapped will tell.
-        encoder.map_buffer_on_submit(&self.readback, wgpu::MapMode::Read, .., |_| ());
-        self.queue.submit([encoder.finish()])
+impl Frame {
+    fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        layout: &wgpu::BindGroupLayout,
+        found: &wgpu::Buffer,
+    ) -> Self {
+        let buffer = |label, size, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let batch = buffer(
+            "batch",
+            size_of::<Batch>() as u64,
+            Usage::UNIFORM | Usage::COPY_DST,
+        );
+        let entries = [(0, &batch), (1, found)].map(|(binding, buffer)| wgpu::BindGroupEntry {
+            binding,
+            resource: buffer.as_entire_binding(),
+        });
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout,
+            entries: &entries,
+        });
+        let has_clock = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let clock = has_clock.then(|| Clock {
+            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: None,
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            }),
+            ticks: buffer("ticks", TICKS_SIZE, Usage::QUERY_RESOLVE | Usage::COPY_SRC),
+            nanoseconds_per_tick: queue.get_timestamp_period(),
+        });
+        Self {
+            batch,
+            bind_group,
+            readback: buffer(
+                "readback",
+                FOUND_SIZE + TICKS_SIZE,
+                Usage::MAP_READ | Usage::COPY_DST,
+            ),
+            clock,
+            submission: None,
+        }
     }
 }
 
-/// How the nonces of a job are spread.
-#[derive(Debug, PartialEq, Eq)]
-struct Grid {
-    workgroups: u32,
-    /// How many nonces an invocation tests.
-    share: u32,
-}
-
-impl Grid {
-    /// For `count` nonces, at least one, on a device whose grid has at most `most` workgroups.
-    fn new(count: u32, most: u32) -> Self {
-        let invocations = (count / NONCES_PER_INVOCATION)
-            .max(count.min(SIDE_BY_SIDE))
-            .min(most.saturating_mul(INVOCATIONS_PER_WORKGROUP));
-        let share = count.div_ceil(invocations);
-        Self {
-            workgroups: count.div_ceil(share).div_ceil(INVOCATIONS_PER_WORKGROUP),
-            share,
+impl Clock {
+    fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
         }
+    }
+
+    /// The time between the two ticks in `bytes`, unless it is none, or more than `at_most`: there are drivers whose
+    /// clock stands still or leaps.
+    fn elapsed(&self, bytes: &[u8], at_most: Duration) -> Option<Duration> {
+        let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(bytes);
+        let ticks = end.checked_sub(begin)?;
+        let nanoseconds = ticks as f64 * f64::from(self.nanoseconds_per_tick);
+        let elapsed = Duration::try_from_secs_f64(nanoseconds / 1e9).ok()?;
+        (!elapsed.is_zero() && elapsed <= at_most).then_some(elapsed)
     }
 }
 
@@ -164,13 +245,10 @@ fn request_device(
     form: Form,
     fault: &Fault,
 ) -> Result<(wgpu::Device, wgpu::Queue), DeviceError> {
-    let required_features = match form {
-        Form::U64 => wgpu::Features::SHADER_INT64,
-        Form::Pair => wgpu::Features::empty(),
-    };
+    let useful = adapter.handle().features() & wgpu::Features::TIMESTAMP_QUERY;
     let (device, queue) =
         pollster::block_on(adapter.handle().request_device(&wgpu::DeviceDescriptor {
-            required_features,
+            required_features: form.features() | useful,
             required_limits: adapter.handle().limits(),
             ..Default::default()
         }))
@@ -178,7 +256,10 @@ fn request_device(
     // Both before anything is created: without a handler wgpu panics at an error, and a loss is told once.
     let (errors, losses) = (fault.clone(), fault.clone());
     device.on_uncaptured_error(std::sync::Arc::new(move |error| {
-        let _ = errors.set(driver_error(error));
+        let _ = errors.set(match error {
+            wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory,
+            other => driver_error(other),
+        });
     }));
     device.set_device_lost_callback(move |reason, message| {
         let _ = losses.set(DeviceError::Lost(format!("{reason:?}: {message}")));
@@ -186,28 +267,60 @@ fn request_device(
     Ok((device, queue))
 }
 
-fn compile(device: &wgpu::Device, form: Form) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderModuleDescriptor {
-        label: Some("work"),
-        source: wgpu::ShaderSource::Wgsl(form.shader().into()),
-    };
-    // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero and
-    // looping for ever. This one has no array and no division, and its only loop counts up
-    // to a number that is at most `Job::MAX_COUNT`, so it ends without wrapping.
-    let module = unsafe {
-        device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
-    };
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some("work"),
-        layout: None,
-        module: &module,
-        entry_point: Some(ENTRY_POINT),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &[(WORKGROUP_SIZE, f64::from(INVOCATIONS_PER_WORKGROUP))],
-            ..Default::default()
+/// The bindings that the shader declares. Stated, since wgpu does not look into SPIR-V to find them out.
+fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let entry = |binding, ty, size| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: std::num::NonZeroU64::new(size),
         },
-        cache: None,
+        count: None,
+    };
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: None,
+        entries: &[
+            entry(
+                0,
+                wgpu::BufferBindingType::Uniform,
+                size_of::<Batch>() as u64,
+            ),
+            entry(
+                1,
+                wgpu::BufferBindingType::Storage { read_only: false },
+                FOUND_SIZE,
+            ),
+        ],
     })
+}
+
+fn compile(
+    device: &wgpu::Device,
+    bindings: &wgpu::BindGroupLayout,
+    form: Form,
+) -> Result<wgpu::ComputePipeline, DeviceError> {
+    let loaded =
+        form::load(device, form).map_err(|error| DeviceError::Shader(error.to_string()))?;
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(bindings)],
+        immediate_size: 0,
+    });
+    Ok(
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("work"),
+            layout: Some(&layout),
+            module: &loaded.module,
+            entry_point: Some(ENTRY_POINT),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: loaded.constants,
+                ..Default::default()
+            },
+            cache: None,
+        }),
+    )
 }
 
 /// The fault, if there is one.
@@ -217,33 +330,4 @@ fn check(fault: &Fault) -> Result<(), DeviceError> {
 
 fn driver_error(error: impl ToString) -> DeviceError {
     DeviceError::Driver(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grid_is_as_wide_as_useful_and_never_wider_than_the_device_has() {
-        for (count, most, workgroups, share) in [
-            (1, 65_535, 1, 1),
-            (64, 65_535, 1, 1),
-            (65, 65_535, 2, 1),
-            // Up to 2^16 nonces have an invocation each; up to 2^22 as many invocations have more nonces each.
-            (1 << 16, 65_535, 1 << 10, 1),
-            ((1 << 16) + 1, 65_535, 513, 2),
-            (1 << 22, 65_535, 1 << 10, 64),
-            // Then an invocation has 64 nonces, until the grid ends.
-            (1 << 24, 65_535, 1 << 12, 64),
-            (1 << 31, 65_535, 65_409, 513),
-            (1 << 31, u32::MAX, 1 << 19, 64),
-        ] {
-            let expected = Grid { workgroups, share };
-            assert_eq!(Grid::new(count, most), expected, "{count} of {most}");
-            let invocations = u64::from(workgroups * INVOCATIONS_PER_WORKGROUP);
-            // Nothing is left out, and the shader's 32 bits hold every offset.
-            let covered = invocations * u64::from(share);
-            assert!((u64::from(count)..1 << 32).contains(&covered));
-        }
-    }
 }
