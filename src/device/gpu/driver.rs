@@ -1,7 +1,7 @@
 //! Where the Vulkan loader finds drivers on this machine, and what it must be told to find NVIDIA's.
 //!
 //! A driver is announced by a *manifest*, a JSON file that names its library. The loader reads the manifests of the
-//! [default folders](Machine::manifests), but containers have NVIDIA's in places that it does not know.
+//! default folders, but containers have NVIDIA's in places that it does not know.
 //! [`Machine::variables_to_add`] says which environment variables make up for that. They must be there when the process
 //! starts: the dynamic linker reads `LD_LIBRARY_PATH` only then, and a process with threads must not change its
 //! environment. So the command line starts the process again, in the same process id, with these variables.
