@@ -19,7 +19,7 @@ use crate::device::{OpenDevices, OpenError};
 use crate::http;
 use crate::management::{self, Lifecycle};
 use crate::scheduler::{Limits, Scheduler};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// How long refusals may take to reach their clients when the grace time is over, and devices to end their
 /// last slice.
@@ -114,7 +114,8 @@ pub async fn run(
     let server = warp::serve(routes).incoming(listeners.public);
     let public = tokio::spawn(server.graceful(async { drop(stopped.await) }).run());
     lifecycle.serving();
-    tracing::info!(%address, %management_address, "ready");
+    let milliseconds = telemetry::since_start().map(|time| time.as_secs_f64() * 1e3);
+    tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;
     lifecycle.draining();

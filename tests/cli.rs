@@ -169,6 +169,59 @@ fn devices_lists_the_processor_and_the_cards() {
 }
 
 #[test]
+fn devices_says_why_a_card_is_not_used() {
+    let report = json(&run(&["devices", "--json"]));
+    let cards = report["gpu"].as_array().unwrap();
+    let names = |report: &Value| {
+        let obstacles = report["obstacles"].as_array().unwrap().clone();
+        let name = |obstacle: &Value| obstacle["obstacle"].as_str().unwrap().to_owned();
+        obstacles.iter().map(name).collect::<Vec<_>>()
+    };
+    let only_software = cards.iter().all(|card| card["kind"] == "software");
+    assert_eq!(
+        names(&report).iter().any(|name| name == "only_software"),
+        only_software && !cards.is_empty(),
+        "{report}"
+    );
+    let misled = |args: &[&str]| {
+        let mut command = work_server(args);
+        command.env("VK_DRIVER_FILES", "/no/such/driver.json");
+        command.output().unwrap()
+    };
+    let report = json(&misled(&["devices", "--json"]));
+    assert_eq!(names(&report)[0], "no_such_manifest", "{report}");
+    let reason = report["obstacles"][0]["text"].as_str().unwrap();
+    assert!(reason.contains("/no/such/driver.json"), "{reason}");
+    let text = misled(&["devices"]);
+    assert!(stdout(&text).contains(reason), "{text:?}");
+    let solve = ["solve", "--network", "LOCAL", "--target", &target(1)];
+    let refused = misled(&[&solve[..], &["--backend", "gpu"]].concat());
+    assert_eq!(code(&refused), 1, "{refused:?}");
+    assert!(stderr(&refused).contains(reason), "{refused:?}");
+    let fallen_back = misled(&solve);
+    assert_eq!(code(&fallen_back), 0, "{fallen_back:?}");
+    // Quotation marks are escaped in the log.
+    assert!(
+        stderr(&fallen_back).contains("no Vulkan driver's manifest is there"),
+        "{fallen_back:?}"
+    );
+}
+
+#[test]
+fn a_process_that_needs_nothing_is_not_started_again() {
+    // Whatever this machine has, an operator's word on drivers stands.
+    let mut command = work_server(&["devices"]);
+    command
+        .env("RUST_LOG", "debug")
+        .env("VK_ADD_DRIVER_FILES", "");
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(!stderr(&output).contains("starting again"), "{output:?}");
+    let listings = stderr(&output).matches("listed the Vulkan adapters");
+    assert_eq!(listings.count(), 1, "{output:?}");
+}
+
+#[test]
 fn bench_measures_what_it_is_told_to() {
     let args = [
         "bench",

@@ -12,7 +12,6 @@ use crate::config::DeviceArgs;
 use crate::device::cpu::Kernel;
 use crate::device::cpu::clock::{core_frequency, process_cpu_time};
 use crate::device::{self, Backend, Device, DeviceError, rate};
-use crate::telemetry::{self, LogFormat};
 
 /// Engines find the length of their slices in this time, before anything is counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -20,7 +19,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    devices: DeviceArgs,
+    pub(super) devices: DeviceArgs,
 
     /// How many seconds each device is measured [range: 1 to 3600]
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -55,7 +54,6 @@ struct Measurement {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    telemetry::start_logging(LogFormat::Text);
     let opened = device::open(&args.devices.choice())?;
     let duration = Duration::from_secs(args.seconds);
     let measured = opened

@@ -1,11 +1,14 @@
 //! `work-server devices`: what could be used, and what `auto` would choose.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::{CommandError, print};
 use crate::device::cpu::{self, Kernel};
+use crate::device::gpu::driver::Machine;
+use crate::device::gpu::obstacle::{Obstacle, obstacles};
 use crate::device::gpu::{self, AdapterInfo, AdapterKind};
 
 #[derive(Debug, clap::Args)]
@@ -22,6 +25,22 @@ struct Report {
     /// Why there is no list of graphics cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_error: Option<String>,
+    /// Why cards of this machine are not in the list.
+    obstacles: Vec<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    #[serde(flatten)]
+    obstacle: Obstacle,
+    text: String,
+}
+
+impl From<Obstacle> for Reason {
+    fn from(obstacle: Obstacle) -> Self {
+        let text = obstacle.to_string();
+        Self { obstacle, text }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -32,7 +51,8 @@ struct Processor {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    let (gpu, gpu_error) = match gpu::adapters() {
+    let started = Instant::now();
+    let (gpu, gpu_error): (Vec<_>, _) = match gpu::adapters() {
         Ok(adapters) => (
             adapters
                 .iter()
@@ -42,6 +62,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         ),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
+    tracing::debug!(
+        adapters = gpu.len(),
+        milliseconds = started.elapsed().as_secs_f64() * 1e3,
+        "listed the Vulkan adapters"
+    );
+    let obstacles = obstacles(&Machine::here(), &gpu.iter().collect());
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
     let cpu = Processor {
         threads: cpu::available_threads().get(),
@@ -51,6 +77,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         cpu,
         gpu,
         gpu_error,
+        obstacles: obstacles.into_iter().map(Reason::from).collect(),
     };
     if args.json {
         print(serde_json::to_string(&report)?)?;
@@ -93,6 +120,9 @@ fn print_text(report: &Report) -> std::io::Result<()> {
                 .collect::<Vec<_>>()
                 .join(", ")
         ))?;
+    }
+    for reason in &report.obstacles {
+        print(format_args!("gpu  why not: {}", reason.text))?;
     }
     Ok(())
 }

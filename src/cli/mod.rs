@@ -8,6 +8,7 @@
 
 mod bench;
 mod devices;
+mod restart;
 mod serve;
 mod shader;
 mod solve;
@@ -23,9 +24,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
-use crate::device::{DeviceError, OpenError};
+use crate::device::{BackendChoice, DeviceError, OpenError};
 use crate::scheduler::SolveError;
 use crate::service::ServiceError;
+use crate::telemetry::{self, LogFormat};
 
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -54,6 +56,19 @@ enum Command {
     Shader(shader::Args),
 }
 
+impl Command {
+    /// How a command that may open devices logs, and which of them it may open.
+    fn devices(&self) -> Option<(LogFormat, BackendChoice)> {
+        match self {
+            Self::Serve(args) => Some((args.log_format, args.devices.backend)),
+            Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
+            Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
+            Self::Verify(_) | Self::Shader(_) => None,
+            Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
+        }
+    }
+}
+
 /// Why a command could not do what it should.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
@@ -80,11 +95,18 @@ enum CommandError {
 
 /// Does what the arguments say; the first is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = with_default_command(args.into_iter().collect());
+    let given: Vec<_> = args.into_iter().collect();
+    let args = with_default_command(given.clone());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &args),
     };
+    if let Some((format, backend)) = cli.command.devices() {
+        telemetry::start_logging(format);
+        if backend != BackendChoice::Cpu {
+            restart::with_missing_variables(&given);
+        }
+    }
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Devices(args) => devices::run(&args),

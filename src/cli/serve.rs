@@ -10,7 +10,6 @@ use super::CommandError;
 use crate::config::ServeArgs;
 use crate::device;
 use crate::service::{self, Listeners};
-use crate::telemetry;
 
 /// Requests are small and the search has threads of its own: more would only take cores from it.
 const RUNTIME_THREADS: usize = 2;
@@ -19,7 +18,6 @@ const RUNTIME_THREADS: usize = 2;
 const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
-    telemetry::start_logging(args.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()

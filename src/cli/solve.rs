@@ -10,7 +10,7 @@ use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
 use crate::scheduler::{Limits, PATIENCE, Scheduler};
-use crate::telemetry::{self, LogFormat, Metrics};
+use crate::telemetry::Metrics;
 use crate::work::{Network, Target, Timestamp, WorkRequest, digest};
 
 /// How long devices may take to end their last slice.
@@ -19,7 +19,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    devices: DeviceArgs,
+    pub(super) devices: DeviceArgs,
 
     /// The network: LIVE, BETA, DEV or LOCAL
     #[arg(long)]
@@ -50,7 +50,6 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    telemetry::start_logging(LogFormat::Text);
     let timestamp = args.timestamp.unwrap_or_else(Timestamp::now);
     // A block of any time may be prepared here, so its own time is the present.
     let request = WorkRequest::new(args.network, timestamp, args.target, timestamp)

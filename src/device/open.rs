@@ -3,9 +3,12 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::cpu::{self, Kernel};
-use super::gpu::{self, Selection, SoftwareAdapters};
+use super::gpu::driver::Machine;
+use super::gpu::obstacle::{Offered, obstacles};
+use super::gpu::{self, AdapterKind, Selection, SoftwareAdapters};
 use super::{Device, DeviceError, catch_panic};
 
 /// What may be used, as the operator chose it.
@@ -98,8 +101,8 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
     match choice.backend {
         BackendChoice::Cpu => processor().map(only).map_err(OpenError::Cpu),
         BackendChoice::Gpu => {
-            let devices =
-                cards(&choice.selection, SoftwareAdapters::Allowed).map_err(OpenError::Gpu)?;
+            let devices = cards(&choice.selection, SoftwareAdapters::Allowed)
+                .map_err(|reasons| OpenError::Gpu(reasons.join("; ")))?;
             Ok(OpenDevices {
                 devices,
                 fallback: None,
@@ -110,11 +113,11 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
                 devices,
                 fallback: Some(Opener::new(processor)),
             }),
-            Err(reason) => {
-                tracing::warn!(
-                    reason,
-                    "no graphics card can be used: falling back to the processor"
-                );
+            Err(reasons) => {
+                for reason in reasons {
+                    tracing::warn!(reason, "a graphics card cannot be used");
+                }
+                tracing::warn!("no graphics card can be used: falling back to the processor");
                 processor().map(only).map_err(OpenError::Cpu)
             }
         },
@@ -123,10 +126,24 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
 
 /// Opens the chosen cards. One that is not there or cannot be opened is told of and left out, as long as
 /// there is another: a server that starts again after a card has failed serves with the rest.
-fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device>, String> {
-    let adapters = gpu::adapters().map_err(|error| error.to_string())?;
+///
+/// If there is none, the errors are the reasons, a line each. Never empty.
+fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device>, Vec<String>> {
+    let started = Instant::now();
+    let (adapters, failure) = match gpu::adapters() {
+        Ok(adapters) => (adapters, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    tracing::info!(
+        adapters = adapters.len(),
+        milliseconds = started.elapsed().as_secs_f64() * 1e3,
+        "listed the Vulkan adapters"
+    );
     let chosen = selection.choose(&adapters, software);
-    let mut reasons: Vec<_> = chosen.misses.iter().map(ToString::to_string).collect();
+    let failures = failure.iter().map(ToString::to_string);
+    let mut reasons: Vec<_> = failures
+        .chain(chosen.misses.iter().map(ToString::to_string))
+        .collect();
     let mut devices = Vec::new();
     for adapter in chosen.adapters {
         match gpu::open(adapter) {
@@ -134,15 +151,18 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device
             Err(error) => reasons.push(format!("{}: {error}", adapter.info().label)),
         }
     }
-    if devices.is_empty() {
-        return Err(match (reasons.is_empty(), adapters.is_empty()) {
-            (false, _) => reasons.join("; "),
-            (true, true) => "no Vulkan driver has a device here".to_owned(),
-            (true, false) => "Vulkan has only software devices here".to_owned(),
-        });
+    if !devices.is_empty() {
+        for reason in reasons {
+            tracing::error!(reason, "a chosen graphics card is left out");
+        }
+        return Ok(devices);
     }
-    for reason in reasons {
-        tracing::error!(reason, "a chosen graphics card is left out");
+    // Where Vulkan offers a card, it is known why that one is not used.
+    let infos: Vec<_> = adapters.iter().map(gpu::Adapter::info).collect();
+    if infos.iter().all(|info| info.kind == AdapterKind::Software) {
+        let offered: Offered = infos.into_iter().collect();
+        let obstacles = obstacles(&Machine::here(), &offered);
+        reasons.extend(obstacles.iter().map(ToString::to_string));
     }
-    Ok(devices)
+    Err(reasons)
 }

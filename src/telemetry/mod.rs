@@ -3,9 +3,14 @@
 mod metrics;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 pub use metrics::{Metrics, Outcome};
 use tracing_subscriber::EnvFilter;
+
+/// When logging was started.
+static STARTED: OnceLock<Instant> = OnceLock::new();
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,6 +37,7 @@ const SILENCED: &str = "warp::server=off";
     reason = "the directive is a literal of this file"
 )]
 pub fn start_logging(format: LogFormat) {
+    STARTED.get_or_init(Instant::now);
     let given = EnvFilter::try_from_default_env();
     let complaint = given
         .as_ref()
@@ -53,4 +59,9 @@ pub fn start_logging(format: LogFormat) {
     if let Some(error) = complaint {
         tracing::warn!(error, "RUST_LOG cannot be read and is ignored");
     }
+}
+
+/// How long ago logging was started, which is the first thing that a command does; none if it was not.
+pub fn since_start() -> Option<Duration> {
+    STARTED.get().map(Instant::elapsed)
 }

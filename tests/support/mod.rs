@@ -62,6 +62,7 @@ impl Server {
             }
         });
         let (_, ready) = wait_for(&log, "ready");
+        assert!(ready["milliseconds"].as_f64() > Some(0.0), "{ready}");
         let address = |name: &str| {
             ready[name]
                 .as_str()

@@ -10,8 +10,10 @@
 //! again, list the adapters anew and open one of them.
 
 mod adapter;
+pub mod driver;
 mod form;
 mod layout;
+pub mod obstacle;
 mod pace;
 mod program;
 mod race;

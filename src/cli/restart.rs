@@ -1,0 +1,83 @@
+//! Starting the process again with what the Vulkan loader needs to find a driver.
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::device::gpu::driver::Machine;
+
+/// Starts the process again, in the same process id and with the same arguments, if environment variables are missing
+/// without which the Vulkan loader does not find NVIDIA's driver. Returns if there is nothing to add, or if it cannot
+/// be done, which is logged.
+///
+/// To be called before there are threads, files or sockets that the process would have to part with.
+pub(super) fn with_missing_variables(args: &[OsString]) {
+    let variables = Machine::here().variables_to_add();
+    if variables.is_empty() {
+        return;
+    }
+    let added: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    tracing::info!(
+        added = added.join(" "),
+        "starting again, so that the Vulkan loader finds the NVIDIA driver"
+    );
+    let Err(error) = replace_process(args, &variables);
+    tracing::warn!(%error, "cannot start again: the NVIDIA driver may not be found");
+}
+
+/// Returns only if it fails.
+fn replace_process(
+    args: &[OsString],
+    variables: &[(&'static str, String)],
+) -> io::Result<Infallible> {
+    let mut command = Command::new(env::current_exe()?);
+    if let [name, args @ ..] = args {
+        command.arg0(name).args(args);
+    }
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    Err(command.envs(variables).exec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays three parts: the test, the process that it starts, and what that one becomes.
+    #[test]
+    fn the_process_keeps_its_id_and_its_arguments() {
+        const PART: &str = "PART_IN_THIS_TEST";
+        let name = "cli::restart::tests::the_process_keeps_its_id_and_its_arguments";
+        match env::var(PART).as_deref() {
+            Err(_) => {
+                let mut command = Command::new(env::current_exe().unwrap());
+                command.args(["--exact", name, "--nocapture"]).arg0("first");
+                let child = command
+                    .env(PART, "starts again")
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                let id = child.id();
+                let output = child.wait_with_output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout);
+                let expected = format!("{id} [\"first\", \"--exact\", {name:?}, \"--nocapture\"]");
+                assert!(text.contains(&expected), "no {expected} in {text}");
+                assert!(output.status.success(), "{output:?}");
+            }
+            Ok("starts again") => {
+                let args: Vec<_> = env::args_os().collect();
+                let Err(error) = replace_process(&args, &[(PART, "has started".to_owned())]);
+                panic!("{error}");
+            }
+            Ok(_) => {
+                let args: Vec<_> = env::args_os().collect();
+                println!("{} {args:?}", std::process::id());
+            }
+        }
+    }
+}
