@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use super::cpu::{self, Kernel};
@@ -145,8 +146,15 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device
         .chain(chosen.misses.iter().map(ToString::to_string))
         .collect();
     let mut devices = Vec::new();
-    for adapter in chosen.adapters {
-        match gpu::open(adapter) {
+    // All at once: a driver may take a second to compile for one.
+    let opened: Vec<_> = thread::scope(|scope| {
+        let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
+        let threads: Vec<_> = chosen.adapters.iter().map(start).collect();
+        threads.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    for (adapter, opened) in chosen.adapters.iter().zip(opened) {
+        let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
+        match opened.unwrap_or_else(panicked) {
             Ok(device) => devices.push(device),
             Err(error) => reasons.push(format!("{}: {error}", adapter.info().label)),
         }
