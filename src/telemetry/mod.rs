@@ -4,7 +4,7 @@ mod metrics;
 
 use std::io::IsTerminal;
 
-pub use metrics::{Metrics, Outcome};
+pub use metrics::{Metrics, Outcome, Rebuild};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
