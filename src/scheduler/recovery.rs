@@ -223,17 +223,21 @@ impl Shared {
         }
     }
 
-    /// As [`Shared::rebuild`], on a thread of its own.
-    pub(super) fn spawn_rebuild(self: &Arc<Self>, rebuild: Rebuild) {
-        let hope = rebuild.hope;
+    /// As [`Shared::recover`] and [`Shared::rebuild`], on a thread of its own.
+    pub(super) fn spawn_recovery(self: &Arc<Self>, loss: Loss, error: DeviceError) {
         let shared = Arc::clone(self);
         let thread = thread::Builder::new()
-            .name("rebuild".to_owned())
-            .spawn(move || shared.rebuild(rebuild));
+            .name("recovery".to_owned())
+            .spawn(move || {
+                if let Some(rebuild) = shared.recover(loss, &error) {
+                    shared.rebuild(rebuild);
+                }
+            });
         match thread {
             Ok(thread) => self.lock().threads.push(thread),
             Err(error) => {
-                self.lock().end_hope(hope);
+                // Whoever waits for it waits as long as for an attempt that does not end.
+                self.tell_engines();
                 tracing::error!(%error, "a device stays out of service: there is no thread to open it");
             }
         }

@@ -62,8 +62,7 @@ fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
     state.grow_impatient(TURNS);
     drop(state);
     for loss in losses {
-        if let Some(rebuild) = shared.recover(loss, &DeviceError::Hung(patience)) {
-            shared.spawn_rebuild(rebuild);
-        }
+        // Opening a device takes its time, and others may hang meanwhile.
+        shared.spawn_recovery(loss, DeviceError::Hung(patience));
     }
 }
