@@ -4,7 +4,8 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use support::devices::{
     BACKOFF, PATIENCE, Service, card, fake, honest, honest_engine, limits, reopened_by,
 };
 use support::http::{get, post_works};
-use support::{assert_work, eventually, request, target};
+use support::{SOON, assert_work, eventually, request, target};
 
 /// Longer than any test: an attempt that is this far away is never made.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -230,7 +231,7 @@ fn a_device_that_comes_back_says_what_it_was_measured_at() {
 #[test]
 fn searches_wait_for_the_first_attempt_and_are_refused_when_it_fails() {
     let (let_go, gone) = mpsc::channel::<()>();
-    let gone = std::sync::Mutex::new(gone);
+    let gone = Mutex::new(gone);
     let device = reopened_by(bad_card(lost), move || {
         let _ = gone.lock().unwrap().recv();
         Err(DeviceError::Driver("still resetting".to_owned()))
@@ -263,7 +264,7 @@ fn searches_wait_for_the_first_attempt_and_are_refused_when_it_fails() {
 #[test]
 fn nobody_waits_for_an_attempt_that_does_not_end() {
     let (let_go, gone) = mpsc::channel::<()>();
-    let gone = std::sync::Mutex::new(gone);
+    let gone = Mutex::new(gone);
     let device = reopened_by(bad_card(lost), move || {
         let _ = gone.lock().unwrap().recv();
         lost_at_opening()
@@ -421,7 +422,8 @@ fn an_engine_that_comes_back_when_its_device_was_replaced_leaves_quietly() {
     assert_served(&service, 1);
     assert_eq!((faults(&service), engines(&service)), (1.0, 1.0));
     drop(release);
-    assert!(has_left.recv().is_err(), "its thread has ended");
+    let left = has_left.recv_timeout(SOON);
+    assert_eq!(left, Err(RecvTimeoutError::Disconnected), "it has left");
     assert_served(&service, 2);
     assert_eq!((faults(&service), engines(&service)), (1.0, 1.0));
 }
@@ -439,6 +441,7 @@ fn the_scheduler_stops_while_a_device_is_waited_for() {
     let request = WorkRequest::new(Network::Local, time, Target::new([0; 32]), time).unwrap();
     let refused = pollster::block_on(scheduler.solve(request));
     assert_eq!(refused.unwrap_err(), SolveError::NoDevice);
-    // Its patience is the test's: a thread that sleeps on would be waited for.
-    scheduler.stop(NEVER);
+    // A thread that sleeps on would be waited for.
+    let stopping = thread::spawn(move || scheduler.stop(NEVER));
+    eventually("it has stopped", || stopping.is_finished());
 }

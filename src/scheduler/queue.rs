@@ -502,25 +502,29 @@ mod tests {
 
     #[test]
     fn as_many_searches_as_cards_have_one_each() {
-        // The first card is awake before the second, and takes both searches.
-        let mut queue = queue_of([1, 2]);
-        let mut in_flight = [VecDeque::new(), VecDeque::new()];
-        for engine in [0, 0, 1, 1] {
-            in_flight[engine].push_back(take(&mut queue, &card(engine, 2), 1));
+        // The first card is awake before the others, and takes two searches.
+        let mut queue = queue_of([1, 2, 3]);
+        let mut in_flight = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        for engine in [0, 0, 1, 1, 2, 2] {
+            in_flight[engine].push_back(take(&mut queue, &card(engine, 3), 1));
         }
-        let mut served = [Vec::new(), Vec::new()];
-        for _ in 0..10 {
-            for engine in 0..2 {
+        let mut served = [const { BTreeSet::new() }; 3];
+        for round in 0..20 {
+            for step in 0..3 {
+                // Now one is a little faster, now another.
+                let engine = if round % 2 == 0 { step } else { 2 - step };
                 let batch: Batch = in_flight[engine].pop_front().unwrap();
                 queue.put_back(engine, &batch);
-                let next = take(&mut queue, &card(engine, 2), 1);
-                served[engine].extend(numbers(&next));
+                let next = take(&mut queue, &card(engine, 3), 1);
+                if round >= 4 {
+                    served[engine].extend(numbers(&next));
+                }
                 in_flight[engine].push_back(next);
             }
         }
-        let served = served.map(|numbers| numbers[4..].iter().copied().collect::<BTreeSet<_>>());
-        assert_eq!(served.each_ref().map(BTreeSet::len), [1, 1]);
-        assert_ne!(served[0], served[1]);
+        let all: BTreeSet<_> = served.iter().flatten().copied().collect();
+        assert_eq!(served.each_ref().map(BTreeSet::len), [1; 3], "{served:?}");
+        assert_eq!(all.len(), 3, "{served:?}");
     }
 
     #[test]
