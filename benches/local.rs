@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{OpenDevices, rate};
-use atto_work_server::scheduler::{Limits, PATIENCE, Scheduler};
+use atto_work_server::scheduler::{Backoff, Limits, PATIENCE, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 use futures_util::future::join_all;
@@ -28,6 +28,7 @@ fn main() {
         running: NonZeroUsize::new(4).expect("not zero"),
         waiting: MANY,
         patience: PATIENCE,
+        backoff: Backoff::DEFAULT,
     };
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
     let devices = vec![cpu::open(kernel, threads).expect("the processor computes")];

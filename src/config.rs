@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
-use crate::scheduler::{Limits, PATIENCE};
+use crate::scheduler::{Backoff, Limits, PATIENCE};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
 
@@ -89,11 +89,13 @@ pub struct ServeArgs {
     )]
     pub management_address: SocketAddr,
 
-    /// How many searches are in progress at once; the others wait [range: 1 to 1024]
+    /// How many hard searches take turns; the others wait. Easy ones, which a device ends at a stroke, run at once
+    /// [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024))]
     pub queue_size: usize,
 
-    /// How many searches may wait; a request beyond that is refused with 503 [range: 0 to 100000]
+    /// How many searches there may be beyond those that take turns; one more is refused with 503
+    /// [range: 0 to 100000]
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
@@ -120,6 +122,7 @@ impl ServeArgs {
                 running: NonZeroUsize::new(self.queue_size).unwrap_or(NonZeroUsize::MIN),
                 waiting: self.queue_capacity,
                 patience: PATIENCE,
+                backoff: Backoff::DEFAULT,
             },
             grace: Duration::from_secs(self.shutdown_grace as u64),
         }

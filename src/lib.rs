@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! POST /works -> http::works (read)  -> work::WorkRequest (validate) -> scheduler::Scheduler::solve (queue)
-//!             -> scheduler::worker (one thread an engine) -> device::Engine::search (a slice of nonces)
+//!             -> scheduler::worker (one thread an engine) -> device::Engine (a batch of slices of nonces)
 //!             -> work::Work::verify (the reference hash)  -> http::works (200 {"work": …})
 //! ```
 //!

@@ -8,7 +8,7 @@ use std::thread;
 
 use atto_work_server::device::{self, Device, DeviceError, Searched, Slice};
 use atto_work_server::work::Nonce;
-use support::devices::{PATIENCE, Service, fake, honest, honest_engine, unlucky};
+use support::devices::{PATIENCE, Service, card, fake, honest, honest_engine, unlucky};
 use support::http::{get, post_works};
 use support::{assert_work, eventually, request, target};
 
@@ -95,6 +95,39 @@ fn a_device_that_hangs_is_passed_over() {
     eventually("it has proven itself and serves again", || {
         engines(&service, "hangs") == 1.0
     });
+}
+
+#[test]
+fn a_card_that_hangs_with_batches_in_flight_loses_all_of_them_and_serves_again() {
+    let (release, released) = mpsc::channel::<()>();
+    let mut engine = honest_engine();
+    let hangs = card("hangs", 1 << 10, move |batch| {
+        let _ = released.recv();
+        let search = |slice: &Slice| device::search(&mut *engine, slice.clone());
+        batch.iter().map(search).collect()
+    });
+    let service = Service::start(vec![hangs, honest()], None);
+    let address = service.address;
+    // Slices of a thousand nonces leave enough of each search for both of its batches.
+    let clients: Vec<_> = (0..10)
+        .map(|number| {
+            let request = request("LOCAL", &target(number));
+            thread::spawn(move || {
+                assert_work(&post_works(address, &request.to_string()), &request);
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    serve_until_fault(&service, "hangs");
+    assert_eq!(engines(&service, "hangs"), 0.0);
+    drop(release);
+    eventually("it has proven itself and serves again", || {
+        engines(&service, "hangs") == 1.0
+    });
+    assert_eq!(faults(&service, "hangs"), 1.0);
+    assert_served(&service, 1000);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
-use crate::scheduler::{Limits, PATIENCE, Scheduler};
+use crate::scheduler::{Backoff, Limits, PATIENCE, Scheduler};
 use crate::telemetry::Metrics;
 use crate::work::{Network, Target, Timestamp, WorkRequest, digest};
 
@@ -58,6 +58,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         running: NonZeroUsize::MIN,
         waiting: 0,
         patience: PATIENCE,
+        backoff: Backoff::DEFAULT,
     };
     let scheduler = Scheduler::start(limits, Metrics::new())?;
     scheduler.put_to_work(device::open(&args.devices.choice())?)?;

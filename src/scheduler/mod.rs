@@ -2,13 +2,15 @@
 //! accepted search gets a verified answer or an honest refusal.
 //!
 //! A search is waited for with [`Scheduler::solve`]. Its future *is* the client's interest: dropping it
-//! abandons the search, and engines leave it within a slice. Engines pull slices of searches from the
+//! abandons the search, and engines leave it within a slice. Engines pull batches of slices from the
 //! `queue`, whose policy is stated there. What an engine finds is checked by the reference hash before
 //! anybody sees it (`worker`); an engine that errs, panics or answers wrongly is retired, one that does
-//! not return is passed over until it does (`watchdog`), and either way the search goes on elsewhere.
+//! not return is passed over until it does (`watchdog`), and either way its searches go on elsewhere. A device
+//! whose engines have all gone is opened anew, if it can be (`recovery`).
 
 mod job;
 mod queue;
+mod recovery;
 mod shared;
 mod watchdog;
 mod worker;
@@ -25,27 +27,32 @@ use crate::device::OpenDevices;
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 use job::Job;
-use shared::Shared;
+pub use recovery::Backoff;
+use shared::{Role, Shared};
 
-/// How long an engine may take for one slice: well above the ten seconds after which a dispatch is given
+/// How long an engine may take for a batch: well above the ten seconds after which a dispatch is given
 /// up, so that a driver that still answers speaks for itself.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How much may be in progress.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many searches are in progress at once; the others wait.
+    /// How many hard searches take turns; the others wait. Easy ones, which a batch ends more often than not, run
+    /// at once.
     pub running: NonZeroUsize,
-    /// How many may wait; one more is refused.
+    /// How many may wait. `running` and `waiting` together bound all searches, the easy ones included; one more is
+    /// refused.
     pub waiting: usize,
-    /// How long an engine may take for one slice before it is passed over.
+    /// How long an engine may take for a batch before it is passed over.
     pub patience: Duration,
+    /// When a device that has failed is opened anew.
+    pub backoff: Backoff,
 }
 
 /// Why a search has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SolveError {
-    /// As many searches wait as may.
+    /// There are as many searches as may be.
     #[error("too many searches are waiting")]
     QueueFull,
     /// The scheduler takes no more searches, or has given up those it had.
@@ -61,7 +68,7 @@ pub enum SolveError {
 pub struct Status {
     /// How many searches run.
     pub running: usize,
-    /// How many searches wait.
+    /// How many hard searches wait for one that runs to end.
     pub waiting: usize,
     /// How many may wait.
     pub capacity: usize,
@@ -102,7 +109,7 @@ impl Scheduler {
         opened
             .devices
             .into_iter()
-            .try_for_each(|device| self.shared.add(device))
+            .try_for_each(|device| self.shared.add(device, Role::First))
     }
 
     /// Searches until there is a verified answer. Dropping the future abandons the search.
@@ -129,7 +136,7 @@ impl Scheduler {
         state.give_up(SolveError::Closed);
     }
 
-    /// Ends the engines' threads, and waits for them as long as `patience` lasts: a process must not end
+    /// Ends the engines' threads and those that open devices anew, and waits for them as long as `patience` lasts: a process must not end
     /// while a driver is at work in it. Searches that are left are given up.
     pub fn stop(&self, patience: Duration) {
         self.shared.stop();
@@ -150,7 +157,7 @@ impl Scheduler {
         }
         if left_behind > 0 {
             tracing::warn!(
-                engines = left_behind,
+                threads = left_behind,
                 "engines do not come back: leaving them behind"
             );
         }

@@ -1,47 +1,120 @@
 //! The order of searches, as plain data: who runs, who waits, who is next.
 //!
-//! At most `running` searches are in progress at once, and the others wait in order of arrival. **An engine
-//! takes the running search that the fewest engines work on; among equals, the one that was served longest
-//! ago.** So a single search has every engine, several share them in turns, and an easy search that runs
-//! beside a hard one ends soon.
+//! **Who runs.** Hard searches take turns: `QUEUE_SIZE` of them run at once, and the others wait in order of
+//! arrival. An *easy* search, which one batch of an engine ends more often than not, runs at once and counts
+//! towards no limit but that of all searches together.
+//!
+//! **Who is next.** An engine takes the running search that the fewest other engines work on; among equals one
+//! that it works on itself, if others do, too, and then the one that was served longest ago. An engine whose
+//! batches hold several searches takes more that rank the same, up to its share: as many as there are to choose
+//! from, divided by the engines in service. So a single search has every engine, as many searches as engines have
+//! one each, and many easy ones share a batch.
+//!
+//! **Who is passed over.** A batch of several searches cannot be stopped when another engine has answered one of
+//! them. So an engine of such batches does not take a search that has [`ENOUGH`] nonces in flight; it is there
+//! again when they have come back.
+//!
+//! **Nobody starves.** A search that arrives or is served goes to the end of the line, so that a running search
+//! which no engine works on is overtaken by none that came or was served after it.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::job::Job;
+use crate::device::NonceRange;
+
+/// So many times the nonces that a search needs on average are all but sure to end it: one search in 1800
+/// (e^−7.5) needs more. Engines aim at 8 times; the rest is for what they round off.
+const ENOUGH: f64 = 7.5;
 
 /// The searches that have not ended.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// How many may run at once.
-    max_running: NonZeroUsize,
+    /// How many searches that are not easy may run at once.
+    max_turns: usize,
     /// How many may wait.
     capacity: usize,
+    /// How many nonces a batch has that is one hard search's alone: the most that an engine in service gives.
+    batch: u64,
     /// Those that run, the one served longest ago first.
     running: VecDeque<Running>,
+    /// How many of them are not easy.
+    turns: usize,
     /// Those that wait, the longest waiting first.
     waiting: VecDeque<Arc<Job>>,
+    /// No search that waits needs fewer nonces than this on average.
+    easiest_waiting: f64,
 }
 
 #[derive(Debug)]
 struct Running {
     job: Arc<Job>,
-    /// How many engines work on it now.
-    engines: usize,
+    /// Whether it was easy when it began to run.
+    easy: bool,
+    /// The engines that work on it now, and how many slices of it each has.
+    engines: Vec<(usize, usize)>,
+    /// How many nonces those slices have.
+    in_flight: u64,
 }
 
-/// As many searches wait as may.
+/// Slices of different searches that an engine works on together.
+pub(super) type Batch = Vec<Assigned>;
+
+/// A slice of a search.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) job: Arc<Job>,
+    pub(super) nonces: NonceRange,
+}
+
+/// Who asks for searches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taker {
+    /// Which engine.
+    pub(super) engine: usize,
+    /// How many searches it can take on in a batch.
+    pub(super) searches: usize,
+    /// Whether it leaves a slice at once when its search has ended.
+    pub(super) stops_at_once: bool,
+    /// How many engines are in service, this one among them.
+    pub(super) engines: usize,
+}
+
+/// There are as many searches as may be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
+impl Running {
+    /// Whether what is in flight is all but sure to end it.
+    fn has_enough(&self) -> bool {
+        self.in_flight as f64 >= ENOUGH * expected(&self.job)
+    }
+
+    /// Its place in the order for this engine, the first being the least: how many other engines work on it, and
+    /// whether only others do.
+    fn rank(&self, engine: usize) -> (usize, bool) {
+        let own = self.engines.iter().any(|&(number, _)| number == engine);
+        let others = self.engines.len() - usize::from(own);
+        (others, others > 0 && !own)
+    }
+}
+
+/// How many nonces a search needs on average.
+fn expected(job: &Job) -> f64 {
+    job.request.threshold().expected_hashes()
+}
+
 impl Queue {
-    pub(super) const fn new(max_running: NonZeroUsize, capacity: usize) -> Self {
+    pub(super) const fn new(max_turns: NonZeroUsize, capacity: usize) -> Self {
         Self {
-            max_running,
+            max_turns: max_turns.get(),
             capacity,
+            batch: 0,
             running: VecDeque::new(),
+            turns: 0,
             waiting: VecDeque::new(),
+            easiest_waiting: f64::INFINITY,
         }
     }
 
@@ -62,63 +135,150 @@ impl Queue {
 
     /// Adds a search.
     pub(super) fn push(&mut self, job: Arc<Job>) -> Result<(), Full> {
-        if self.running.len() < self.max_running.get() {
-            self.running.push_back(Running { job, engines: 0 });
-            return Ok(());
-        }
-        if self.waiting.len() >= self.capacity {
+        if self.running.len() + self.waiting.len() >= self.max_turns.saturating_add(self.capacity) {
             return Err(Full);
         }
-        self.waiting.push_back(job);
+        if self.is_easy(&job) || self.turns < self.max_turns {
+            self.run(job);
+        } else {
+            self.easiest_waiting = self.easiest_waiting.min(expected(&job));
+            self.waiting.push_back(job);
+        }
         Ok(())
     }
 
-    /// The search that an engine should work on next, counted as one more engine's.
-    pub(super) fn take(&mut self) -> Option<Arc<Job>> {
-        // `min_by_key` gives the first of equals: the one served longest ago.
-        let (index, _) = self
-            .running
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, running)| running.engines)?;
-        let mut next = self.running.remove(index)?;
-        next.engines += 1;
-        let job = Arc::clone(&next.job);
-        self.running.push_back(next);
-        Some(job)
+    /// Whether one batch ends this search more often than not.
+    fn is_easy(&self, job: &Job) -> bool {
+        expected(job) <= self.batch as f64
     }
 
-    /// An engine no longer works on `job`, which may have ended since.
-    pub(super) fn put_back(&mut self, job: &Arc<Job>) {
-        if let Some(running) = self
-            .running
-            .iter_mut()
-            .find(|running| Arc::ptr_eq(&running.job, job))
-        {
-            running.engines -= 1;
+    fn run(&mut self, job: Arc<Job>) {
+        let easy = self.is_easy(&job);
+        self.turns += usize::from(!easy);
+        self.running.push_back(Running {
+            job,
+            easy,
+            engines: Vec::new(),
+            in_flight: 0,
+        });
+    }
+
+    /// Learns how many nonces an engine in service gives one hard search in a batch. Whether searches that
+    /// waited are easy by that, and run now.
+    pub(super) fn set_batch(&mut self, nonces: u64) -> bool {
+        self.batch = nonces;
+        if self.easiest_waiting > nonces as f64 {
+            return false;
+        }
+        let (easy, hard): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|job| self.is_easy(job));
+        self.waiting = hard;
+        self.easiest_waiting = self
+            .waiting
+            .iter()
+            .map(|job| expected(job))
+            .fold(f64::INFINITY, f64::min);
+        let promoted = !easy.is_empty();
+        easy.into_iter().for_each(|job| self.run(job));
+        promoted
+    }
+
+    /// The searches that an engine should work on next: none if there is nothing for it to do.
+    pub(super) fn pick(&self, taker: &Taker) -> Vec<Arc<Job>> {
+        let candidates = || {
+            self.running
+                .iter()
+                .filter(|running| taker.stops_at_once || !running.has_enough())
+        };
+        // More than fill every engine's batch change nothing, so they are not counted.
+        let count = candidates()
+            .take(taker.searches.saturating_mul(taker.engines))
+            .count();
+        let share = count.div_ceil(taker.engines.max(1));
+        let mut first = None;
+        for running in candidates() {
+            let rank = running.rank(taker.engine);
+            first = Some(first.map_or(rank, |first| rank.min(first)));
+            // Nothing comes before a search that nobody else works on, and at high load that is soon found.
+            if rank.0 == 0 {
+                break;
+            }
+        }
+        candidates()
+            .filter(|running| Some(running.rank(taker.engine)) == first)
+            .take(share)
+            .map(|running| Arc::clone(&running.job))
+            .collect()
+    }
+
+    /// Engine number `engine` works on this batch, which it was given after a [`Queue::pick`].
+    pub(super) fn assign(&mut self, engine: usize, batch: &Batch) {
+        for Assigned { job, nonces } in batch {
+            let Some(index) = self.position(job) else {
+                continue;
+            };
+            let Some(mut running) = self.running.remove(index) else {
+                continue;
+            };
+            match running.engines.iter_mut().find(|(own, _)| *own == engine) {
+                Some((_, slices)) => *slices += 1,
+                None => running.engines.push((engine, 1)),
+            }
+            running.in_flight = running.in_flight.saturating_add(nonces.count);
+            self.running.push_back(running);
+        }
+    }
+
+    /// Engine number `engine` no longer works on this batch, whose searches may have ended since.
+    pub(super) fn put_back(&mut self, engine: usize, batch: &Batch) {
+        for Assigned { job, nonces } in batch {
+            // What was served lately is at the end.
+            let mut latest_first = self.running.iter_mut().rev();
+            let Some(running) = latest_first.find(|running| Arc::ptr_eq(&running.job, job)) else {
+                continue;
+            };
+            running.in_flight = running.in_flight.saturating_sub(nonces.count);
+            if let Some(index) = running.engines.iter().position(|&(own, _)| own == engine) {
+                running.engines[index].1 -= 1;
+                if running.engines[index].1 == 0 {
+                    running.engines.swap_remove(index);
+                }
+            }
         }
     }
 
     /// Takes out a search that has ended. Whether one that waited may run now.
     pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
-        let Some(index) = self
+        let Some(running) = self
             .running
             .iter()
-            .position(|running| Arc::ptr_eq(&running.job, job))
+            .rposition(|running| Arc::ptr_eq(&running.job, job))
+            .and_then(|index| self.running.remove(index))
         else {
             self.waiting.retain(|waiting| !Arc::ptr_eq(waiting, job));
             return false;
         };
-        self.running.remove(index);
+        if running.easy {
+            return false;
+        }
+        self.turns -= 1;
         let next = self.waiting.pop_front();
         let promoted = next.is_some();
-        self.running
-            .extend(next.map(|job| Running { job, engines: 0 }));
+        next.into_iter().for_each(|job| self.run(job));
         promoted
+    }
+
+    fn position(&self, job: &Arc<Job>) -> Option<usize> {
+        self.running
+            .iter()
+            .position(|running| Arc::ptr_eq(&running.job, job))
     }
 
     /// Takes out everything.
     pub(super) fn drain(&mut self) -> Vec<Arc<Job>> {
+        self.turns = 0;
+        self.easiest_waiting = f64::INFINITY;
         let running = self.running.drain(..).map(|running| running.job);
         running.chain(self.waiting.drain(..)).collect()
     }
@@ -126,62 +286,116 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::work::{Network, Target, Timestamp, WorkRequest};
 
-    fn job(number: u8) -> Arc<Job> {
-        let time = Timestamp::from_millis(Timestamp::FIRST).unwrap();
-        let request =
-            WorkRequest::new(Network::Live, time, Target::new([number; 32]), time).unwrap();
+    /// What a LOCAL search of 2026 needs on average, and a LIVE one.
+    const EASY: u64 = 42_950;
+    const HARD: u64 = 1 << 32;
+
+    fn job_of(network: Network, number: u8) -> Arc<Job> {
+        let time = Timestamp::from_millis(1_795_329_945_748).unwrap();
+        let request = WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap();
         Arc::new(Job::new(request, oneshot::channel().0))
+    }
+
+    fn job(number: u8) -> Arc<Job> {
+        job_of(Network::Live, number)
+    }
+
+    fn easy(number: u8) -> Arc<Job> {
+        job_of(Network::Local, number)
     }
 
     fn queue(max_running: usize, capacity: usize) -> Queue {
         Queue::new(NonZeroUsize::new(max_running).unwrap(), capacity)
     }
 
-    /// The number that `job` was made with.
-    fn number(job: Option<Arc<Job>>) -> Option<u8> {
-        job.map(|job| job.request.target().as_bytes()[0])
+    /// A queue with these hard searches.
+    fn queue_of(numbers: impl IntoIterator<Item = u8>) -> Queue {
+        let mut queue = queue(256, 0);
+        for number in numbers {
+            queue.push(job(number)).unwrap();
+        }
+        queue
+    }
+
+    /// A core: one slice at a time, left at once.
+    fn core(engine: usize) -> Taker {
+        Taker {
+            engine,
+            searches: 1,
+            stops_at_once: true,
+            engines: 1,
+        }
+    }
+
+    /// One of so many cards, with batches of up to 64 searches.
+    fn card(engine: usize, engines: usize) -> Taker {
+        Taker {
+            engine,
+            searches: 64,
+            stops_at_once: false,
+            engines,
+        }
+    }
+
+    /// Gives `taker` a batch with `length` nonces of each search.
+    fn take(queue: &mut Queue, taker: &Taker, length: u64) -> Batch {
+        let jobs = queue.pick(taker).into_iter();
+        let batch = jobs
+            .map(|job| Assigned {
+                nonces: job.claim(length),
+                job,
+            })
+            .collect();
+        queue.assign(taker.engine, &batch);
+        batch
+    }
+
+    /// The numbers that the searches of a batch were made with.
+    fn numbers(batch: &Batch) -> Vec<u8> {
+        let number = |assigned: &Assigned| assigned.job.request.target().as_bytes()[0];
+        batch.iter().map(number).collect()
+    }
+
+    /// What a core is given next.
+    fn next(queue: &mut Queue, engine: usize) -> Vec<u8> {
+        numbers(&take(queue, &core(engine), 1))
     }
 
     #[test]
     fn one_search_has_every_engine() {
-        let mut queue = queue(4, 0);
-        queue.push(job(1)).unwrap();
-        assert_eq!(
-            [queue.take(), queue.take(), queue.take()].map(number),
-            [Some(1); 3]
-        );
+        let mut queue = queue_of([1]);
+        for engine in 0..3 {
+            assert_eq!(next(&mut queue, engine), [1]);
+        }
     }
 
     #[test]
     fn running_searches_take_turns() {
-        let mut queue = queue(4, 0);
-        let jobs = [job(1), job(2), job(3)];
-        for job in &jobs {
-            queue.push(Arc::clone(job)).unwrap();
-        }
+        let mut queue = queue_of([1, 2, 3]);
         let mut served = Vec::new();
         for _ in 0..6 {
-            let job = queue.take().unwrap();
-            queue.put_back(&job);
-            served.extend(number(Some(job)));
+            let batch = take(&mut queue, &core(0), 1);
+            queue.put_back(0, &batch);
+            served.extend(numbers(&batch));
         }
         assert_eq!(served, [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]
     fn a_second_engine_takes_the_search_that_has_none() {
-        let mut queue = queue(4, 0);
-        queue.push(job(1)).unwrap();
-        let first = queue.take();
+        let mut queue = queue_of([1]);
+        let first = take(&mut queue, &core(0), 1);
         queue.push(job(2)).unwrap();
-        assert_eq!(number(queue.take()), Some(2));
-        queue.put_back(&first.unwrap());
-        assert_eq!(number(queue.take()), Some(1));
+        assert_eq!(next(&mut queue, 1), [2]);
+        queue.put_back(0, &first);
+        assert_eq!(next(&mut queue, 2), [1]);
     }
 
     #[test]
@@ -195,7 +409,7 @@ mod tests {
         assert_eq!((queue.running(), queue.waiting()), (1, 2));
         assert!(queue.remove(&first));
         assert_eq!((queue.running(), queue.waiting()), (1, 1));
-        assert_eq!(number(queue.take()), Some(2));
+        assert_eq!(next(&mut queue, 0), [2]);
     }
 
     #[test]
@@ -207,16 +421,178 @@ mod tests {
         queue.push(third).unwrap();
         assert!(!queue.remove(&second));
         assert_eq!((queue.running(), queue.waiting()), (1, 1));
-        assert_eq!(number(queue.take()), Some(1));
+        assert_eq!(next(&mut queue, 0), [1]);
     }
 
     #[test]
     fn putting_back_what_has_ended_changes_nothing() {
-        let mut queue = queue(1, 0);
-        queue.push(job(1)).unwrap();
-        let taken = queue.take().unwrap();
-        queue.remove(&taken);
-        queue.put_back(&taken);
-        assert_eq!(number(queue.take()), None);
+        let mut queue = queue_of([1]);
+        let taken = take(&mut queue, &core(0), 1);
+        queue.remove(&taken[0].job);
+        queue.put_back(0, &taken);
+        assert!(next(&mut queue, 0).is_empty());
+    }
+
+    #[test]
+    fn easy_searches_run_at_once_and_leave_the_turns_to_the_hard_ones() {
+        let mut queue = queue(1, 3);
+        queue.set_batch(EASY);
+        let hard = job(1);
+        queue.push(Arc::clone(&hard)).unwrap();
+        queue.push(job(2)).unwrap();
+        let quick = easy(3);
+        queue.push(Arc::clone(&quick)).unwrap();
+        assert_eq!((queue.running(), queue.waiting()), (2, 1));
+        // All of them together are bounded.
+        queue.push(easy(4)).unwrap();
+        assert_eq!(queue.push(easy(5)), Err(Full));
+        // The end of an easy search is no hard one's turn.
+        assert!(!queue.remove(&quick));
+        assert_eq!((queue.running(), queue.waiting()), (2, 1));
+        assert!(queue.remove(&hard));
+        assert_eq!((queue.running(), queue.waiting()), (2, 0));
+    }
+
+    #[test]
+    fn what_is_easy_depends_on_the_engines() {
+        let mut queue = queue(1, 9);
+        queue.set_batch(EASY - 1);
+        for job in [job(1), job(2), easy(3), job(4), easy(5)] {
+            queue.push(job).unwrap();
+        }
+        assert_eq!((queue.running(), queue.waiting()), (1, 4));
+        assert!(!queue.set_batch(EASY - 1));
+        assert!(queue.set_batch(EASY));
+        assert_eq!((queue.running(), queue.waiting()), (3, 2));
+        assert!(!queue.set_batch(HARD - 1));
+        assert!(queue.set_batch(HARD));
+        assert_eq!((queue.running(), queue.waiting()), (5, 0));
+    }
+
+    #[test]
+    fn a_single_search_is_split_over_all_batches_of_all_cards() {
+        let mut queue = queue_of([1]);
+        let mut slices = BTreeSet::new();
+        for engine in [0, 0, 1, 1] {
+            let batch = take(&mut queue, &card(engine, 2), 1000);
+            assert_eq!(numbers(&batch), [1]);
+            slices.insert(batch[0].nonces.start);
+        }
+        assert_eq!(slices.len(), 4);
+    }
+
+    #[test]
+    fn a_batch_has_an_engines_share_of_the_searches() {
+        let mut queue = queue_of(0..7);
+        assert_eq!(numbers(&take(&mut queue, &card(0, 3), 1)), [0, 1, 2]);
+        assert_eq!(numbers(&take(&mut queue, &card(1, 3), 1)), [3, 4, 5]);
+        // The others have engines already.
+        assert_eq!(numbers(&take(&mut queue, &card(2, 3), 1)), [6]);
+    }
+
+    #[test]
+    fn a_batch_holds_no_more_than_the_engine_takes_on() {
+        let mut queue = queue_of(0..100);
+        assert_eq!(take(&mut queue, &card(0, 1), 1).len(), 64);
+        // The second batch begins with those that the first left.
+        let second = numbers(&take(&mut queue, &card(0, 1), 1));
+        assert_eq!(second[..36], (64..100).collect::<Vec<_>>());
+        assert_eq!(second.len(), 64);
+    }
+
+    #[test]
+    fn as_many_searches_as_cards_have_one_each() {
+        // The first card is awake before the others, and takes two searches.
+        let mut queue = queue_of([1, 2, 3]);
+        let mut in_flight = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        for engine in [0, 0, 1, 1, 2, 2] {
+            in_flight[engine].push_back(take(&mut queue, &card(engine, 3), 1));
+        }
+        let mut served = [const { BTreeSet::new() }; 3];
+        for round in 0..20 {
+            for step in 0..3 {
+                // Now one is a little faster, now another.
+                let engine = if round % 2 == 0 { step } else { 2 - step };
+                let batch: Batch = in_flight[engine].pop_front().unwrap();
+                queue.put_back(engine, &batch);
+                let next = take(&mut queue, &card(engine, 3), 1);
+                if round >= 4 {
+                    served[engine].extend(numbers(&next));
+                }
+                in_flight[engine].push_back(next);
+            }
+        }
+        let all: BTreeSet<_> = served.iter().flatten().copied().collect();
+        assert_eq!(served.each_ref().map(BTreeSet::len), [1; 3], "{served:?}");
+        assert_eq!(all.len(), 3, "{served:?}");
+    }
+
+    #[test]
+    fn what_is_all_but_sure_to_end_is_left_alone_by_those_who_could_not_stop() {
+        let mut queue = queue(4, 0);
+        queue.push(easy(1)).unwrap();
+        let half = take(&mut queue, &card(0, 2), 4 * EASY);
+        let rest = take(&mut queue, &card(0, 2), 4 * EASY);
+        assert_eq!((half.len(), rest.len()), (1, 1));
+        assert!(queue.pick(&card(0, 2)).is_empty());
+        assert!(queue.pick(&card(1, 2)).is_empty());
+        assert_eq!(queue.pick(&core(2)).len(), 1);
+        queue.put_back(0, &half);
+        assert_eq!(queue.pick(&card(1, 2)).len(), 1);
+    }
+
+    #[test]
+    fn nobody_starves_beside_endless_easy_searches() {
+        for taker in [core(0), card(0, 1)] {
+            let mut queue = queue(1, 1000);
+            queue.set_batch(8 * EASY);
+            queue.push(job(0)).unwrap();
+            let (mut hard, mut easies) = (0, 0);
+            for round in 0..100 {
+                for _ in 0..10 {
+                    queue.push(easy(1 + round)).unwrap();
+                }
+                // As much is done as comes in, and the hard search once.
+                for _ in 0..if taker.searches == 1 { 11 } else { 1 } {
+                    let batch = take(&mut queue, &taker, EASY);
+                    queue.put_back(0, &batch);
+                    for assigned in batch {
+                        if assigned.job.request.network() == Network::Live {
+                            hard += 1;
+                        } else {
+                            easies += 1;
+                            queue.remove(&assigned.job);
+                        }
+                    }
+                }
+            }
+            assert!(hard >= 90, "{hard}");
+            assert!(easies >= 900, "{easies}");
+        }
+    }
+
+    #[test]
+    fn nobody_starves_when_there_is_more_than_can_be_done() {
+        let mut queue = queue(1, 100_000);
+        queue.set_batch(8 * EASY);
+        queue.push(job(0)).unwrap();
+        let first = easy(1);
+        queue.push(Arc::clone(&first)).unwrap();
+        let mut hard = 0;
+        for _ in 0..1000 {
+            // Two come for each slice.
+            queue.push(easy(2)).unwrap();
+            queue.push(easy(3)).unwrap();
+            let batch = take(&mut queue, &core(0), EASY);
+            queue.put_back(0, &batch);
+            if batch[0].job.request.network() == Network::Live {
+                hard += 1;
+            } else {
+                queue.remove(&batch[0].job);
+            }
+        }
+        // The line grows, so that its turns come ever later: after 2, 4, 8 … slices.
+        assert!(hard >= 8, "{hard}");
+        assert!(queue.position(&first).is_none());
     }
 }

@@ -1,18 +1,20 @@
-//! What the handles, the engines' threads and the watchdog share: one lock, and how an engine that goes out of
-//! service is made up for.
+//! What the handles, the engines' threads and the watchdog share: one lock, and what it guards.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use prometheus::{IntCounter, IntGauge};
 
 use super::job::Job;
-use super::queue::{self, Queue};
+use super::queue::{self, Batch, Queue};
+use super::recovery::Hopes;
 use super::{Limits, SolveError, worker};
-use crate::device::{Device, DeviceError, DeviceInfo, Opener};
+use crate::device::{Device, DeviceInfo, Opener};
 use crate::telemetry::Metrics;
 
 /// What the handles, the engines' threads and the watchdog share.
@@ -21,23 +23,30 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Signalled when an engine that found nothing to do may find something.
     pub(super) work_arrived: Condvar,
+    /// Signalled when an engine goes out of service or comes into it, and when the scheduler stops.
+    pub(super) service_changed: Condvar,
     /// How many searches were ever submitted; for engines that are between two of them.
     pub(super) arrivals: AtomicU64,
     /// The niceness of the service, which the search stays below in urgency.
     pub(super) niceness: i32,
-    metrics: Metrics,
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
 }
 
 pub(super) struct State {
     pub(super) queue: Queue,
-    /// Every engine that was ever added; an index is an engine's name.
+    /// The engines; an index is an engine's name. Only that of one that is [`EngineState::Retired`] is given to
+    /// another.
     pub(super) engines: Vec<EngineEntry>,
+    /// How many engines wait for [`Shared::work_arrived`].
+    pub(super) idle: usize,
+    /// What takes over when no engine is left, until it is needed.
     pub(super) fallback: Option<Opener>,
-    /// The fallback is being opened, so searches may wait for it.
-    reviving: bool,
+    /// Devices that are being opened, for which searches may wait.
+    pub(super) hopes: Hopes,
     pub(super) closed: bool,
     pub(super) stopped: bool,
-    /// The engines' threads.
+    /// The engines' threads, and those that open devices anew.
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
@@ -45,29 +54,54 @@ pub(super) struct State {
 pub(super) struct EngineEntry {
     pub(super) device: Arc<DeviceRecord>,
     pub(super) state: EngineState,
-    /// What it is searching for.
-    pub(super) job: Option<Arc<Job>>,
-    /// How many slices it has begun: its heartbeat.
-    pub(super) slices: u64,
+    /// What it works on, the batch that was submitted first in front.
+    pub(super) in_flight: VecDeque<Arc<Batch>>,
+    /// How many batches it has begun and completed, those of its predecessors of this number included: its
+    /// heartbeat.
+    pub(super) beats: u64,
+    /// How many nonces it would give a single hard search in a batch; zero until it has worked.
+    pub(super) batch: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EngineState {
     /// It may serve.
     Up,
-    /// It has not come back from a slice. It may serve again when it does and passes the self-test.
+    /// It has not come back from a batch. It may serve again when it does and passes the self-test.
     Unresponsive,
+    /// It has not come back from a batch, and its device is being opened anew: its thread ends when it does.
+    Replaced,
     /// It has failed, and its thread has ended or is about to.
     Retired,
 }
 
-/// A device's name and its metrics, shared by its engines.
+/// A device from the time that it was opened until its last engine has failed: its name and its metrics, and how
+/// to open it anew.
 #[derive(Debug)]
 pub(super) struct DeviceRecord {
     pub(super) info: DeviceInfo,
+    /// Whether its engines take nothing while another device is in service.
+    pub(super) stands_by: bool,
+    pub(super) reopen: Option<Opener>,
+    /// Since when it has been in service.
+    pub(super) since: Instant,
+    /// How many attempts to open it there were since it last served for long.
+    pub(super) attempts: u32,
     pub(super) hashes: IntCounter,
+    pub(super) batches: IntCounter,
     pub(super) engines: IntGauge,
     pub(super) faults: IntCounter,
+}
+
+/// A device's part in the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Serves from the start.
+    First,
+    /// Serves while no other does.
+    Fallback,
+    /// Serves again, after so many attempts to open it anew.
+    Rebuilt { attempts: u32 },
 }
 
 impl Shared {
@@ -77,22 +111,25 @@ impl Shared {
             state: Mutex::new(State {
                 queue: Queue::new(limits.running, limits.waiting),
                 engines: Vec::new(),
+                idle: 0,
                 threads: Vec::new(),
                 fallback: None,
-                reviving: false,
+                hopes: Hopes::default(),
                 closed: false,
                 stopped: false,
             }),
             work_arrived: Condvar::new(),
+            service_changed: Condvar::new(),
             arrivals: AtomicU64::new(0),
             // It can only fail for a process that is not there.
             niceness: rustix::process::getpriority_process(None).unwrap_or(0),
+            limits,
             metrics,
         }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, so a poisoned state would still be whole.
+        // No panic leaves the code that holds the lock, so a poisoned state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,6 +138,12 @@ impl Shared {
         state.stopped = true;
         state.give_up(SolveError::Closed);
         drop(state);
+        self.tell_engines();
+    }
+
+    /// Wakes every engine that has nothing to do, and whoever else waits for a change.
+    pub(super) fn tell_engines(&self) {
+        self.service_changed.notify_all();
         self.work_arrived.notify_all();
     }
 
@@ -122,13 +165,27 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn add(self: &Arc<Self>, device: Device) -> io::Result<()> {
+    /// Puts a device to work, a thread for each of its engines. Does nothing if the scheduler has stopped.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started; engines that had one by then serve.
+    pub(super) fn add(self: &Arc<Self>, device: Device, role: Role) -> io::Result<()> {
         let record = Arc::new(DeviceRecord {
             hashes: self.metrics.hashes(&device.info),
+            batches: self.metrics.batches(&device.info),
             engines: self.metrics.engines(&device.info),
             faults: self.metrics.faults(&device.info),
             info: device.info,
+            stands_by: role == Role::Fallback,
+            reopen: device.reopen,
+            since: Instant::now(),
+            attempts: match role {
+                Role::First | Role::Fallback => 0,
+                Role::Rebuilt { attempts } => attempts,
+            },
         });
+        self.metrics.set_kernel_rates(&record.info);
         let DeviceInfo {
             name,
             kernel,
@@ -136,30 +193,28 @@ impl Shared {
             ..
         } = &record.info;
         tracing::info!(device = name, kernel, threads, "device in service");
+        let mut started = Ok(());
         for engine in device.engines {
-            let number = {
-                let mut state = self.lock();
-                let device = Arc::clone(&record);
-                state.engines.push(EngineEntry {
-                    device,
-                    state: EngineState::Up,
-                    job: None,
-                    slices: 0,
-                });
-                state.engines.len() - 1
+            let Some(number) = self.lock().enter(&record) else {
+                break;
             };
-            record.engines.inc();
             let thread = worker::spawn(Arc::clone(self), Arc::clone(&record), number, engine);
             let mut state = self.lock();
             match thread {
-                Ok(thread) => state.threads.push(thread),
+                Ok(thread) => {
+                    state.threads.retain(|thread| !thread.is_finished());
+                    state.threads.push(thread);
+                }
                 Err(error) => {
                     state.engines[number].set(EngineState::Retired);
-                    return Err(error);
+                    started = Err(error);
+                    break;
                 }
             }
         }
-        Ok(())
+        // Those that stand by learn that they do.
+        self.tell_engines();
+        started
     }
 
     /// Takes out a search that has ended, and wakes engines if another may now run.
@@ -168,80 +223,64 @@ impl Shared {
             self.work_arrived.notify_all();
         }
     }
-
-    /// Tells of an engine that went out of service, and lets the others have what it has left. If it was
-    /// the last, opens the fallback, or gives up every search.
-    pub(super) fn recover(self: &Arc<Self>, number: usize, error: &DeviceError) {
-        let mut state = self.lock();
-        let device = Arc::clone(&state.engines[number].device);
-        let engines_left = state.engines_up();
-        if engines_left == 0 {
-            // A service that ends needs no other device.
-            match state
-                .fallback
-                .take()
-                .filter(|_| !state.closed && !state.stopped)
-            {
-                Some(fallback) => {
-                    state.reviving = true;
-                    drop(state);
-                    tell(&device, number, error, engines_left);
-                    return self.revive(fallback);
-                }
-                None if !state.reviving => state.give_up(SolveError::NoDevice),
-                None => {}
-            }
-        }
-        drop(state);
-        self.work_arrived.notify_all();
-        tell(&device, number, error, engines_left);
-    }
-
-    fn revive(self: &Arc<Self>, fallback: Opener) {
-        tracing::warn!("no device is left: falling back");
-        let opened = fallback.open().map_err(|error| error.to_string());
-        let added = opened.and_then(|device| self.add(device).map_err(|error| error.to_string()));
-        let mut state = self.lock();
-        state.reviving = false;
-        if state.engines_up() == 0 {
-            state.give_up(SolveError::NoDevice);
-        }
-        drop(state);
-        if let Err(error) = added {
-            tracing::error!(
-                error,
-                "the fallback cannot be put to work, or not with all its threads"
-            );
-        }
-    }
-}
-
-/// Logs that an engine went out of service. Never under the lock: whoever reads the log may be slow.
-fn tell(device: &DeviceRecord, engine: usize, error: &DeviceError, engines_left: usize) {
-    tracing::error!(device = device.info.name, engine, %error, engines_left, "engine out of service");
 }
 
 impl State {
-    pub(super) fn engines_up(&self) -> usize {
+    /// The engines that may serve.
+    fn up(&self) -> impl Iterator<Item = &EngineEntry> {
         self.engines
             .iter()
             .filter(|engine| engine.state == EngineState::Up)
-            .count()
     }
 
-    /// Takes an engine out of service, and its search away from it.
-    pub(super) fn take_out(&mut self, number: usize, to: EngineState) {
-        let entry = &mut self.engines[number];
-        entry.device.faults.inc();
-        entry.set(to);
-        if let Some(job) = entry.job.take() {
-            self.queue.put_back(&job);
+    pub(super) fn engines_up(&self) -> usize {
+        self.up().count()
+    }
+
+    /// Whether an engine of this device may serve.
+    pub(super) fn has_up(&self, device: &Arc<DeviceRecord>) -> bool {
+        self.up().any(|engine| Arc::ptr_eq(&engine.device, device))
+    }
+
+    /// The engines that serve: all that may but those that stand by.
+    pub(super) fn serving(&self) -> impl Iterator<Item = &EngineEntry> {
+        let first_choice = self.up().any(|engine| !engine.device.stands_by);
+        self.up()
+            .filter(move |engine| !(first_choice && engine.device.stands_by))
+    }
+
+    /// Whether engine `number`, which may serve, has nothing to do but wait until no other device serves.
+    pub(super) fn stands_by(&self, number: usize) -> bool {
+        self.engines[number].device.stands_by && self.up().any(|engine| !engine.device.stands_by)
+    }
+
+    /// Enters an engine of `device` under a number that is free; `None` if the scheduler has stopped.
+    fn enter(&mut self, device: &Arc<DeviceRecord>) -> Option<usize> {
+        if self.stopped {
+            return None;
         }
+        let mut entry = EngineEntry {
+            device: Arc::clone(device),
+            state: EngineState::Up,
+            in_flight: VecDeque::new(),
+            beats: 0,
+            batch: 0,
+        };
+        device.engines.inc();
+        let free = |engine: &EngineEntry| engine.state == EngineState::Retired;
+        let Some(number) = self.engines.iter().position(free) else {
+            self.engines.push(entry);
+            return Some(self.engines.len() - 1);
+        };
+        // The watchdog must not take the new engine for the old one.
+        entry.beats = self.engines[number].beats + 1;
+        self.engines[number] = entry;
+        Some(number)
     }
 
     /// Whether searches have a prospect of being worked on.
     pub(super) fn can_serve(&self) -> bool {
-        self.engines_up() > 0 || self.reviving || self.fallback.is_some()
+        self.engines_up() > 0 || !self.hopes.is_empty()
     }
 
     pub(super) fn give_up(&mut self, error: SolveError) {

@@ -1,4 +1,5 @@
-//! Notices engines that do not come back from a slice, so that their searches go on elsewhere.
+//! Notices engines that do not come back from a batch, so that their searches go on elsewhere, and devices that do
+//! not open.
 //!
 //! It counts its own turns and not the clock: a process that was stopped and continued, or a machine that
 //! slept, has let many seconds pass but only one turn, and no engine is blamed for it.
@@ -11,7 +12,7 @@ use std::time::Duration;
 use super::shared::{EngineState, Shared};
 use crate::device::DeviceError;
 
-/// An engine is passed over after this many turns on one slice.
+/// An engine is passed over after this many turns without a heartbeat.
 const TURNS: u32 = 10;
 
 /// Starts the watchdog's thread, which ends with the scheduler.
@@ -31,36 +32,37 @@ pub(super) fn spawn(shared: Weak<Shared>, patience: Duration) -> io::Result<()> 
     Ok(())
 }
 
-/// The slice that an engine was seen at, and for how many turns.
+/// The heartbeat that an engine was seen at, and for how many turns.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    slices: u64,
+    beats: u64,
     turns: u32,
 }
 
-/// Passes over the engines that have been at one slice for [`TURNS`] turns, this one included.
+/// Passes over the engines that have been at work without a heartbeat for [`TURNS`] turns, this one included.
 fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
     let mut state = shared.lock();
     seen.resize(state.engines.len(), Seen::default());
-    let mut passed_over = Vec::new();
+    let mut losses = Vec::new();
     for (number, seen) in seen.iter_mut().enumerate() {
         let engine = &state.engines[number];
-        let at_work = engine.state == EngineState::Up && engine.job.is_some();
-        if !at_work || engine.slices != seen.slices {
+        let at_work = engine.state == EngineState::Up && !engine.in_flight.is_empty();
+        if !at_work || engine.beats != seen.beats {
             *seen = Seen {
-                slices: engine.slices,
+                beats: engine.beats,
                 turns: 0,
             };
             continue;
         }
         seen.turns += 1;
         if seen.turns >= TURNS {
-            state.take_out(number, EngineState::Unresponsive);
-            passed_over.push(number);
+            losses.extend(state.lose(number, EngineState::Unresponsive, &shared.limits.backoff));
         }
     }
+    state.grow_impatient(TURNS);
     drop(state);
-    for number in passed_over {
-        shared.recover(number, &DeviceError::Hung(patience));
+    for loss in losses {
+        // Opening a device takes its time, and others may hang meanwhile.
+        shared.spawn_recovery(loss, DeviceError::Hung(patience));
     }
 }

@@ -3,12 +3,15 @@
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
 //! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where the request was not understood |
-//! | `atto_work_searches_running` | gauge | | searches that devices take turns on |
-//! | `atto_work_queue_depth` | gauge | | searches that wait for a running one to end |
+//! | `atto_work_searches_running` | gauge | | searches that devices work on, in turns or together; easy ones may make it more than `QUEUE_SIZE` |
+//! | `atto_work_queue_depth` | gauge | | hard searches that wait for a running one to end |
 //! | `atto_work_queue_capacity` | gauge | | how many may wait |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
+//! | `atto_work_batches_total` | counter | `device` | batches of slices completed; on a card, dispatches |
+//! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | what each form of the search was measured at when the device was opened, of one engine |
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve; 0 is a device that is out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
+//! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to open the device anew after it had failed; see [`Rebuild`] |
 //! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
 //!
 //! Labels come from enums and from the devices of this machine, never from a request's text.
@@ -49,6 +52,24 @@ impl Outcome {
     }
 }
 
+/// How an attempt to open a failed device anew ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebuild {
+    /// It serves again.
+    Ok,
+    /// It could not be opened, or failed its self-test.
+    Failed,
+}
+
+impl Rebuild {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The service's metrics. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -58,8 +79,11 @@ pub struct Metrics {
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
     hashes: IntCounterVec,
+    batches: IntCounterVec,
+    kernel_rates: IntGaugeVec,
     device_engines: IntGaugeVec,
     device_faults: IntCounterVec,
+    device_rebuilds: IntCounterVec,
 }
 
 impl Metrics {
@@ -73,6 +97,10 @@ impl Metrics {
             IntCounterVec::new(Opts::new(name, help), labels)
                 .expect("the name and the labels are well formed")
         };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            IntGaugeVec::new(Opts::new(name, help), labels)
+                .expect("the name and the labels are well formed")
+        };
         let gauge =
             |name: &str, help: &str| IntGauge::new(name, help).expect("the name is well formed");
         let metrics = Self {
@@ -84,26 +112,38 @@ impl Metrics {
             ),
             searches_running: gauge(
                 "atto_work_searches_running",
-                "Searches that devices take turns on.",
+                "Searches that devices work on, in turns or together.",
             ),
             queue_depth: gauge(
                 "atto_work_queue_depth",
-                "Searches that wait for a running one to end.",
+                "Hard searches that wait for a running one to end.",
             ),
             queue_capacity: gauge("atto_work_queue_capacity", "How many searches may wait."),
             hashes: counters("atto_work_hashes_total", "Nonces tested.", &["device"]),
-            device_engines: IntGaugeVec::new(
-                Opts::new(
-                    "atto_work_device_engines",
-                    "Engines of the device that may serve.",
-                ),
+            batches: counters(
+                "atto_work_batches_total",
+                "Batches of slices completed.",
+                &["device"],
+            ),
+            kernel_rates: gauges(
+                "atto_work_kernel_hashes_per_second",
+                "What a form of the search was measured at, of one engine.",
+                &["device", "kernel"],
+            ),
+            device_engines: gauges(
+                "atto_work_device_engines",
+                "Engines of the device that may serve.",
                 &["device", "backend", "kernel"],
-            )
-            .expect("the name and the labels are well formed"),
+            ),
             device_faults: counters(
                 "atto_work_device_faults_total",
                 "Errors, wrong answers and hangs.",
                 &["device"],
+            ),
+            device_rebuilds: counters(
+                "atto_work_device_rebuilds_total",
+                "Attempts to open the device anew.",
+                &["device", "outcome"],
             ),
         };
         metrics.register().expect("the names differ");
@@ -119,6 +159,9 @@ impl Metrics {
         registry.register(Box::new(self.hashes.clone()))?;
         registry.register(Box::new(self.device_engines.clone()))?;
         registry.register(Box::new(self.device_faults.clone()))?;
+        registry.register(Box::new(self.batches.clone()))?;
+        registry.register(Box::new(self.kernel_rates.clone()))?;
+        registry.register(Box::new(self.device_rebuilds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))
     }
 
@@ -141,6 +184,28 @@ impl Metrics {
     /// The counter of the nonces that this device has tested.
     pub fn hashes(&self, device: &DeviceInfo) -> IntCounter {
         self.hashes.with_label_values(&[&device.name])
+    }
+
+    /// The counter of the batches that this device has completed.
+    pub fn batches(&self, device: &DeviceInfo) -> IntCounter {
+        self.batches.with_label_values(&[&device.name])
+    }
+
+    /// Sets what each form of the search was measured at on this device.
+    pub fn set_kernel_rates(&self, device: &DeviceInfo) {
+        for trial in &device.trials {
+            let rate = i64::try_from(trial.hashes_per_second).unwrap_or(i64::MAX);
+            self.kernel_rates
+                .with_label_values(&[&device.name, &trial.kernel])
+                .set(rate);
+        }
+    }
+
+    /// Counts an attempt to open this device anew.
+    pub fn rebuild_ended(&self, device: &DeviceInfo, outcome: Rebuild) {
+        self.device_rebuilds
+            .with_label_values(&[device.name.as_str(), outcome.label()])
+            .inc();
     }
 
     /// The gauge of this device's engines that may serve.

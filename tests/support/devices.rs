@@ -1,15 +1,18 @@
 //! Devices that behave as a test wants, and the service in this process on top of them.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{
-    Backend, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched, Slice,
+    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
+    Slice, Trial,
 };
-use atto_work_server::scheduler::Limits;
+use atto_work_server::scheduler::{Backoff, Limits};
 use atto_work_server::service::{self, Listeners, Settings};
 use atto_work_server::work::Threshold;
 use tokio::sync::oneshot;
@@ -17,49 +20,151 @@ use tokio::sync::oneshot;
 /// How long an engine may take for a slice before it is passed over, in these tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// An engine that does what its closure does.
+/// When a device that has failed is opened anew, in these tests.
+pub(crate) const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(10),
+    longest: Duration::from_millis(80),
+    reset_after: Duration::from_secs(3600),
+};
+
+/// An engine that does what its closure does with a batch.
 struct Fake<F> {
-    search: F,
-    batch: Vec<Slice>,
+    capacity: Capacity,
+    length: u64,
+    complete: F,
+    in_flight: VecDeque<Vec<Slice>>,
 }
 
-impl<F: FnMut(&Slice) -> Result<Searched, DeviceError> + Send> Engine for Fake<F> {
+impl<F> Engine for Fake<F>
+where
+    F: FnMut(&[Slice]) -> Result<Vec<Searched>, DeviceError> + Send,
+{
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
     fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![1 << 16; thresholds.len()]
+        vec![self.length; thresholds.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
-        self.batch = batch;
+        assert!((1..=self.capacity.searches).contains(&batch.len()));
+        self.in_flight.push_back(batch);
+        assert!(self.in_flight.len() <= self.capacity.batches);
         Ok(())
     }
 
     fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
-        std::mem::take(&mut self.batch)
-            .iter()
-            .map(&mut self.search)
-            .collect()
+        let batch = self.in_flight.pop_front().expect("a batch is in flight");
+        (self.complete)(&batch)
     }
 }
 
-/// A device with one engine that does what `search` does.
-pub(crate) fn fake(
+fn device(
     name: &str,
-    search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
+    capacity: Capacity,
+    length: u64,
+    complete: impl FnMut(&[Slice]) -> Result<Vec<Searched>, DeviceError> + Send + 'static,
 ) -> Device {
     let info = DeviceInfo {
         name: name.to_owned(),
         backend: Backend::Gpu,
         kernel: "fake".to_owned(),
         threads: 1,
-        trials: Vec::new(),
+        trials: vec![Trial {
+            kernel: "fake".to_owned(),
+            hashes_per_second: 12_345,
+        }],
     };
     Device {
         info,
         engines: vec![Box::new(Fake {
-            search,
-            batch: Vec::new(),
+            capacity,
+            length,
+            complete,
+            in_flight: VecDeque::new(),
         })],
         reopen: None,
+    }
+}
+
+/// A device with one engine that does what `search` does, a slice at a time. A slice is long enough for LOCAL to be
+/// easy.
+pub(crate) fn fake(
+    name: &str,
+    mut search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
+) -> Device {
+    device(name, Capacity::ONE, 1 << 20, move |batch| {
+        batch.iter().map(&mut search).collect()
+    })
+}
+
+/// A device with one engine that has two batches in flight, of up to 64 searches with `length` nonces each, and does
+/// with each what `complete` does.
+pub(crate) fn card(
+    name: &str,
+    length: u64,
+    complete: impl FnMut(&[Slice]) -> Result<Vec<Searched>, DeviceError> + Send + 'static,
+) -> Device {
+    let capacity = Capacity {
+        batches: 2,
+        searches: 64,
+    };
+    device(name, capacity, length, complete)
+}
+
+/// `device`, which is opened anew by `open` when it has failed.
+pub(crate) fn reopened_by(
+    device: Device,
+    open: impl Fn() -> Result<Device, DeviceError> + Send + Sync + 'static,
+) -> Device {
+    Device {
+        reopen: Some(Opener::new(open)),
+        ..device
+    }
+}
+
+/// The time of several cards, in ticks: each card completes a batch a tick, all of them together.
+#[derive(Default)]
+pub(crate) struct Clock {
+    state: Mutex<ClockState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct ClockState {
+    cards: usize,
+    arrived: usize,
+    ticks: u64,
+    stopped: bool,
+}
+
+impl Clock {
+    pub(crate) fn new(cards: usize) -> Arc<Self> {
+        let clock = Self::default();
+        clock.state.lock().unwrap().cards = cards;
+        Arc::new(clock)
+    }
+
+    /// Waits until every card has called this again, and says which tick it is.
+    pub(crate) fn tick(&self) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let now = state.ticks;
+        state.arrived += 1;
+        if state.arrived == state.cards {
+            state.arrived = 0;
+            state.ticks += 1;
+            self.changed.notify_all();
+        }
+        let waiting = |state: &mut ClockState| state.ticks == now && !state.stopped;
+        let state = self.changed.wait_while(state, waiting).unwrap();
+        state.ticks
+    }
+
+    /// Cards wait for each other no longer.
+    pub(crate) fn stop(&self) {
+        self.state.lock().unwrap().stopped = true;
+        self.changed.notify_all();
     }
 }
 
@@ -88,6 +193,7 @@ pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
         running: NonZeroUsize::new(running).expect("not zero"),
         waiting,
         patience: PATIENCE,
+        backoff: BACKOFF,
     }
 }
 
@@ -105,8 +211,17 @@ impl Service {
         devices: Vec<Device>,
         fallback: Option<fn() -> Result<Device, DeviceError>>,
     ) -> Self {
+        Self::with_limits(limits(4, 16), devices, fallback)
+    }
+
+    /// The same with other limits.
+    pub(crate) fn with_limits(
+        limits: Limits,
+        devices: Vec<Device>,
+        fallback: Option<fn() -> Result<Device, DeviceError>>,
+    ) -> Self {
         let settings = Settings {
-            limits: limits(4, 16),
+            limits,
             grace: Duration::from_secs(20),
         };
         let opened = OpenDevices {
