@@ -259,18 +259,22 @@ impl Shared {
         }
         while self.pause(delay) {
             attempts = attempts.saturating_add(1);
-            let opened = opener.open().and_then(|mut device| {
+            let opened = opener.open();
+            // Before it serves, so that whoever has its answer finds it counted.
+            self.metrics.rebuild_ended(
+                &old.info,
+                match opened {
+                    Ok(_) => Outcome::Ok,
+                    Err(_) => Outcome::Failed,
+                },
+            );
+            let opened = opened.and_then(|mut device| {
                 // It is the same device to whoever reads the metrics, whatever the driver calls it now.
                 device.info.name.clone_from(name);
                 device.reopen = Some(opener.clone());
                 let added = self.add(device, Role::Rebuilt { attempts });
                 added.map_err(|error| DeviceError::Driver(format!("no thread for it: {error}")))
             });
-            let outcome = match opened {
-                Ok(()) => Outcome::Ok,
-                Err(_) => Outcome::Failed,
-            };
-            self.metrics.rebuild_ended(&old.info, outcome);
             self.lock().end_hope(hope);
             delay = backoff.delay_with_jitter(attempts);
             match opened {

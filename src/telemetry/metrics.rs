@@ -55,7 +55,7 @@ impl Outcome {
 /// How an attempt to open a failed device anew ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rebuild {
-    /// It serves again.
+    /// It was opened, and serves again.
     Ok,
     /// It could not be opened, or failed its self-test.
     Failed,
