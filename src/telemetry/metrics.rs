@@ -9,6 +9,8 @@
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve; 0 is a device that is out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
+//! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
+//! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as HTTP has it, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` by others, `stopped` with the service |
 //! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
 //!
 //! Labels come from enums and from the devices of this machine, never from a request's text.
@@ -60,6 +62,8 @@ pub struct Metrics {
     hashes: IntCounterVec,
     device_engines: IntGaugeVec,
     device_faults: IntCounterVec,
+    connections: IntGaugeVec,
+    connections_closed: IntCounterVec,
 }
 
 impl Metrics {
@@ -105,6 +109,16 @@ impl Metrics {
                 "Errors, wrong answers and hangs.",
                 &["device"],
             ),
+            connections: IntGaugeVec::new(
+                Opts::new("atto_work_connections", "Open connections."),
+                &["listener"],
+            )
+            .expect("the name and the labels are well formed"),
+            connections_closed: counters(
+                "atto_work_connections_closed_total",
+                "Connections that have ended.",
+                &["listener", "reason"],
+            ),
         };
         metrics.register().expect("the names differ");
         metrics
@@ -119,6 +133,8 @@ impl Metrics {
         registry.register(Box::new(self.hashes.clone()))?;
         registry.register(Box::new(self.device_engines.clone()))?;
         registry.register(Box::new(self.device_faults.clone()))?;
+        registry.register(Box::new(self.connections.clone()))?;
+        registry.register(Box::new(self.connections_closed.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))
     }
 
@@ -156,6 +172,18 @@ impl Metrics {
     /// The counter of this device's faults.
     pub fn faults(&self, device: &DeviceInfo) -> IntCounter {
         self.device_faults.with_label_values(&[&device.name])
+    }
+
+    /// The gauge of this listener's open connections.
+    pub fn connections(&self, listener: &'static str) -> IntGauge {
+        self.connections.with_label_values(&[listener])
+    }
+
+    /// Counts a connection that has ended.
+    pub fn connection_closed(&self, listener: &'static str, reason: &'static str) {
+        self.connections_closed
+            .with_label_values(&[listener, reason])
+            .inc();
     }
 
     /// All metrics, in Prometheus's text format 0.0.4.
