@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
+use crate::connections;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
@@ -99,9 +100,32 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
-    /// How many seconds accepted requests may go on after SIGTERM or SIGINT [range: 0 to 3600]
-    #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = count(0, 3600))]
-    pub shutdown_grace: usize,
+    /// How many connections clients may have open at once; more wait until one is closed, and for that, one
+    /// without a request is [range: 1 to 1000000]
+    #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000))]
+    pub max_connections: usize,
+
+    /// How many seconds a request's head may take to arrive, fractions allowed [range: 0.1 to 3600]
+    #[arg(long, env = "ATTO_WORK_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
+    pub header_timeout: Duration,
+
+    /// How many seconds a request's body may take to arrive, and a client to take something of its answer,
+    /// fractions allowed [range: 0.1 to 3600]
+    #[arg(long, env = "ATTO_WORK_BODY_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
+    pub body_timeout: Duration,
+
+    /// How many seconds a connection may be open without a request, fractions allowed [range: 0.1 to 3600]
+    #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
+    pub idle_timeout: Duration,
+
+    /// How many seconds everything is still served after SIGTERM or SIGINT while the server already is not
+    /// ready, fractions allowed [range: 0 to 3600]
+    #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
+    pub shutdown_delay: Duration,
+
+    /// How many seconds accepted requests may go on after that, fractions allowed [range: 0 to 3600]
+    #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
+    pub shutdown_grace: Duration,
 
     /// How log lines are written
     #[arg(
@@ -124,11 +148,47 @@ impl ServeArgs {
                 patience: PATIENCE,
                 backoff: Backoff::DEFAULT,
             },
-            grace: Duration::from_secs(self.shutdown_grace as u64),
+            connections: connections::Limits {
+                open: NonZeroUsize::new(self.max_connections).unwrap_or(NonZeroUsize::MIN),
+                header: self.header_timeout,
+                body: self.body_timeout,
+                idle: self.idle_timeout,
+            },
+            delay: self.shutdown_delay,
+            grace: self.shutdown_grace,
         }
     }
 }
 
 fn count(from: u64, to: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(from..=to)
+}
+
+/// Reads seconds from `from` to an hour.
+fn seconds(from: f64) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let rule = || format!("it must be a number of seconds from {from} to 3600");
+        let seconds: f64 = text.parse().map_err(|_| rule())?;
+        if !(from..=3600.0).contains(&seconds) {
+            return Err(rule());
+        }
+        Ok(Duration::from_secs_f64(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_read_within_their_range() {
+        let read = seconds(0.1);
+        assert_eq!(read("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(read("3600"), Ok(Duration::from_secs(3600)));
+        for wrong in ["0", "0.09", "3600.1", "-1", "NaN", "inf", "", "1s", "1,5"] {
+            let error = read(wrong).expect_err(wrong);
+            assert_eq!(error, "it must be a number of seconds from 0.1 to 3600");
+        }
+        assert_eq!(seconds(0.0)("0"), Ok(Duration::ZERO));
+    }
 }

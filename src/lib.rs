@@ -11,14 +11,15 @@
 //!
 //! # Invariants
 //!
-//! - Modules depend downwards only: [`work`] ← [`device`] ← [`scheduler`] ← [`http`], [`management`] ←
-//!   [`service`] ← [`config`], [`cli`]. [`telemetry`] may be called from all but the first two.
+//! - Modules depend downwards only: [`work`] ← [`device`] ← [`scheduler`] ← [`connections`] ← [`http`],
+//!   [`management`] ← [`service`] ← [`config`], [`cli`]. [`telemetry`] may be called from all but the first two.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp; nothing outside [`device::gpu`] knows wgpu.
 //! - Nothing is answered that [`work::Work::verify`] has not seen: a [`work::Work`] cannot be made otherwise.
 //! - `unsafe` stands only in the SIMD kernels and where the shader is loaded.
 
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod device;
 pub mod http;
 pub mod management;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! management listener -> devices (self-test) -> public listener -> ready
-//! signal -> not ready -> no new connections -> finish what was accepted -> refuse the rest -> end
+//! signal -> not ready -> a delay for load balancers to see it, in which all is served as before
+//!        -> no new connections -> finish what was accepted -> refuse the rest -> management ends
 //! ```
 
 use std::io;
@@ -11,26 +12,27 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::connections::{self, Closing, FAREWELL, MANAGEMENT_CONNECTIONS, Phase, Port};
 use crate::device::{OpenDevices, OpenError};
-use crate::http;
+use crate::http::{self, BodyLimits};
 use crate::management::{self, Lifecycle};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, Metrics};
-
-/// How long refusals may take to reach their clients when the grace time is over, and devices to end their
-/// last slice.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the service is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// How many searches, and how long one slice of one may take.
     pub limits: Limits,
-    /// How long accepted requests may go on after the signal to stop.
+    /// How many connections, and how long each may take for what.
+    pub connections: connections::Limits,
+    /// How long everything is still served after the signal to stop, while the service already is not ready.
+    pub delay: Duration,
+    /// How long accepted requests may go on after that.
     pub grace: Duration,
 }
 
@@ -44,19 +46,19 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Opens both ports.
+    /// Opens both ports. To be called in a runtime.
     ///
     /// # Errors
     ///
     /// [`ServiceError::Bind`] if one cannot be had.
-    pub async fn bind(public: SocketAddr, management: SocketAddr) -> Result<Self, ServiceError> {
-        let bind = async |address| {
-            let listener = TcpListener::bind(address).await;
+    pub fn bind(public: SocketAddr, management: SocketAddr) -> Result<Self, ServiceError> {
+        let bind = |address| {
+            let listener = connections::bind(address);
             listener.map_err(|source| ServiceError::Bind { address, source })
         };
         Ok(Self {
-            public: bind(public).await?,
-            management: bind(management).await?,
+            public: bind(public)?,
+            management: bind(management)?,
         })
     }
 }
@@ -101,38 +103,72 @@ pub async fn run(
     let management_address = listeners.management.local_addr()?;
     let mut shutdown = pin!(shutdown);
 
+    let limits = connections::Limits {
+        open: connections::reserve_descriptors(settings.connections.open),
+        ..settings.connections
+    };
+    let (phase, follow) = watch::channel(Phase::Serving);
+
+    // The management port serves to the very end: it follows a phase of its own, which never changes.
+    let (_always, serving) = watch::channel(Phase::Serving);
+    let management_limits = connections::Limits {
+        open: MANAGEMENT_CONNECTIONS,
+        ..limits
+    };
     let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone());
-    let management = tokio::spawn(warp::serve(routes).incoming(listeners.management).run());
+    let management = Aborting(tokio::spawn(connections::serve(
+        listeners.management,
+        Port::Management,
+        routes,
+        management_limits,
+        serving,
+        metrics.clone(),
+    )));
     let opened = tokio::select! {
         opened = tokio::task::spawn_blocking(open) => opened.map_err(io::Error::other)??,
         () = &mut shutdown => return Ok(()),
     };
     scheduler.put_to_work(opened)?;
 
-    let (stop, stopped) = oneshot::channel::<()>();
-    let routes = http::routes(scheduler.clone(), metrics);
-    let server = warp::serve(routes).incoming(listeners.public);
-    let public = tokio::spawn(server.graceful(async { drop(stopped.await) }).run());
+    let body = BodyLimits {
+        timeout: limits.body,
+        closing: Closing::new(follow.clone()),
+    };
+    let routes = http::routes(scheduler.clone(), metrics.clone(), body);
+    let mut public = Aborting(tokio::spawn(connections::serve(
+        listeners.public,
+        Port::Public,
+        routes,
+        limits,
+        follow,
+        metrics,
+    )));
     lifecycle.serving();
     let milliseconds = telemetry::since_start().map(|time| time.as_secs_f64() * 1e3);
     tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;
     lifecycle.draining();
+    if !settings.delay.is_zero() {
+        tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
+        phase.send_replace(Phase::Leaving);
+        sleep(settings.delay).await;
+    }
     let status = scheduler.status();
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
-    drop(stop);
-    drain(public, &scheduler, settings.grace).await;
+    phase.send_replace(Phase::Closing);
+    drain(&mut public.0, &scheduler, settings.grace).await;
+    drop(public);
     let stop = tokio::task::spawn_blocking(move || scheduler.stop(FAREWELL));
     stop.await.map_err(io::Error::other)?;
-    management.abort();
+    drop(management);
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Lets the public listener finish what it has accepted, and refuses what is left after `grace`.
-async fn drain(mut public: JoinHandle<()>, scheduler: &Scheduler, grace: Duration) {
-    if timeout(grace, &mut public).await.is_ok() {
+async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Duration) {
+    if timeout(grace, &mut *public).await.is_ok() {
         return;
     }
     let status = scheduler.status();
@@ -147,8 +183,15 @@ async fn drain(mut public: JoinHandle<()>, scheduler: &Scheduler, grace: Duratio
         tracing::info!("grace time is over: closing connections that carry no request");
     }
     scheduler.abort();
-    if timeout(FAREWELL, &mut public).await.is_err() {
-        // Connections that carry no request, or whose clients do not read.
-        public.abort();
+    // What is still there then belongs to clients that do not read.
+    let _ = timeout(FAREWELL, public).await;
+}
+
+/// A task that ends when this is dropped.
+struct Aborting(JoinHandle<()>);
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

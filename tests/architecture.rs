@@ -84,6 +84,10 @@ fn modules_depend_downwards_only() {
             "scheduler/",
             &["crate::http", "crate::management", "crate::config"],
         ),
+        (
+            "connections/",
+            &["crate::http", "crate::management", "crate::config"],
+        ),
         ("http/", &["crate::management", "crate::config"]),
         ("management.rs", &["crate::config"]),
     ];

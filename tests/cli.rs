@@ -257,7 +257,7 @@ fn bench_measures_what_it_is_told_to() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),
@@ -271,6 +271,11 @@ fn a_wrong_value_stops_the_start_and_is_named() {
             "--management-address",
         ),
         (&["--shutdown-grace", "1h"], "--shutdown-grace"),
+        (&["--shutdown-delay=-1"], "--shutdown-delay"),
+        (&["--max-connections", "0"], "--max-connections"),
+        (&["--header-timeout", "0"], "--header-timeout"),
+        (&["--body-timeout", "NaN"], "--body-timeout"),
+        (&["--idle-timeout", "3601"], "--idle-timeout"),
         (&["--log-format", "xml"], "--log-format"),
         (&["--no-such-flag"], "--no-such-flag"),
     ];
@@ -406,6 +411,6 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 10);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 15);
     assert_eq!(code(&run(&["--version"])), 0);
 }

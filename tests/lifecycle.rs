@@ -5,13 +5,12 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
 use atto_work_server::device;
 use atto_work_server::work::Threshold;
-use support::devices::{Service, fake, honest_engine, limits, unlucky};
+use support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
 use support::http::{connect, get, post_works, read, works};
 use support::{Server, assert_work, eventually, request, target};
 
@@ -130,17 +129,7 @@ fn a_request_beyond_the_capacity_is_refused_at_once() {
 /// when the service is asked to stop.
 #[test]
 fn a_service_that_stops_finishes_what_it_has_accepted() {
-    let (release, released) = mpsc::channel::<()>();
-    let mut engine = honest_engine();
-    let mut waiting = true;
-    let device = fake("patient", move |slice| {
-        waiting = waiting && matches!(released.try_recv(), Err(TryRecvError::Empty));
-        if waiting {
-            unlucky(slice)
-        } else {
-            device::search(&mut *engine, slice.clone())
-        }
-    });
+    let (release, device) = patient();
     let mut service = Service::start(vec![device], None);
     let searches = [1, 2, 3, 4, 5, 6].map(|number| {
         let request = request("LOCAL", &target(number));

@@ -44,7 +44,7 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
         "starting"
     );
     let mut signals = Signals::listen()?;
-    let listeners = Listeners::bind(args.address, args.management_address).await?;
+    let listeners = Listeners::bind(args.address, args.management_address)?;
     let choice = args.devices.choice();
     let shutdown = async {
         signals.next().await;

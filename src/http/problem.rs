@@ -38,7 +38,7 @@ pub enum Problem {
         allowed: &'static str,
     },
     /// The body did not arrive in time.
-    #[error("the body did not arrive within {} s", .0.as_secs())]
+    #[error("the body did not arrive within {} s", .0.as_secs_f64())]
     BodyTimeout(Duration),
     /// The body broke off, or was not transferred as announced.
     #[error("the body could not be read")]

@@ -1,7 +1,5 @@
 //! `POST /works`: read, validate, solve, answer.
 
-use std::time::Duration;
-
 use futures_util::{Stream, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,6 +7,7 @@ use warp::http::{HeaderMap, header};
 use warp::reply::Response;
 use warp::{Buf, Reply};
 
+use super::BodyLimits;
 use super::problem::{FieldError, Problem};
 use crate::scheduler::{Scheduler, SolveError};
 use crate::telemetry::{Metrics, Outcome};
@@ -17,9 +16,6 @@ use crate::work::{InvalidRequest, Network, Timestamp, Work, WorkRequest};
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
 /// members that are ignored.
 pub const MAX_BODY: usize = 16 * 1024;
-
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request on the wire. Members are read as whatever they are, so that each can be judged by its own rule.
 #[derive(Debug, Deserialize)]
@@ -41,6 +37,7 @@ pub(super) async fn post(
     scheduler: &Scheduler,
     metrics: &Metrics,
     headers: &HeaderMap,
+    limits: &BodyLimits,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
     let mut count = CountOnDrop {
@@ -50,7 +47,7 @@ pub(super) async fn post(
     };
     let answer = async {
         require_json(headers)?;
-        let request = parse(&read(body).await?, Timestamp::now())?;
+        let request = parse(&read(body, limits).await?, Timestamp::now())?;
         count.network = Some(request.network());
         Ok(scheduler.solve(request).await?)
     }
@@ -108,8 +105,11 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     })
 }
 
-/// Collects the body, whole or chunked, up to [`MAX_BODY`] bytes and [`BODY_TIMEOUT`].
-async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, Problem> {
+/// Collects the body, whole or chunked, up to [`MAX_BODY`] bytes and as long as the limits allow.
+async fn read(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    limits: &BodyLimits,
+) -> Result<Vec<u8>, Problem> {
     let collect = body.map_err(|_| Problem::BodyBroken).try_fold(
         Vec::new(),
         |mut bytes, mut chunk| async move {
@@ -120,9 +120,12 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
             Ok(bytes)
         },
     );
-    tokio::time::timeout(BODY_TIMEOUT, collect)
-        .await
-        .unwrap_or(Err(Problem::BodyTimeout(BODY_TIMEOUT)))
+    tokio::select! {
+        biased;
+        body = collect => body,
+        () = tokio::time::sleep(limits.timeout) => Err(Problem::BodyTimeout(limits.timeout)),
+        () = limits.closing.overdue() => Err(SolveError::Closed.into()),
+    }
 }
 
 /// Reads a request, and names everything that is wrong with it at once.
@@ -210,9 +213,12 @@ impl From<InvalidRequest> for FieldError {
 mod tests {
     use bytes::Bytes;
     use futures_util::stream;
+    use std::time::Duration;
+    use tokio::sync::watch;
     use warp::http::HeaderValue;
 
     use super::*;
+    use crate::connections::{Closing, Phase};
     use crate::work::Target;
 
     const NOW: i64 = 1_795_329_945_748;
@@ -311,14 +317,24 @@ mod tests {
         assert!(require_json(&HeaderMap::new()).is_err());
     }
 
+    fn limits() -> (watch::Sender<Phase>, BodyLimits) {
+        let (sender, phase) = watch::channel(Phase::Serving);
+        let limits = BodyLimits {
+            timeout: Duration::from_secs(10),
+            closing: Closing::new(phase),
+        };
+        (sender, limits)
+    }
+
     #[tokio::test]
     async fn a_body_may_come_in_chunks_up_to_the_limit() {
         let chunks = |count: usize| {
             stream::iter((0..count).map(|_| Ok::<_, warp::Error>(Bytes::from(vec![b' '; 1024]))))
         };
-        assert_eq!(read(chunks(16)).await.unwrap().len(), MAX_BODY);
+        let (_phase, limits) = limits();
+        assert_eq!(read(chunks(16), &limits).await.unwrap().len(), MAX_BODY);
         assert!(matches!(
-            read(chunks(17)).await,
+            read(chunks(17), &limits).await,
             Err(Problem::BodyTooLarge { limit: MAX_BODY })
         ));
     }
@@ -326,7 +342,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let silence = stream::pending::<Result<Bytes, warp::Error>>();
-        assert!(matches!(read(silence).await, Err(Problem::BodyTimeout(_))));
+        let (phase, limits) = limits();
+        let timed_out = read(silence, &limits).await;
+        assert!(matches!(timed_out, Err(Problem::BodyTimeout(_))));
+
+        phase.send(Phase::Closing).unwrap();
+        let silence = stream::pending::<Result<Bytes, warp::Error>>();
+        let refused = read(silence, &limits).await;
+        assert!(matches!(
+            refused,
+            Err(Problem::Unsolved(SolveError::Closed))
+        ));
     }
 
     proptest::proptest! {

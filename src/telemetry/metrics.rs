@@ -12,6 +12,8 @@
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve; 0 is a device that is out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
 //! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to open the device anew after it had failed; see [`Rebuild`] |
+//! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
+//! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as HTTP has it, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` by others, `stopped` with the service |
 //! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
 //!
 //! Labels come from enums and from the devices of this machine, never from a request's text.
@@ -84,6 +86,8 @@ pub struct Metrics {
     device_engines: IntGaugeVec,
     device_faults: IntCounterVec,
     device_rebuilds: IntCounterVec,
+    connections: IntGaugeVec,
+    connections_closed: IntCounterVec,
 }
 
 impl Metrics {
@@ -145,6 +149,16 @@ impl Metrics {
                 "Attempts to open the device anew.",
                 &["device", "outcome"],
             ),
+            connections: IntGaugeVec::new(
+                Opts::new("atto_work_connections", "Open connections."),
+                &["listener"],
+            )
+            .expect("the name and the labels are well formed"),
+            connections_closed: counters(
+                "atto_work_connections_closed_total",
+                "Connections that have ended.",
+                &["listener", "reason"],
+            ),
         };
         metrics.register().expect("the names differ");
         metrics
@@ -162,6 +176,8 @@ impl Metrics {
         registry.register(Box::new(self.batches.clone()))?;
         registry.register(Box::new(self.kernel_rates.clone()))?;
         registry.register(Box::new(self.device_rebuilds.clone()))?;
+        registry.register(Box::new(self.connections.clone()))?;
+        registry.register(Box::new(self.connections_closed.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))
     }
 
@@ -221,6 +237,18 @@ impl Metrics {
     /// The counter of this device's faults.
     pub fn faults(&self, device: &DeviceInfo) -> IntCounter {
         self.device_faults.with_label_values(&[&device.name])
+    }
+
+    /// The gauge of this listener's open connections.
+    pub fn connections(&self, listener: &'static str) -> IntGauge {
+        self.connections.with_label_values(&[listener])
+    }
+
+    /// Counts a connection that has ended.
+    pub fn connection_closed(&self, listener: &'static str, reason: &'static str) {
+        self.connections_closed
+            .with_label_values(&[listener, reason])
+            .inc();
     }
 
     /// All metrics, in Prometheus's text format 0.0.4.

@@ -25,17 +25,10 @@ pub enum LogFormat {
 /// that is of interest only when one cannot be opened.
 const DEFAULT_FILTER: &str = "info,wgpu_core=warn,wgpu_hal=warn,naga=warn";
 
-/// Reports each client that hangs up as an error, which is no news to an operator.
-const SILENCED: &str = "warp::server=off";
-
 /// Starts logging to standard error, so that standard output is a command's own.
 ///
 /// The filter is that of `RUST_LOG`, or `DEFAULT_FILTER` if that is not set or cannot be read, which is
 /// then said. May be called once a process; a second call changes nothing.
-#[expect(
-    clippy::missing_panics_doc,
-    reason = "the directive is a literal of this file"
-)]
 pub fn start_logging(format: LogFormat) {
     STARTED.get_or_init(Instant::now);
     let given = EnvFilter::try_from_default_env();
@@ -45,9 +38,8 @@ pub fn start_logging(format: LogFormat) {
         .filter(|_| std::env::var_os("RUST_LOG").is_some())
         .map(ToString::to_string);
     let filter = given.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let silenced = SILENCED.parse().expect("the directive is well formed");
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter.add_directive(silenced))
+        .with_env_filter(filter)
         // A standard error that cannot be written to must not end the thread that has something to say.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use atto_work_server::connections;
+use atto_work_server::device;
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
@@ -187,6 +190,23 @@ pub(crate) fn unlucky(slice: &Slice) -> Result<Searched, DeviceError> {
     })
 }
 
+/// A device that finds nothing until the sender is used or dropped, and then searches honestly: so a search is sure to be
+/// running until then.
+pub(crate) fn patient() -> (mpsc::Sender<()>, Device) {
+    let (release, released) = mpsc::channel();
+    let mut engine = honest_engine();
+    let mut waiting = true;
+    let device = fake("patient", move |slice| {
+        waiting = waiting && matches!(released.try_recv(), Err(TryRecvError::Empty));
+        if waiting {
+            unlucky(slice)
+        } else {
+            device::search(&mut *engine, slice.clone())
+        }
+    });
+    (release, device)
+}
+
 /// The limits of these tests.
 pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
     Limits {
@@ -222,6 +242,13 @@ impl Service {
     ) -> Self {
         let settings = Settings {
             limits,
+            connections: connections::Limits {
+                open: NonZeroUsize::new(1000).expect("not zero"),
+                header: Duration::from_secs(10),
+                body: Duration::from_secs(10),
+                idle: Duration::from_secs(75),
+            },
+            delay: Duration::ZERO,
             grace: Duration::from_secs(20),
         };
         let opened = OpenDevices {
@@ -237,7 +264,7 @@ impl Service {
                 .build();
             runtime.expect("a runtime").block_on(async {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
-                let listeners = Listeners::bind(any, any).await.expect("free ports");
+                let listeners = Listeners::bind(any, any).expect("free ports");
                 let local =
                     |listener: &tokio::net::TcpListener| listener.local_addr().expect("an address");
                 addresses

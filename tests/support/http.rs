@@ -1,6 +1,6 @@
 //! A client that writes what it is told, byte by byte, and reads one answer.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
@@ -57,7 +57,11 @@ pub(crate) fn exchange(address: SocketAddr, request: &str) -> Response {
 
 /// Reads an answer whose body, if `without_body` does not say otherwise, has a content length.
 pub(crate) fn read(stream: &TcpStream, without_body: bool) -> Response {
-    let mut reader = BufReader::new(stream);
+    read_next(&mut BufReader::new(stream), without_body)
+}
+
+/// Reads an answer and leaves what comes behind it.
+pub(crate) fn read_next(reader: &mut impl BufRead, without_body: bool) -> Response {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();

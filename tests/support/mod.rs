@@ -6,6 +6,7 @@
 pub(crate) mod conformance;
 pub(crate) mod devices;
 pub(crate) mod http;
+pub(crate) mod proxy;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -19,6 +20,14 @@ use serde_json::{Value, json};
 /// How long anything may take that should take milliseconds: long enough for a busy machine, short enough
 /// to fail while somebody is watching.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Has the system choose the ports.
+const PORTS: [&str; 4] = [
+    "--address",
+    "127.0.0.1:0",
+    "--management-address",
+    "127.0.0.1:0",
+];
 
 /// A command of the real binary, without the environment of whoever runs the tests.
 pub(crate) fn work_server(args: &[&str]) -> Command {
@@ -47,7 +56,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `work-server` with these arguments, and waits until it is ready.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = work_server(args)
+        Self::spawn(work_server(args))
+    }
+
+    /// Starts a server on the processor, on free ports, after a command of the shell, such as one that limits it.
+    pub(crate) fn after(command: &str, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{command} && exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_work-server"));
+        shell.args(["serve", "--backend", "cpu"]);
+        shell.args(PORTS).args(args);
+        Self::spawn(shell)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .args(["--log-format", "json"])
             .stderr(Stdio::piped())
             .spawn()
@@ -79,13 +102,7 @@ impl Server {
 
     /// Starts a server on the processor, on free ports, with more arguments.
     pub(crate) fn on_cpu(args: &[&str]) -> Self {
-        let ports = [
-            "--address",
-            "127.0.0.1:0",
-            "--management-address",
-            "127.0.0.1:0",
-        ];
-        Self::start(&[&["serve", "--backend", "cpu"], &ports[..], args].concat())
+        Self::start(&[&["serve", "--backend", "cpu"], &PORTS[..], args].concat())
     }
 
     /// The address that clients are given.

@@ -1,0 +1,75 @@
+//! Between hyper and the routes: keeps count of requests, and tells clients that the service is leaving.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderValue, Request, Response, Version, header};
+
+use super::Phase;
+use super::pulse::{InProgress, Pulse};
+
+/// Answers the requests of one connection.
+pub(super) fn answer(
+    routes: BoxedFilter<(warp::reply::Response,)>,
+    pulse: Pulse,
+    phase: watch::Receiver<Phase>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Answer<impl Body<Data: Send, Error: Send + Sync + std::error::Error>>>,
+    Error = Infallible,
+    Future: Send + 'static,
+> {
+    let routes = TowerToHyperService::new(warp::service(routes));
+    hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut in_progress = pulse.begin(request.version());
+        let answer = routes.call(request);
+        let phase = phase.clone();
+        async move {
+            let mut answer = answer.await?;
+            in_progress.answer();
+            // HTTP/2 says so by a frame of its own.
+            if in_progress.version() < Version::HTTP_2 && *phase.borrow() > Phase::Serving {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(answer.map(|body| Answer {
+                body,
+                _in_progress: in_progress,
+            }))
+        }
+    })
+}
+
+/// An answer's body. Its request is in progress until this is dropped, which hyper does when all of it is sent.
+#[derive(Debug)]
+pub(super) struct Answer<B> {
+    body: B,
+    _in_progress: InProgress,
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
