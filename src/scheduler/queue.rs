@@ -4,8 +4,9 @@
 //! arrival. An *easy* search, which one batch of an engine ends more often than not, runs at once and counts
 //! towards no limit but that of all searches together.
 //!
-//! **Who is next.** An engine takes the running search that the fewest other engines work on; among equals one
-//! that it works on itself, if others do, too, and then the one that was served longest ago. An engine whose
+//! **Who is next.** An engine takes the running search that the fewest other engines work on, of which one that has
+//! slices of several searches counts in parts; among equals one that it works on itself, if others do, too, and
+//! then the one that was served longest ago. An engine whose
 //! batches hold several searches takes more that rank the same, up to its share: as many as there are to choose
 //! from, divided by the engines in service. So a single search has every engine, as many searches as engines have
 //! one each, and many easy ones share a batch.
@@ -45,7 +46,12 @@ pub(super) struct Queue {
     waiting: VecDeque<Arc<Job>>,
     /// No search that waits needs fewer nonces than this on average.
     easiest_waiting: f64,
+    /// How many slices each engine has, by its number.
+    slices: Vec<usize>,
 }
+
+/// One engine, as a sum of the parts of it that different searches have.
+const WHOLE: usize = 1 << 16;
 
 #[derive(Debug)]
 struct Running {
@@ -91,12 +97,16 @@ impl Running {
         self.in_flight as f64 >= ENOUGH * expected(&self.job)
     }
 
-    /// Its place in the order for this engine, the first being the least: how many other engines work on it, and
-    /// whether only others do.
-    fn rank(&self, engine: usize) -> (usize, bool) {
-        let own = self.engines.iter().any(|&(number, _)| number == engine);
-        let others = self.engines.len() - usize::from(own);
-        (others, others > 0 && !own)
+    /// Its place in the order for this engine, the first being the least: how many other engines work on it, in parts
+    /// of [`WHOLE`], and whether only others do. `slices` says how many each engine has in all.
+    fn rank(&self, engine: usize, slices: &[usize]) -> (usize, bool) {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .engines
+            .iter()
+            .partition(|(number, _)| *number == engine);
+        let part = |&(number, own): &(usize, usize)| own * WHOLE / slices[number].max(1);
+        let others = others.iter().map(part).sum();
+        (others, others > 0 && own.is_empty())
     }
 }
 
@@ -115,6 +125,7 @@ impl Queue {
             turns: 0,
             waiting: VecDeque::new(),
             easiest_waiting: f64::INFINITY,
+            slices: Vec::new(),
         }
     }
 
@@ -198,7 +209,7 @@ impl Queue {
         let share = count.div_ceil(taker.engines.max(1));
         let mut first = None;
         for running in candidates() {
-            let rank = running.rank(taker.engine);
+            let rank = running.rank(taker.engine, &self.slices);
             first = Some(first.map_or(rank, |first| rank.min(first)));
             // Nothing comes before a search that nobody else works on, and at high load that is soon found.
             if rank.0 == 0 {
@@ -206,7 +217,7 @@ impl Queue {
             }
         }
         candidates()
-            .filter(|running| Some(running.rank(taker.engine)) == first)
+            .filter(|running| Some(running.rank(taker.engine, &self.slices)) == first)
             .take(share)
             .map(|running| Arc::clone(&running.job))
             .collect()
@@ -214,6 +225,10 @@ impl Queue {
 
     /// Engine number `engine` works on this batch, which it was given after a [`Queue::pick`].
     pub(super) fn assign(&mut self, engine: usize, batch: &Batch) {
+        if self.slices.len() <= engine {
+            self.slices.resize(engine + 1, 0);
+        }
+        self.slices[engine] += batch.len();
         for Assigned { job, nonces } in batch {
             let Some(index) = self.position(job) else {
                 continue;
@@ -232,6 +247,7 @@ impl Queue {
 
     /// Engine number `engine` no longer works on this batch, whose searches may have ended since.
     pub(super) fn put_back(&mut self, engine: usize, batch: &Batch) {
+        self.slices[engine] -= batch.len();
         for Assigned { job, nonces } in batch {
             // What was served lately is at the end.
             let mut latest_first = self.running.iter_mut().rev();
@@ -513,6 +529,39 @@ mod tests {
             for step in 0..3 {
                 // Now one is a little faster, now another.
                 let engine = if round % 2 == 0 { step } else { 2 - step };
+                let batch: Batch = in_flight[engine].pop_front().unwrap();
+                queue.put_back(engine, &batch);
+                let next = take(&mut queue, &card(engine, 3), 1);
+                if round >= 4 {
+                    served[engine].extend(numbers(&next));
+                }
+                in_flight[engine].push_back(next);
+            }
+        }
+        let all: BTreeSet<_> = served.iter().flatten().copied().collect();
+        assert_eq!(served.each_ref().map(BTreeSet::len), [1; 3], "{served:?}");
+        assert_eq!(all.len(), 3, "{served:?}");
+    }
+
+    #[test]
+    fn a_card_that_shares_a_search_takes_one_that_has_half_a_card() {
+        let mut queue = queue_of([1, 2, 3]);
+        // Two cards have the third search, and one takes turns on the first two.
+        let mut give = |engine, number: usize| {
+            let job = Arc::clone(&queue.running[number].job);
+            let nonces = job.claim(1);
+            let batch = vec![Assigned { job, nonces }];
+            queue.assign(engine, &batch);
+            batch
+        };
+        // Searches go to the end of the line as they are given.
+        let mut in_flight = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        for (engine, place) in [(0, 2), (0, 2), (2, 2), (2, 2), (1, 0), (1, 0)] {
+            in_flight[engine].push_back(give(engine, place));
+        }
+        let mut served = [const { BTreeSet::new() }; 3];
+        for round in 0..20 {
+            for engine in 0..3 {
                 let batch: Batch = in_flight[engine].pop_front().unwrap();
                 queue.put_back(engine, &batch);
                 let next = take(&mut queue, &card(engine, 3), 1);
