@@ -35,7 +35,7 @@ fn main() {
     scheduler
         .put_to_work(OpenDevices {
             devices,
-            fallback: None,
+            ..OpenDevices::default()
         })
         .expect("threads can be started");
 

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use atto_work_server::device::{self, Device, DeviceError, OpenDevices, Searched, Slice};
+use atto_work_server::device::{
+    self, Absent, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice,
+};
 use atto_work_server::scheduler::{Backoff, Limits, Scheduler, SolveError};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Nonce, Target, Timestamp, WorkRequest};
@@ -96,7 +98,7 @@ fn lost(_: &Slice) -> Result<Searched, DeviceError> {
 }
 
 fn out_of_memory(_: &Slice) -> Result<Searched, DeviceError> {
-    Err(DeviceError::Driver("out of memory".to_owned()))
+    Err(DeviceError::OutOfMemory)
 }
 
 fn panics(_: &Slice) -> Result<Searched, DeviceError> {
@@ -371,6 +373,65 @@ fn the_fallback_stands_by_while_the_device_is_back_and_takes_over_again() {
     assert_eq!(faults(&service), 3.0);
 }
 
+/// A card that could not be opened at the start, and can be after so many failures more.
+fn absent_card(failures: usize) -> Absent {
+    Absent {
+        info: DeviceInfo {
+            kernel: "none".to_owned(),
+            ..good_card().info
+        },
+        opener: Opener::new(good_after(failures)),
+    }
+}
+
+#[test]
+fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
+    let opened = OpenDevices {
+        devices: vec![honest()],
+        absent: vec![absent_card(2)],
+        fallback: None,
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    serve_until(&service, "the card is in service", || {
+        engines(&service) == 1.0
+    });
+    eventually("the attempts are counted", || {
+        rebuilds(&service) == (1.0, 2.0)
+    });
+    serve_until(&service, "the card has worked", || {
+        hashes(&service, "card") > 0.0
+    });
+    assert_eq!(faults(&service), 0.0);
+}
+
+#[test]
+fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
+    let (let_go, gone) = mpsc::channel::<()>();
+    let gone = Mutex::new(gone);
+    let card = Absent {
+        opener: Opener::new(move || {
+            let _ = gone.lock().unwrap().recv();
+            Ok(good_card())
+        }),
+        ..absent_card(0)
+    };
+    let opened = OpenDevices {
+        devices: Vec::new(),
+        absent: vec![card],
+        fallback: Some(Opener::new(|| Ok(honest()))),
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    assert_served(&service, 1);
+    assert_eq!(get(service.management, "/health/readiness").status, 200);
+    let_go.send(()).unwrap();
+    eventually("the card is in service", || engines(&service) == 1.0);
+    let by_processor = hashes(&service, "cpu");
+    for number in 2..20 {
+        assert_served(&service, number);
+    }
+    assert_eq!(hashes(&service, "cpu"), by_processor);
+}
+
 #[test]
 fn nothing_is_lost_while_a_card_dies_and_comes_back() {
     fn mortal() -> Device {
@@ -439,7 +500,7 @@ fn the_scheduler_stops_while_a_device_is_waited_for() {
     let scheduler = Scheduler::start(with_backoff(ONE_ATTEMPT), Metrics::new()).unwrap();
     let opened = OpenDevices {
         devices: vec![device],
-        fallback: None,
+        ..OpenDevices::default()
     };
     scheduler.put_to_work(opened).unwrap();
     let time = Timestamp::now();

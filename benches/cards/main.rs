@@ -179,7 +179,7 @@ fn scheduler(
     }];
     let opened = OpenDevices {
         devices,
-        fallback: None,
+        ..OpenDevices::default()
     };
     scheduler
         .put_to_work(opened)

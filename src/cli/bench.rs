@@ -56,10 +56,12 @@ struct Measurement {
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let opened = device::open(&args.devices.choice())?;
     let duration = Duration::from_secs(args.seconds);
-    let measured = opened
-        .devices
-        .into_iter()
-        .map(|device| measure(device, duration));
+    let mut devices = opened.devices;
+    if devices.is_empty() {
+        let fallback = opened.fallback.map(|fallback| fallback.open());
+        devices.extend(fallback.transpose()?);
+    }
+    let measured = devices.into_iter().map(|device| measure(device, duration));
     let report = Report {
         devices: measured.collect::<Result<_, _>>()?,
     };

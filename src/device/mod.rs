@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-pub use open::{BackendChoice, Choice, OpenDevices, OpenError, Opener, open};
+pub use open::{Absent, BackendChoice, Choice, OpenDevices, OpenError, Opener, open};
 
 use crate::work::{Nonce, Target, Threshold};
 

@@ -10,7 +10,7 @@ use super::cpu::{self, Kernel};
 use super::gpu::driver::Machine;
 use super::gpu::obstacle::{Offered, obstacles};
 use super::gpu::{self, AdapterKind, Selection, SoftwareAdapters};
-use super::{Device, DeviceError, catch_panic};
+use super::{Device, DeviceError, DeviceInfo, catch_panic};
 
 /// What may be used, as the operator chose it.
 #[derive(Clone, Debug)]
@@ -37,12 +37,23 @@ pub enum BackendChoice {
 }
 
 /// Devices that may serve.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OpenDevices {
-    /// Those that serve at once. Never empty when [`open`] returns it.
+    /// Those that serve at once. [`open`] returns none only if there is a fallback.
     pub devices: Vec<Device>,
+    /// Those that are there and cannot be opened now, which is to be tried again.
+    pub absent: Vec<Absent>,
     /// What takes over when none of them is left.
     pub fallback: Option<Opener>,
+}
+
+/// A card that is there and could not be opened: its driver may still be starting, or another program may hold it.
+#[derive(Debug)]
+pub struct Absent {
+    /// What is known of it.
+    pub info: DeviceInfo,
+    /// What opens it.
+    pub opener: Opener,
 }
 
 /// Opens a device, as often as it is asked to: a card anew after it has failed, or the one that takes over when no
@@ -97,39 +108,44 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
     let processor = move || cpu::open(kernel.unwrap_or_else(Kernel::fastest), threads);
     let only = |device: Device| OpenDevices {
         devices: vec![device],
-        fallback: None,
+        ..OpenDevices::default()
     };
     match choice.backend {
         BackendChoice::Cpu => processor().map(only).map_err(OpenError::Cpu),
         BackendChoice::Gpu => {
-            let devices = cards(&choice.selection, SoftwareAdapters::Allowed)
-                .map_err(|reasons| OpenError::Gpu(reasons.join("; ")))?;
+            let (opened, reasons) = cards(&choice.selection, SoftwareAdapters::Allowed);
+            if opened.devices.is_empty() {
+                return Err(OpenError::Gpu(reasons.join("; ")));
+            }
+            tell(&reasons);
+            Ok(opened)
+        }
+        BackendChoice::Auto => {
+            let (opened, reasons) = cards(&choice.selection, SoftwareAdapters::Refused);
+            tell(&reasons);
+            if opened.devices.is_empty() && opened.absent.is_empty() {
+                tracing::warn!("no graphics card can be used: falling back to the processor");
+                return processor().map(only).map_err(OpenError::Cpu);
+            }
             Ok(OpenDevices {
-                devices,
-                fallback: None,
+                fallback: Some(Opener::new(processor)),
+                ..opened
             })
         }
-        BackendChoice::Auto => match cards(&choice.selection, SoftwareAdapters::Refused) {
-            Ok(devices) => Ok(OpenDevices {
-                devices,
-                fallback: Some(Opener::new(processor)),
-            }),
-            Err(reasons) => {
-                for reason in reasons {
-                    tracing::warn!(reason, "a graphics card cannot be used");
-                }
-                tracing::warn!("no graphics card can be used: falling back to the processor");
-                processor().map(only).map_err(OpenError::Cpu)
-            }
-        },
     }
 }
 
-/// Opens the chosen cards. One that is not there or cannot be opened is told of and left out, as long as
-/// there is another: a server that starts again after a card has failed serves with the rest.
+fn tell(reasons: &[String]) {
+    for reason in reasons {
+        tracing::warn!(reason, "a graphics card cannot be used");
+    }
+}
+
+/// Opens the chosen cards, without a fallback. One that is not there or cannot be opened keeps no other from serving: a
+/// server that starts again after a card has failed serves with the rest.
 ///
-/// If there is none, the errors are the reasons, a line each. Never empty.
-fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device>, Vec<String>> {
+/// Also the reasons why cards are not used, a line each, of which there is at least one if no card is.
+fn cards(selection: &Selection, software: SoftwareAdapters) -> (OpenDevices, Vec<String>) {
     let started = Instant::now();
     let (adapters, failure) = match gpu::adapters() {
         Ok(adapters) => (adapters, None),
@@ -145,25 +161,25 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device
     let mut reasons: Vec<_> = failures
         .chain(chosen.misses.iter().map(ToString::to_string))
         .collect();
-    let mut devices = Vec::new();
     // All at once: a driver may take a second to compile for one.
-    let opened: Vec<_> = thread::scope(|scope| {
+    let results: Vec<_> = thread::scope(|scope| {
         let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
         let threads: Vec<_> = chosen.adapters.iter().map(start).collect();
         threads.into_iter().map(ScopedJoinHandle::join).collect()
     });
-    for (adapter, opened) in chosen.adapters.iter().zip(opened) {
+    let mut opened = OpenDevices::default();
+    for (adapter, result) in chosen.adapters.iter().zip(results) {
         let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
-        match opened.unwrap_or_else(panicked) {
-            Ok(device) => devices.push(device),
-            Err(error) => reasons.push(format!("{}: {error}", adapter.info().label)),
+        match result.unwrap_or_else(panicked) {
+            Ok(device) => opened.devices.push(device),
+            Err(error) => {
+                reasons.push(format!("{}: {error}", adapter.info().label));
+                opened.absent.push(gpu::absent(adapter));
+            }
         }
     }
-    if !devices.is_empty() {
-        for reason in reasons {
-            tracing::error!(reason, "a chosen graphics card is left out");
-        }
-        return Ok(devices);
+    if !opened.devices.is_empty() {
+        return (opened, reasons);
     }
     // Where Vulkan offers a card, it is known why that one is not used.
     let infos: Vec<_> = adapters.iter().map(gpu::Adapter::info).collect();
@@ -172,5 +188,5 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> Result<Vec<Device
         let obstacles = obstacles(&Machine::here(), &offered);
         reasons.extend(obstacles.iter().map(ToString::to_string));
     }
-    Err(reasons)
+    (opened, reasons)
 }

@@ -99,17 +99,26 @@ impl Scheduler {
         })
     }
 
-    /// Puts devices to work, a thread for each of their engines.
+    /// Puts devices to work, a thread for each of their engines. Those that are absent are opened as failed ones are,
+    /// and the fallback at once if there is no other.
     ///
     /// # Errors
     ///
     /// If a thread cannot be started; engines that had one by then serve.
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
+        let has_none = opened.devices.is_empty();
         self.shared.lock().fallback = opened.fallback;
         opened
             .devices
             .into_iter()
-            .try_for_each(|device| self.shared.add(device, Role::First))
+            .try_for_each(|device| self.shared.add(device, Role::First))?;
+        if has_none {
+            self.shared.fall_back_at_start();
+        }
+        opened
+            .absent
+            .into_iter()
+            .try_for_each(|absent| self.shared.await_absent(absent))
     }
 
     /// Searches until there is a verified answer. Dropping the future abandons the search.

@@ -6,13 +6,14 @@
 //! fails again and again does not keep the host busy. Searches that no device is left for wait while the fallback
 //! or a first attempt is under way, as long as that takes no longer than an engine may take for a batch.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::SolveError;
 use super::shared::{DeviceRecord, EngineState, Role, Shared, State};
-use crate::device::{DeviceError, Opener};
+use crate::device::{Absent, DeviceError, Opener};
 use crate::telemetry::Rebuild as Outcome;
 
 /// When attempts to open a failed device anew are made.
@@ -202,8 +203,42 @@ impl Shared {
         loss.rebuild
     }
 
+    /// Opens the fallback where no device could be opened, if there is one.
+    pub(super) fn fall_back_at_start(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let Some(fallback) = state.fallback.take() else {
+            return;
+        };
+        let hope = state.hopes.begin();
+        drop(state);
+        self.fall_back(fallback, hope);
+    }
+
+    /// Opens a device that could not be opened at the start until it serves or the scheduler stops, on a thread of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
+    pub(super) fn await_absent(self: &Arc<Self>, absent: Absent) -> io::Result<()> {
+        // The attempt at the start was the first.
+        let role = Role::Rebuilt { attempts: 1 };
+        let rebuild = Rebuild {
+            device: Arc::new(self.record(absent.info, None, role)),
+            opener: absent.opener,
+            attempts: 1,
+            hope: None,
+        };
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name("recovery".to_owned())
+            .spawn(move || shared.rebuild(rebuild))?;
+        self.lock().threads.push(thread);
+        Ok(())
+    }
+
     fn fall_back(self: &Arc<Self>, opener: Opener, hope: Hope) {
-        tracing::warn!("no device is left: falling back");
+        tracing::warn!("no device serves: falling back");
         let added = match opener.open() {
             Ok(device) => self
                 .add(device, Role::Fallback)
@@ -255,7 +290,7 @@ impl Shared {
         let backoff = &self.limits.backoff;
         let mut delay = backoff.delay_with_jitter(attempts);
         if !delay.is_zero() {
-            tracing::warn!(device = name, next_attempt_in = ?delay, "device has failed again soon after it was opened");
+            tracing::warn!(device = name, next_attempt_in = ?delay, "device cannot be opened or has soon failed again");
         }
         while self.pause(delay) {
             attempts = attempts.saturating_add(1);

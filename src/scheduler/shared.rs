@@ -165,26 +165,35 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn record(
+        &self,
+        info: DeviceInfo,
+        reopen: Option<Opener>,
+        role: Role,
+    ) -> DeviceRecord {
+        DeviceRecord {
+            hashes: self.metrics.hashes(&info),
+            batches: self.metrics.batches(&info),
+            engines: self.metrics.engines(&info),
+            faults: self.metrics.faults(&info),
+            info,
+            stands_by: role == Role::Fallback,
+            reopen,
+            since: Instant::now(),
+            attempts: match role {
+                Role::First | Role::Fallback => 0,
+                Role::Rebuilt { attempts } => attempts,
+            },
+        }
+    }
+
     /// Puts a device to work, a thread for each of its engines. Does nothing if the scheduler has stopped.
     ///
     /// # Errors
     ///
     /// If a thread cannot be started; engines that had one by then serve.
     pub(super) fn add(self: &Arc<Self>, device: Device, role: Role) -> io::Result<()> {
-        let record = Arc::new(DeviceRecord {
-            hashes: self.metrics.hashes(&device.info),
-            batches: self.metrics.batches(&device.info),
-            engines: self.metrics.engines(&device.info),
-            faults: self.metrics.faults(&device.info),
-            info: device.info,
-            stands_by: role == Role::Fallback,
-            reopen: device.reopen,
-            since: Instant::now(),
-            attempts: match role {
-                Role::First | Role::Fallback => 0,
-                Role::Rebuilt { attempts } => attempts,
-            },
-        });
+        let record = Arc::new(self.record(device.info, device.reopen, role));
         self.metrics.set_kernel_rates(&record.info);
         let DeviceInfo {
             name,

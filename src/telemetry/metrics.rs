@@ -9,7 +9,7 @@
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches of slices completed; on a card, dispatches |
 //! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | what each form of the search was measured at when the device was opened, of one engine |
-//! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve; 0 is a device that is out of service |
+//! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve. A device that is opened anew may have another kernel, so sum over it: 0 is a device that is out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
 //! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to open the device anew after it had failed; see [`Rebuild`] |
 //! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |

@@ -240,6 +240,16 @@ impl Service {
         devices: Vec<Device>,
         fallback: Option<fn() -> Result<Device, DeviceError>>,
     ) -> Self {
+        let opened = OpenDevices {
+            devices,
+            fallback: fallback.map(Opener::new),
+            ..OpenDevices::default()
+        };
+        Self::with_opened(limits, opened)
+    }
+
+    /// The same with everything that opening devices can come to.
+    pub(crate) fn with_opened(limits: Limits, opened: OpenDevices) -> Self {
         let settings = Settings {
             limits,
             connections: connections::Limits {
@@ -250,10 +260,6 @@ impl Service {
             },
             delay: Duration::ZERO,
             grace: Duration::from_secs(20),
-        };
-        let opened = OpenDevices {
-            devices,
-            fallback: fallback.map(Opener::new),
         };
         let (stop, stopped) = oneshot::channel();
         let (addresses, bound) = std::sync::mpsc::channel();

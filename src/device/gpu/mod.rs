@@ -33,8 +33,8 @@ pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
 pub use spirv::SpirvError;
 
 use super::{
-    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, Opener, Searched,
-    Slice, Trial, catch_panic, self_test,
+    Absent, Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, Opener,
+    Searched, Slice, Trial, catch_panic, self_test,
 };
 use crate::work::Threshold;
 use layout::Job;
@@ -95,18 +95,35 @@ fn open_fastest(adapter: &Adapter, forms: &[Form]) -> Result<Device, DeviceError
         race_ms = milliseconds(proven.elapsed()),
         "the fastest form of the shader is chosen"
     );
-    let (kernel, adapter) = (winner.to_string(), adapter.info().clone());
     Ok(Device {
-        info: DeviceInfo {
-            name: adapter.label.clone(),
-            backend: Backend::Gpu,
-            kernel,
-            threads: 1,
-            trials,
-        },
+        info: device_info(adapter, winner.to_string(), trials),
         engines: vec![Box::new(engine)],
-        reopen: Some(Opener::new(move || reopen(&adapter))),
+        reopen: Some(opener(adapter)),
     })
+}
+
+/// What is to be done about an adapter that cannot be opened now.
+pub fn absent(adapter: &Adapter) -> Absent {
+    Absent {
+        info: device_info(adapter, "none".to_owned(), Vec::new()),
+        opener: opener(adapter),
+    }
+}
+
+fn device_info(adapter: &Adapter, kernel: String, trials: Vec<Trial>) -> DeviceInfo {
+    DeviceInfo {
+        name: adapter.info().label.clone(),
+        backend: Backend::Gpu,
+        kernel,
+        threads: 1,
+        trials,
+    }
+}
+
+fn opener(adapter: &Adapter) -> Opener {
+    // Not the adapter itself, which would keep its driver from being started anew.
+    let info = adapter.info().clone();
+    Opener::new(move || reopen(&info))
 }
 
 /// An engine for each form, proven by the self-test: all at once, since a driver may take a second to compile one.
