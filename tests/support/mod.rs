@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Has the system choose the ports.
-const PORTS: [&str; 4] = [
+pub(crate) const PORTS: [&str; 4] = [
     "--address",
     "127.0.0.1:0",
     "--management-address",
@@ -69,7 +69,7 @@ impl Server {
         Self::spawn(shell)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .args(["--log-format", "json"])
             .stderr(Stdio::piped())

@@ -293,14 +293,17 @@ mod tests {
         GpuEngine::new(adapter, Form::Pair).unwrap()
     }
 
-    fn search(engine: &mut GpuEngine, count: u64) -> Result<Searched, DeviceError> {
-        let slice = Slice {
+    fn slice(count: u64) -> Slice {
+        Slice {
             target: Target::new([0; 32]),
             threshold: Threshold::new(0),
             nonces: NonceRange { start: 0, count },
             stop: StopFlag::default(),
-        };
-        device::search(engine, slice)
+        }
+    }
+
+    fn search(engine: &mut GpuEngine, count: u64) -> Result<Searched, DeviceError> {
+        device::search(engine, slice(count))
     }
 
     #[test]
@@ -310,6 +313,39 @@ mod tests {
         let error = search(&mut engine, 1).unwrap_err();
         assert!(matches!(error, DeviceError::Lost(_)), "{error:?}");
         assert_eq!(search(&mut engine, 1), Err(error));
+    }
+
+    #[test]
+    fn a_lost_device_can_be_opened_again_through_a_new_driver() {
+        let adapters = adapters().unwrap();
+        let adapter = adapters.first().unwrap();
+        let mut engine = GpuEngine::new(adapter, Form::Pair).unwrap();
+        let reopen = opener(adapter);
+        drop(adapters);
+        // With two dispatches in flight.
+        for _ in 0..2 {
+            engine.submit(vec![slice(1 << 16)]).unwrap();
+        }
+        engine.program.as_ref().unwrap().device.destroy();
+        // The first may have been done before.
+        let error = engine.complete().and_then(|_| engine.complete());
+        let error = error.and_then(|_| search(&mut engine, 1)).unwrap_err();
+        assert!(matches!(error, DeviceError::Lost(_)), "{error:?}");
+        drop(engine);
+        let mut device = reopen.open().unwrap();
+        self_test::run(&mut *device.engines[0]).unwrap();
+    }
+
+    #[test]
+    fn a_card_that_is_gone_for_good_is_an_error_that_says_so() {
+        let adapters = adapters().unwrap();
+        let mut info = adapters.first().unwrap().info().clone();
+        info.label = "NVIDIA L4 (0000:65:00.0)".to_owned();
+        let error = reopen(&info).unwrap_err().to_string();
+        assert!(
+            error.contains("does not list NVIDIA L4 (0000:65:00.0)"),
+            "{error}"
+        );
     }
 
     #[test]
