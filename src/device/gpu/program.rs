@@ -147,13 +147,12 @@ impl Program {
         self.completed += 1;
         let bytes = frame.readback.get_mapped_range(..).map_err(driver_error)?;
         let (found, ticks) = bytes.split_at(size_of::<Findings>());
-        let elapsed = frame
-            .clock
-            .as_ref()
-            .and_then(|clock| clock.elapsed(ticks, done - submitted_at));
+        let by_device = frame.clock.as_ref().and_then(|clock| clock.elapsed(ticks));
         let report = Report {
             found: bytemuck::pod_read_unaligned(found),
-            elapsed: elapsed.unwrap_or(by_host),
+            elapsed: by_device
+                .filter(|&by_device| is_credible(by_device, by_host, done - submitted_at))
+                .unwrap_or(by_host),
         };
         drop(bytes);
         frame.readback.unmap();
@@ -229,15 +228,22 @@ impl Clock {
         }
     }
 
-    /// The time between the two ticks in `bytes`, unless it is none, or more than `at_most`: there are drivers whose
-    /// clock stands still or leaps.
-    fn elapsed(&self, bytes: &[u8], at_most: Duration) -> Option<Duration> {
+    /// The time between the two ticks in `bytes`.
+    fn elapsed(&self, bytes: &[u8]) -> Option<Duration> {
         let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(bytes);
         let ticks = end.checked_sub(begin)?;
         let nanoseconds = ticks as f64 * f64::from(self.nanoseconds_per_tick);
-        let elapsed = Duration::try_from_secs_f64(nanoseconds / 1e9).ok()?;
-        (!elapsed.is_zero() && elapsed <= at_most).then_some(elapsed)
+        Duration::try_from_secs_f64(nanoseconds / 1e9).ok()
     }
+}
+
+/// Whether a dispatch can have taken as long as the device's clock says, when the host saw it take `by_host`, and
+/// it was in flight for `in_flight`. Dispatches are sized by this, so a clock that stands still, leaps or counts in
+/// other units must not make one endless.
+fn is_credible(by_device: Duration, by_host: Duration, in_flight: Duration) -> bool {
+    // Of a short one, most of what the host saw may be its own.
+    let is_short = by_host < Duration::from_millis(10);
+    !by_device.is_zero() && by_device <= in_flight && (is_short || by_device >= by_host / 4)
 }
 
 fn request_device(
@@ -330,4 +336,32 @@ fn check(fault: &Fault) -> Result<(), DeviceError> {
 
 fn driver_error(error: impl ToString) -> DeviceError {
     DeviceError::Driver(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_not_believed() {
+        let milliseconds = Duration::from_millis;
+        for (by_device, by_host, in_flight, credible) in [
+            (20, 20, 40, true),
+            // Another program had the card for a while.
+            (20, 60, 80, true),
+            // The one before was seen late.
+            (20, 15, 40, true),
+            (1, 5, 5, true),
+            (0, 20, 40, false),
+            (41, 20, 40, false),
+            (2, 20, 40, false),
+        ] {
+            let [by_device, by_host, in_flight] = [by_device, by_host, in_flight].map(milliseconds);
+            assert_eq!(
+                is_credible(by_device, by_host, in_flight),
+                credible,
+                "{by_device:?} {by_host:?} {in_flight:?}"
+            );
+        }
+    }
 }
