@@ -46,14 +46,15 @@ fn a_hard_search_is_split_over_two_cards() {
     let server = two_cards();
     let before = by_device(&server, "atto_work_hashes_total");
     assert_eq!(before, [0.0, 0.0]);
-    // A hundred times as hard as LOCAL, so that both have a part of it before it is found.
-    let request = request("DEV", &target(1));
-    assert_work(&post_works(server.address, &request.to_string()), &request);
-    for device in 0..2 {
-        eventually("each card has tested a part", || {
-            by_device(&server, "atto_work_hashes_total")[device] > 0.0
-        });
-    }
+    // A hundred times as hard as LOCAL, so that both have a part of it before it is found, or else of the next.
+    let mut number = 0;
+    eventually("each card has tested a part", || {
+        number += 1;
+        let request = request("DEV", &target(number));
+        assert_work(&post_works(server.address, &request.to_string()), &request);
+        let hashes = by_device(&server, "atto_work_hashes_total");
+        hashes.iter().all(|&hashes| hashes > 0.0)
+    });
 }
 
 #[test]
@@ -73,8 +74,9 @@ fn many_clients_are_served_by_two_cards() {
     for client in clients {
         client.join().unwrap();
     }
+    // 160 works, several to a dispatch.
     let batches: f64 = by_device(&server, "atto_work_batches_total").iter().sum();
-    assert!(batches > 0.0);
+    assert!(batches < 160.0, "{batches}");
     let hashes = by_device(&server, "atto_work_hashes_total");
     assert!(hashes.iter().all(|&hashes| hashes > 0.0), "{hashes:?}");
 }

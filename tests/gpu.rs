@@ -126,7 +126,7 @@ fn every_invocation_of_a_dispatch_finds_its_nonce() {
 #[test]
 fn every_turn_of_an_invocation_finds_its_nonce() {
     let (target, least, nonce) = lonely();
-    // More than 3 nonces for each of 2^16 invocations, so they get 4, and the last of them 1. Less than ALONE.
+    // Three nonces for each of 2^16 invocations and some more, of which the last has two. Less than ALONE.
     let count = 3 * (1 << 16) + 17;
     let ends = (0..9)
         .chain(count / 2..count / 2 + 9)
@@ -277,9 +277,9 @@ fn an_early_answer_leaves_most_of_an_easy_search_out() {
             let searched = engine.complete().unwrap();
             tried += searched.iter().map(|searched| searched.tried).sum::<u64>();
         }
-        // 40 000 would be perfect; 60 000 allows for luck and for what is tested beside.
+        // 40 000 would be perfect, and 320 000 as many as there are. A wide card has begun more when it finds.
         let mean = tried / 128;
-        assert!((20_000..60_000).contains(&mean), "{mean}");
+        assert!((20_000..100_000).contains(&mean), "{mean}");
     });
 }
 

@@ -254,6 +254,7 @@ impl Engine for Counting {
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
         self.counts.batches.fetch_add(1, Ordering::Relaxed);
+        self.searches.retain(|(search, _)| !search.is_set());
         let searches = batch.iter().map(|slice| slice.stop.clone());
         self.in_flight.push_back(searches.collect());
         self.engine.submit(batch)

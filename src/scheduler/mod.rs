@@ -106,15 +106,12 @@ impl Scheduler {
     ///
     /// If a thread cannot be started; engines that had one by then serve.
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
-        let has_none = opened.devices.is_empty();
         self.shared.lock().fallback = opened.fallback;
         opened
             .devices
             .into_iter()
             .try_for_each(|device| self.shared.add(device, Role::First))?;
-        if has_none {
-            self.shared.fall_back_at_start();
-        }
+        self.shared.fall_back_if_alone();
         opened
             .absent
             .into_iter()

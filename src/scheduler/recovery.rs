@@ -203,9 +203,12 @@ impl Shared {
         loss.rebuild
     }
 
-    /// Opens the fallback where no device could be opened, if there is one.
-    pub(super) fn fall_back_at_start(self: &Arc<Self>) {
+    /// Opens the fallback, if there is one and no engine serves.
+    pub(super) fn fall_back_if_alone(self: &Arc<Self>) {
         let mut state = self.lock();
+        if state.engines_up() > 0 || state.closed || state.stopped {
+            return;
+        }
         let Some(fallback) = state.fallback.take() else {
             return;
         };
@@ -239,16 +242,15 @@ impl Shared {
 
     fn fall_back(self: &Arc<Self>, opener: Opener, hope: Hope) {
         tracing::warn!("no device serves: falling back");
-        let added = match opener.open() {
-            Ok(device) => self
-                .add(device, Role::Fallback)
-                .map_err(|error| error.to_string()),
-            Err(error) => {
-                // It may be needed, and be there, another time.
-                self.lock().fallback = Some(opener);
-                Err(error.to_string())
-            }
-        };
+        let opened = opener.open().map_err(|error| error.to_string());
+        let added = opened.and_then(|device| {
+            self.add(device, Role::Fallback)
+                .map_err(|error| error.to_string())
+        });
+        if added.is_err() {
+            // It may be needed, and be there, another time.
+            self.lock().fallback = Some(opener);
+        }
         self.lock().end_hope(Some(hope));
         if let Err(error) = added {
             tracing::error!(
@@ -261,6 +263,7 @@ impl Shared {
     /// As [`Shared::recover`] and [`Shared::rebuild`], on a thread of its own.
     pub(super) fn spawn_recovery(self: &Arc<Self>, loss: Loss, error: DeviceError) {
         let shared = Arc::clone(self);
+        let fallback = loss.fallback.as_ref().map(|(opener, _)| opener.clone());
         let thread = thread::Builder::new()
             .name("recovery".to_owned())
             .spawn(move || {
@@ -272,6 +275,9 @@ impl Shared {
             Ok(thread) => self.lock().threads.push(thread),
             Err(error) => {
                 // Whoever waits for it waits as long as for an attempt that does not end.
+                let mut state = self.lock();
+                state.fallback = state.fallback.take().or(fallback);
+                drop(state);
                 self.tell_engines();
                 tracing::error!(%error, "a device stays out of service: there is no thread to open it");
             }
@@ -316,6 +322,8 @@ impl Shared {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be opened anew");
+                    // If the fallback failed, too, this is its next chance.
+                    self.fall_back_if_alone();
                 }
             }
         }

@@ -72,7 +72,8 @@ const SIDE_BY_SIDE: u64 = 1 << 16;
 /// make what it prepares once cheap, few enough that it looks often whether another has found.
 const LARGEST_SHARE: u64 = 64;
 /// In how many rounds a dispatch tests several jobs. One of a search that is all but sure to end has eight times the
-/// nonces that it needs on average, so a round has half of what it needs, and little is tested in vain.
+/// nonces that it needs on average, so a round has half of what it needs. A round should be no less than what runs
+/// side by side, or the next begins before this one's answers are known, and more is tested in vain.
 const ROUNDS: u32 = 16;
 
 impl Batch {
@@ -86,8 +87,8 @@ impl Batch {
         let total: u64 = jobs.iter().map(|job| u64::from(job.count)).sum();
         assert!(total <= MAX_NONCES, "{total} nonces are too many");
         let rounds = if jobs.len() == 1 { 1 } else { ROUNDS };
-        let mut share =
-            u32::try_from((total / SIDE_BY_SIDE).clamp(1, LARGEST_SHARE)).expect("small");
+        let share = total / (SIDE_BY_SIDE * u64::from(rounds));
+        let mut share = u32::try_from(share.clamp(1, LARGEST_SHARE)).expect("small");
         let mut batch = Self {
             one: 1,
             ..Self::zeroed()
@@ -301,7 +302,9 @@ mod tests {
             (&[1 << 24], 65_535, 1 << 12, 64),
             (&[1 << 31], 65_535, 1 << 15, 1024),
             (&[1 << 31], u32::MAX, 1 << 19, 64),
-            (&[1 << 20; 4], 65_535, 1 << 10, 64),
+            // Of several jobs a round does so.
+            (&[1 << 20; 4], 65_535, 1 << 14, 4),
+            (&[343_592; 64], 65_535, 17 * 64 * 16, 20),
         ] {
             let (batch, dispatched) = Batch::new(&jobs(counts), most);
             assert_eq!(

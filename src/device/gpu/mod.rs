@@ -12,6 +12,7 @@
 mod adapter;
 pub mod driver;
 mod form;
+mod hung;
 mod layout;
 pub mod obstacle;
 mod pace;
@@ -150,6 +151,7 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// Opens an adapter that was listed before, through a driver that is asked anew.
 fn reopen(former: &AdapterInfo) -> Result<Device, DeviceError> {
+    hung::clear(&former.label)?;
     let adapters = adapters()?;
     let same = |adapter: &&Adapter| adapter.info().label == former.label;
     let adapter = adapters.iter().find(same).ok_or_else(|| {
@@ -163,6 +165,8 @@ type Fault = Arc<OnceLock<DeviceError>>;
 
 /// One card, or what Vulkan takes for one, with the shader in one form.
 struct GpuEngine {
+    /// The adapter's label.
+    name: String,
     /// Gone only once the fault is set, or when the engine is dropped.
     program: Option<Program>,
     fault: Fault,
@@ -186,6 +190,7 @@ impl GpuEngine {
         let fault = Fault::default();
         let program = catch_panic(|| Program::new(adapter, form, &fault))?;
         let mut engine = Self {
+            name: adapter.info().label.clone(),
             program: Some(program),
             fault,
             pace: Pace::default(),
@@ -193,8 +198,11 @@ impl GpuEngine {
             in_flight: VecDeque::new(),
         };
         // Drivers put off a part of their compiling until the first dispatch, so it is run here, where it says
-        // nothing about the pace. This job has no nonces.
-        let warm_up = Job::default();
+        // nothing about the pace. This job has no nonces, and no search has its number.
+        let warm_up = Job {
+            search: 1,
+            ..Job::default()
+        };
         engine.attempt(|program| {
             program.submit(&[warm_up])?;
             program.complete()
@@ -221,10 +229,21 @@ impl GpuEngine {
         // A driver that gives the device up makes wgpu fail or panic in odd ways: its own word says more.
         let _ = catch_panic(|| program.hear_of_loss());
         if matches!(error, DeviceError::Hung(_)) {
-            // Dropping the program would wait for the dispatch that does not end.
-            std::mem::forget(self.program.take());
+            self.abandon();
         }
-        Err(self.fault.get_or_init(|| error).clone())
+        Err(self.fail(error))
+    }
+
+    /// Makes an error the fault, unless there was one before. The engine's last word from then on.
+    fn fail(&self, error: DeviceError) -> DeviceError {
+        self.fault.get_or_init(|| error).clone()
+    }
+
+    /// Gives up a program whose dispatch does not end: dropping it would wait for that without end.
+    fn abandon(&mut self) {
+        if let Some(program) = self.program.take() {
+            hung::keep(&self.name, program);
+        }
     }
 }
 
@@ -247,7 +266,8 @@ impl Engine for GpuEngine {
             if slice.stop.is_set() {
                 slice.nonces.count = 0;
             }
-            let search = self.searches.enter(&slice.stop)?;
+            let search = self.searches.enter(&slice.stop);
+            let search = search.map_err(|error| self.fail(error))?;
             slices.push((search, slice.nonces));
             jobs.push(Job::new(&slice, search));
         }
@@ -261,7 +281,8 @@ impl Engine for GpuEngine {
         let searched = slices
             .into_iter()
             .map(|(search, nonces)| self.searches.leave(search, nonces, &report.found))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.fail(error))?;
         let tried = searched.iter().map(|searched| searched.tried).sum();
         self.pace.observe(tried, report.elapsed);
         Ok(searched)
@@ -270,6 +291,11 @@ impl Engine for GpuEngine {
 
 impl Drop for GpuEngine {
     fn drop(&mut self) {
+        let Some(program) = &self.program else { return };
+        // Dropping a program waits for its dispatches, for ever if need be.
+        if let Err(DeviceError::Hung(_)) = catch_panic(|| program.finish()) {
+            return self.abandon();
+        }
         let program = self.program.take();
         // Should the driver fail at this last moment, nobody needs the device any more.
         let _ = catch_panic(|| {
@@ -332,7 +358,13 @@ mod tests {
         let error = error.and_then(|_| search(&mut engine, 1)).unwrap_err();
         assert!(matches!(error, DeviceError::Lost(_)), "{error:?}");
         drop(engine);
-        let mut device = reopen.open().unwrap();
+        // Another test may have left a dispatch on the same adapter that takes a while.
+        let mut device = loop {
+            match reopen.open() {
+                Err(DeviceError::Hung(_)) => thread::sleep(Duration::from_millis(10)),
+                opened => break opened.unwrap(),
+            }
+        };
         self_test::run(&mut *device.engines[0]).unwrap();
     }
 
@@ -353,10 +385,28 @@ mod tests {
         let mut engine = engine();
         let timeout = Duration::ZERO;
         engine.program.as_mut().unwrap().timeout = timeout;
-        engine.pace.observe(1 << 20, Duration::from_millis(1));
         let hung = Err(DeviceError::Hung(timeout));
-        assert_eq!(search(&mut engine, 1 << 20), hung);
+        assert_eq!(search(&mut engine, LONG), hung);
         assert_eq!(search(&mut engine, 1), hung);
         drop(engine);
+    }
+
+    /// So many nonces that no device has tested them before it is asked whether it has.
+    const LONG: u64 = 1 << 24;
+
+    #[test]
+    fn an_engine_with_a_dispatch_without_end_can_be_dropped_and_its_card_waits_for_that() {
+        let mut engine = engine();
+        // A name of its own, since other tests have engines that hang.
+        engine.name = "a card".to_owned();
+        engine.submit(vec![slice(LONG)]).unwrap();
+        engine.program.as_mut().unwrap().timeout = Duration::ZERO;
+        drop(engine);
+        assert!(matches!(hung::clear("a card"), Err(DeviceError::Hung(_))));
+        assert_eq!(hung::clear("another card"), Ok(()));
+        // It does end here, and then nothing is left of it.
+        while hung::clear("a card").is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }

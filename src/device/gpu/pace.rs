@@ -18,7 +18,7 @@ const FLOOR: u64 = 1 << 16;
 /// is skipped, so too many cost little; too few cost the 0.03 % of searches (e^−8) that need more another
 /// dispatch.
 const ENOUGH_SEARCHES: u64 = 8;
-/// How many times longer than before the next dispatch may be: a clock that was read too fast must not
+/// How many times as long as one that was run the next dispatch may be: a clock that was read too fast must not
 /// make it endless.
 const GROWTH: u64 = 16;
 
@@ -84,7 +84,7 @@ impl Pace {
         let nonces = u128::from(tried) * DISPATCH.as_nanos() / elapsed.as_nanos().max(1);
         let nonces = u64::try_from(nonces)
             .unwrap_or(u64::MAX)
-            .clamp(1, MAX_NONCES.min(self.nonces.saturating_mul(GROWTH)));
+            .clamp(1, MAX_NONCES.min(tried.max(1).saturating_mul(GROWTH)));
         // A short dispatch is mostly the host's part, so it may show a device faster than thought, not slower.
         if nonces > self.nonces || tried >= self.longest() / 2 {
             self.nonces = nonces;
@@ -169,6 +169,21 @@ mod tests {
     /// LOCAL in 2026: 42 950 hashes on average.
     const EASY: Threshold = Threshold::new(429_496_729_550_000);
     const ENOUGH_FOR_EASY: u64 = 8 * 42_949;
+
+    #[test]
+    fn short_dispatches_that_were_timed_wrongly_do_not_add_up() {
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            pace.observe(40_000, Duration::from_micros(1));
+        }
+        assert_eq!(pace.longest(), 16 * 40_000);
+        let mut pace = pace_of(1_000_000_000, 5);
+        let before = pace.longest();
+        for _ in 0..100 {
+            pace.observe(40_000, Duration::from_micros(1));
+        }
+        assert_eq!(pace.longest(), before);
+    }
 
     #[test]
     fn an_easy_search_gets_a_short_slice() {

@@ -117,7 +117,10 @@ impl Program {
         }
         // Should the mapping fail, reading what is mapped will tell.
         encoder.map_buffer_on_submit(&frame.readback, wgpu::MapMode::Read, .., |_| ());
-        frame.submission = Some((self.queue.submit([encoder.finish()]), Instant::now()));
+        let commands = encoder.finish();
+        // Before the call, in which the dispatch may begin and end.
+        let submitted_at = Instant::now();
+        frame.submission = Some((self.queue.submit([commands]), submitted_at));
         self.submitted += 1;
         check(&self.fault)
     }
@@ -135,10 +138,7 @@ impl Program {
                 submission_index: Some(submission),
                 timeout: Some(self.timeout),
             })
-            .map_err(|error| match error {
-                wgpu::PollError::Timeout => DeviceError::Hung(self.timeout),
-                wgpu::PollError::WrongSubmissionIndex(..) => driver_error(error),
-            })?;
+            .map_err(|error| poll_error(&error, self.timeout))?;
         check(&self.fault)?;
         let done = Instant::now();
         // It began when it was submitted, or when the one before it was done.
@@ -157,6 +157,25 @@ impl Program {
         drop(bytes);
         frame.readback.unmap();
         Ok(report)
+    }
+
+    /// Waits for all dispatches in flight.
+    pub(super) fn finish(&self) -> Result<(), DeviceError> {
+        let polled = self.device.poll(wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: Some(self.timeout),
+        });
+        polled
+            .map(|_| ())
+            .map_err(|error| poll_error(&error, self.timeout))
+    }
+
+    /// Whether no dispatch is in flight. Does not wait.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(
+            self.device.poll(wgpu::PollType::Poll),
+            Ok(wgpu::PollStatus::QueueEmpty)
+        )
     }
 
     /// Lets wgpu tell the fault of a loss that it knows of and has not told yet. Does not wait.
@@ -262,10 +281,7 @@ fn request_device(
     // Both before anything is created: without a handler wgpu panics at an error, and a loss is told once.
     let (errors, losses) = (fault.clone(), fault.clone());
     device.on_uncaptured_error(std::sync::Arc::new(move |error| {
-        let _ = errors.set(match error {
-            wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory,
-            other => driver_error(other),
-        });
+        let _ = errors.set(uncaptured(&error));
     }));
     device.set_device_lost_callback(move |reason, message| {
         let _ = losses.set(DeviceError::Lost(format!("{reason:?}: {message}")));
@@ -334,6 +350,21 @@ fn check(fault: &Fault) -> Result<(), DeviceError> {
     fault.get().cloned().map_or(Ok(()), Err)
 }
 
+/// What wgpu tells outside of a call.
+fn uncaptured(error: &wgpu::Error) -> DeviceError {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory,
+        wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => driver_error(error),
+    }
+}
+
+fn poll_error(error: &wgpu::PollError, timeout: Duration) -> DeviceError {
+    match error {
+        wgpu::PollError::Timeout => DeviceError::Hung(timeout),
+        wgpu::PollError::WrongSubmissionIndex(..) => driver_error(error),
+    }
+}
+
 fn driver_error(error: impl ToString) -> DeviceError {
     DeviceError::Driver(error.to_string())
 }
@@ -341,6 +372,20 @@ fn driver_error(error: impl ToString) -> DeviceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_without_memory_is_told_apart() {
+        let source = || Box::new(std::fmt::Error);
+        let out_of_memory = wgpu::Error::OutOfMemory { source: source() };
+        assert_eq!(uncaptured(&out_of_memory), DeviceError::OutOfMemory);
+        let other = wgpu::Error::Internal {
+            source: source(),
+            description: "the driver is confused".to_owned(),
+        };
+        let error = uncaptured(&other);
+        assert!(matches!(error, DeviceError::Driver(_)), "{error:?}");
+        assert!(error.to_string().contains("confused"), "{error}");
+    }
 
     #[test]
     fn a_clock_that_cannot_be_right_is_not_believed() {
