@@ -1,4 +1,4 @@
-//! The description of the API: for programs as OpenAPI 3.1, for people the same as pages of Swagger UI, which are in
+//! The description of the API: for programs as `OpenAPI` 3.1, for people the same as pages of Swagger UI, which are in
 //! the binary and ask no other machine for anything.
 //!
 //! Refusals are described from the table in `problem`, each with an example that is made as the answer itself is.
