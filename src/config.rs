@@ -131,7 +131,7 @@ pub struct ServeArgs {
     pub api_key_requests: usize,
 
     /// Pages of which origins may ask from a browser: `*`, or a list separated by commas such as
-    /// https://wallet.example [default: none]
+    /// `https://wallet.example` [default: none]
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
     pub cors_origins: Option<Origins>,
 
