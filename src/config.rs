@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
@@ -11,6 +12,7 @@ use crate::connections;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
+use crate::http::{Admission, Keys, KeysError, Origins};
 use crate::scheduler::{Backoff, Limits, PATIENCE};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
@@ -118,6 +120,21 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
     pub idle_timeout: Duration,
 
+    /// The file of API keys, one of which a client must send; it is read again when it changes
+    /// [default: no key is needed]
+    #[arg(long, env = "ATTO_WORK_API_KEYS_FILE", value_name = "PATH")]
+    pub api_keys_file: Option<PathBuf>,
+
+    /// How many requests the API keys of one name may have in progress; one more is refused with 429
+    /// [range: 1 to 100000]
+    #[arg(long, env = "ATTO_WORK_API_KEY_REQUESTS", value_name = "COUNT", default_value = "64", value_parser = count(1, 100_000))]
+    pub api_key_requests: usize,
+
+    /// Pages of which origins may ask from a browser: `*`, or a list separated by commas such as
+    /// `https://wallet.example` [default: none]
+    #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
+    pub cors_origins: Option<Origins>,
+
     /// How many seconds everything is still served after SIGTERM or SIGINT while the server already is not
     /// ready, fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
@@ -139,6 +156,20 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// Who may ask.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`] if the file of API keys is of no use.
+    pub fn admission(&self) -> Result<Admission, KeysError> {
+        let requests = NonZeroUsize::new(self.api_key_requests).unwrap_or(NonZeroUsize::MIN);
+        let open = |path| Keys::open(path, requests);
+        Ok(Admission {
+            keys: self.api_keys_file.clone().map(open).transpose()?,
+            origins: self.cors_origins.clone(),
+        })
+    }
+
     /// What these flags allow the service.
     pub fn settings(&self) -> Settings {
         Settings {

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connections::{self, Closing, FAREWELL, MANAGEMENT_CONNECTIONS, Phase, Port};
 use crate::device::{OpenDevices, OpenError};
-use crate::http::{self, BodyLimits};
+use crate::http::{self, Admission, BodyLimits};
 use crate::management::{self, Lifecycle};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, Metrics};
@@ -92,6 +92,7 @@ pub enum ServiceError {
 /// [`ServiceError`] if the service cannot start. Once it has started, it ends without one.
 pub async fn run(
     settings: Settings,
+    admission: Admission,
     listeners: Listeners,
     open: impl FnOnce() -> Result<OpenDevices, OpenError> + Send + 'static,
     shutdown: impl Future<Output = ()>,
@@ -134,7 +135,7 @@ pub async fn run(
         timeout: limits.body,
         closing: Closing::new(follow.clone()),
     };
-    let routes = http::routes(scheduler.clone(), metrics.clone(), body);
+    let routes = http::routes(scheduler.clone(), metrics.clone(), body, admission);
     let mut public = Aborting(tokio::spawn(connections::serve(
         listeners.public,
         Port::Public,

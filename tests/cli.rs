@@ -257,7 +257,7 @@ fn bench_measures_what_it_is_told_to() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 22] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),
@@ -276,6 +276,11 @@ fn a_wrong_value_stops_the_start_and_is_named() {
         (&["--header-timeout", "0"], "--header-timeout"),
         (&["--body-timeout", "NaN"], "--body-timeout"),
         (&["--idle-timeout", "3601"], "--idle-timeout"),
+        (&["--api-keys-file", ""], "--api-keys-file"),
+        (&["--api-key-requests", "0"], "--api-key-requests"),
+        (&["--api-key-requests", "100001"], "--api-key-requests"),
+        (&["--cors-origins", ""], "--cors-origins"),
+        (&["--cors-origins", "wallet.example"], "--cors-origins"),
         (&["--log-format", "xml"], "--log-format"),
         (&["--no-such-flag"], "--no-such-flag"),
     ];
@@ -325,6 +330,8 @@ fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
         "ATTO_WORK_QUEUE_CAPACITY",
         "ATTO_WORK_ADDRESS",
         "ATTO_WORK_MANAGEMENT_ADDRESS",
+        "ATTO_WORK_API_KEY_REQUESTS",
+        "ATTO_WORK_CORS_ORIGINS",
         "ATTO_WORK_SHUTDOWN_GRACE",
         "ATTO_WORK_LOG_FORMAT",
     ] {
@@ -411,6 +418,6 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 15);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 18);
     assert_eq!(code(&run(&["--version"])), 0);
 }

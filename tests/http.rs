@@ -291,10 +291,12 @@ fn a_wrong_method_is_refused_with_the_right_one() {
 fn an_unknown_path_is_refused() {
     let server = Server::on_cpu(&[]);
     for path in [
-        "/",
         "/work",
         "/works/",
         "/works/1",
+        "/works/verify/",
+        "/openapi",
+        "/v3/api-docs/",
         "/Works",
         "/%00",
         "/health",
@@ -302,6 +304,130 @@ fn an_unknown_path_is_refused() {
     ] {
         assert_problem(&get(server.address, path), 404, "NOT_FOUND");
     }
+}
+
+/// `POST /works/verify` with this body.
+fn verify(server: &Server, body: &Value) -> Response {
+    let body = body.to_string();
+    exchange(
+        server.address,
+        &support::http::request("POST", "/works/verify", "", &body),
+    )
+}
+
+#[test]
+fn works_are_verified_as_the_vectors_have_it() {
+    let server = Server::on_cpu(&[]);
+    let vectors = support::conformance::vectors();
+    let now = now();
+    let mut seen = 0;
+    for vector in &vectors.hashes {
+        let mut asked = request("LOCAL", &vector.target);
+        asked["work"] = vector.work.clone().into();
+        let answer = verify(&server, &asked);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let body = answer.json();
+        assert_eq!(
+            body.as_object().map(serde_json::Map::len),
+            Some(3),
+            "{body}"
+        );
+        assert_eq!(body["digest"], vector.digest);
+        let number = |name: &str| body[name].as_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!(body["valid"], number("digest") <= number("threshold"));
+        seen += 1;
+    }
+    for vector in vectors
+        .thresholds
+        .iter()
+        .filter(|vector| vector.timestamp <= now)
+    {
+        let asked = json!({
+            "network": vector.network,
+            "timestamp": vector.timestamp,
+            "target": target(1),
+            "work": "0000000000000000",
+        });
+        assert_eq!(
+            verify(&server, &asked).json()["threshold"],
+            vector.threshold
+        );
+        seen += 1;
+    }
+    for vector in &vectors.published {
+        let asked = json!({
+            "network": vector.network,
+            "timestamp": vector.timestamp,
+            "target": vector.target,
+            "work": vector.work,
+        });
+        let answer = verify(&server, &asked);
+        if vector.timestamp > now {
+            assert_problem(&answer, 400, "INVALID_FIELDS");
+        } else {
+            assert_eq!(answer.json()["valid"], vector.valid, "{asked}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
+    let server = Server::on_cpu(&[]);
+    let mut asked = request("LOCAL", &target(1));
+    let found = post_works(server.address, &asked.to_string()).json();
+    asked["work"] = found["work"].as_str().unwrap().to_lowercase().into();
+    assert_eq!(verify(&server, &asked).json()["valid"], true);
+    let cases = [
+        (
+            "work",
+            Value::Null,
+            "work is missing; it must be a string of 16 hex digits",
+        ),
+        ("work", json!(7), "work is 7"),
+        (
+            "work",
+            json!("00"),
+            "work has 2 characters; it must be 16 hex digits",
+        ),
+        ("work", json!("000000000000000x"), "'x' at position 15"),
+        ("network", json!("UNKNOWN"), "unknown network"),
+        (
+            "timestamp",
+            json!(now() + 3_600_000),
+            "ahead of the server's clock",
+        ),
+        ("target", json!("00"), "target has 2 characters"),
+    ];
+    for (field, value, rule) in cases {
+        let mut wrong = asked.clone();
+        match value {
+            Value::Null => drop(wrong.as_object_mut().unwrap().remove(field)),
+            value => wrong[field] = value,
+        }
+        let problem = assert_problem(&verify(&server, &wrong), 400, "INVALID_FIELDS");
+        assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field);
+        assert!(
+            problem["detail"].as_str().unwrap().contains(rule),
+            "{problem}"
+        );
+    }
+    let all = assert_problem(&verify(&server, &json!({})), 400, "INVALID_FIELDS");
+    assert_eq!(all["errors"].as_array().unwrap().len(), 4);
+    assert_problem(&verify(&server, &json!([])), 400, "MALFORMED_JSON");
+    let twice = r#"{"work":"00","work":"00"}"#;
+    let twice = support::http::request("POST", "/works/verify", "", twice);
+    assert_problem(&exchange(server.address, &twice), 400, "MALFORMED_JSON");
+    assert_eq!(
+        get(server.address, "/works/verify").header("allow"),
+        Some("POST")
+    );
+    let counted =
+        |labels: &str| server.metric(&format!("atto_work_verifications_total{{{labels}}}"));
+    assert_eq!(counted("network=\"LOCAL\",outcome=\"ok\""), 1.0);
+    assert_eq!(counted("network=\"none\",outcome=\"invalid\""), 10.0);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod bench;
 mod devices;
+mod hash_key;
 mod restart;
 mod serve;
 mod shader;
@@ -25,6 +26,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
+use crate::http::{InvalidKey, KeysError};
 use crate::scheduler::SolveError;
 use crate::service::ServiceError;
 use crate::telemetry::{self, LogFormat};
@@ -52,6 +54,8 @@ enum Command {
     Verify(verify::Args),
     /// Measure the search alone, device by device
     Bench(bench::Args),
+    /// Hash an API key from standard input into a line for the file of API keys
+    HashKey(hash_key::Args),
     /// Write the search shader as it is loaded, or list its forms
     Shader(shader::Args),
 }
@@ -63,7 +67,7 @@ impl Command {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
             Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
             Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
-            Self::Verify(_) | Self::Shader(_) => None,
+            Self::Verify(_) | Self::HashKey(_) | Self::Shader(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
         }
     }
@@ -82,6 +86,10 @@ enum CommandError {
     Solve(#[from] SolveError),
     #[error(transparent)]
     Spirv(#[from] SpirvError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
     #[error("{} cannot be written: {error}", path.display())]
     Output { path: PathBuf, error: io::Error },
     /// Values that may not stand together.
@@ -113,6 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Solve(args) => solve::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::HashKey(args) => hash_key::run(&args),
         Command::Shader(args) => shader::run(&args),
     };
     done.unwrap_or_else(|error| {

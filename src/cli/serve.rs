@@ -44,6 +44,10 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
         "starting"
     );
     let mut signals = Signals::listen()?;
+    let admission = args.admission()?;
+    if let Some(keys) = admission.keys.clone() {
+        tokio::spawn(keys.follow(signal(SignalKind::hangup())?));
+    }
     let listeners = Listeners::bind(args.address, args.management_address)?;
     let choice = args.devices.choice();
     let shutdown = async {
@@ -57,6 +61,7 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
     };
     service::run(
         args.settings(),
+        admission,
         listeners,
         move || device::open(&choice),
         shutdown,

@@ -1,20 +1,30 @@
-//! The public listener: `POST /works`.
+//! The public listener: `POST /works`, `POST /works/verify`, and the description of both.
 
+mod access;
+mod cors;
+mod keys;
+mod openapi;
 mod problem;
 mod works;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
-use warp::{Filter, Reply};
+use warp::{Buf, Filter, Reply};
 
 use crate::connections::Closing;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Metrics;
-pub use problem::Problem;
+pub use access::{Keys, KeysError};
+pub use cors::{InvalidOrigin, Origins};
+pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
+use openapi::Description;
+pub use problem::{Code, Problem};
 pub use works::MAX_BODY;
 
 /// How long a body may take to arrive.
@@ -26,36 +36,140 @@ pub struct BodyLimits {
     pub closing: Closing,
 }
 
+/// Who may ask. By default everybody whom the network lets through, but no page in a browser.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// The keys of which one is needed, if any.
+    pub keys: Option<Keys>,
+    /// The origins of pages that may ask, if any.
+    pub origins: Option<Origins>,
+}
+
+/// What answers need.
+struct Api {
+    scheduler: Scheduler,
+    metrics: Metrics,
+    limits: BodyLimits,
+    admission: Admission,
+    description: Description,
+}
+
+/// What there is.
+#[derive(Clone, Copy, Debug)]
+enum Route<'a> {
+    Works,
+    Verify,
+    /// The description, for programs.
+    Description,
+    /// The way to the description for people.
+    Root,
+    /// A file of that.
+    Page(&'a str),
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        match path {
+            "/works" => Some(Self::Works),
+            "/works/verify" => Some(Self::Verify),
+            // The second is where the reference server has it.
+            "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
+            "/" => Some(Self::Root),
+            path => path.strip_prefix(openapi::PAGES).map(Self::Page),
+        }
+    }
+
+    /// The methods, as the `Allow` header lists them.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Works | Self::Verify => "POST",
+            Self::Description | Self::Root | Self::Page(_) => "GET, HEAD",
+        }
+    }
+}
+
+impl Api {
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    ) -> Response {
+        let Some(route) = Route::of(path) else {
+            return not_found(path);
+        };
+        match (route, method) {
+            (Route::Works, Method::POST) => works::post(self, headers, body).await,
+            (Route::Verify, Method::POST) => works::verify(self, headers, body).await,
+            (Route::Description, Method::GET | Method::HEAD) => self.description.document(),
+            (Route::Root, Method::GET | Method::HEAD) => openapi::to_the_page(),
+            (Route::Page(file), Method::GET | Method::HEAD) => self
+                .description
+                .page(file)
+                .unwrap_or_else(|| not_found(path)),
+            (route, method) => Problem::MethodNotAllowed {
+                method,
+                allowed: route.methods(),
+            }
+            .into_response(),
+        }
+    }
+
+    /// The answer, if need be with what lets a page in a browser see it.
+    async fn answer_pages(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    ) -> Response {
+        let Some(origins) = &self.admission.origins else {
+            return self.answer(method, path, headers, body).await;
+        };
+        let methods = Route::of(path).map(Route::methods);
+        let preflight = methods.and_then(|methods| origins.preflight(&method, headers, methods));
+        if let Some(answer) = preflight {
+            return answer;
+        }
+        let mut answer = self.answer(method, path, headers, body).await;
+        origins.expose(headers, &mut answer);
+        answer
+    }
+}
+
+fn not_found(path: &str) -> Response {
+    Problem::NotFound {
+        path: path.to_owned(),
+    }
+    .into_response()
+}
+
 /// Everything that the public port serves. The one filter takes every request, so that no rejection of
 /// warp's own ever reaches a client.
 pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
     limits: BodyLimits,
+    admission: Admission,
 ) -> BoxedFilter<(Response,)> {
+    let api = Arc::new(Api {
+        scheduler,
+        metrics,
+        limits,
+        description: Description::new(admission.keys.is_some()),
+        admission,
+    });
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(
             move |method: Method, path: FullPath, headers: HeaderMap, body| {
-                let (scheduler, metrics, limits) =
-                    (scheduler.clone(), metrics.clone(), limits.clone());
+                let api = Arc::clone(&api);
                 async move {
-                    match (path.as_str(), method) {
-                        ("/works", Method::POST) => {
-                            works::post(&scheduler, &metrics, &headers, &limits, body).await
-                        }
-                        ("/works", method) => Problem::MethodNotAllowed {
-                            method,
-                            allowed: "POST",
-                        }
-                        .into_response(),
-                        (path, _) => Problem::NotFound {
-                            path: path.to_owned(),
-                        }
-                        .into_response(),
-                    }
+                    api.answer_pages(method, path.as_str(), &headers, body)
+                        .await
                 }
             },
         )

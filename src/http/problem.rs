@@ -1,4 +1,5 @@
-//! Every refusal, and the one table from what went wrong to status, code and text.
+//! Every refusal, and the one table from what went wrong to status, code and text. The description of the API is
+//! made from it, and the README's table is checked against it.
 //!
 //! The body is RFC 9457 `application/problem+json`. Besides the standard members it has `code`, a word that
 //! programs can rely on, and, where single values of the request were wrong, `errors`: one entry for each,
@@ -13,6 +14,61 @@ use warp::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::scheduler::SolveError;
+
+/// Makes the table: for each row a status, the code, and when it is answered.
+macro_rules! codes {
+    ($($row:ident $status:ident $code:literal $when:literal)+) => {
+        /// What is told apart in refusals.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each row says when it is answered")]
+        pub enum Code {
+            $($row,)+
+        }
+
+        impl Code {
+            /// Every row of the table.
+            pub const ALL: &[Self] = &[$(Self::$row),+];
+
+            /// The status of the answer.
+            pub const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$row => StatusCode::$status,)+
+                }
+            }
+
+            /// The word for programs.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$row => $code,)+
+                }
+            }
+
+            /// When it is answered, in words.
+            pub const fn when(self) -> &'static str {
+                match self {
+                    $(Self::$row => $when,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson BAD_REQUEST "MALFORMED_JSON" "the body is not a JSON object, or names a member twice"
+    InvalidFields BAD_REQUEST "INVALID_FIELDS" "members are missing, of the wrong type or out of range: `errors` names each with its rule"
+    BodyBroken BAD_REQUEST "BODY_BROKEN" "the body broke off"
+    Unauthorized UNAUTHORIZED "UNAUTHORIZED" "API keys are on, and the request has none or one that is not known; `WWW-Authenticate` says how to send it"
+    NotFound NOT_FOUND "NOT_FOUND" "there is nothing at this path"
+    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "`Allow` names the method that is"
+    BodyTimeout REQUEST_TIMEOUT "BODY_TIMEOUT" "the body took longer than `ATTO_WORK_BODY_TIMEOUT`"
+    BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "the body has more than 16 KiB"
+    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "the content type is missing or not JSON"
+    TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
+    Internal INTERNAL_SERVER_ERROR "INTERNAL" "a bug: the answer could not be written"
+    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` says when to ask again"
+    NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "every device has failed; `Retry-After` likewise"
+    ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
+}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +111,18 @@ pub enum Problem {
         /// What was declared.
         given: String,
     },
+    /// No API key was sent, or not in the one way that there is.
+    #[error("an API key is needed: send it once, as `Authorization: Bearer` and the key")]
+    KeyMissing,
+    /// The API key is not one of those that may ask.
+    #[error("the API key is not known")]
+    KeyUnknown,
+    /// The API key has as many requests in progress as it may.
+    #[error("this API key has {limit} requests in progress, as many as it may have")]
+    KeyBusy {
+        /// How many that are.
+        limit: usize,
+    },
     /// The search was refused or given up.
     #[error("{0}")]
     Unsolved(#[from] SolveError),
@@ -80,59 +148,78 @@ struct Extensions<'a> {
 }
 
 impl Problem {
-    /// The table: status and code.
-    pub const fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// The row of the table that this is.
+    pub const fn code(&self) -> Code {
         match self {
-            Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "MALFORMED_JSON"),
-            Self::InvalidFields(_) => (StatusCode::BAD_REQUEST, "INVALID_FIELDS"),
-            Self::BodyBroken => (StatusCode::BAD_REQUEST, "BODY_BROKEN"),
-            Self::NotFound { .. } => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
-            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE"),
-            Self::UnsupportedMediaType { .. } => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE")
-            }
-            Self::Unsolved(SolveError::QueueFull) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL")
-            }
-            Self::Unsolved(SolveError::Closed) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN")
-            }
-            Self::Unsolved(SolveError::NoDevice) => (StatusCode::SERVICE_UNAVAILABLE, "NO_DEVICE"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            Self::MalformedJson(_) => Code::MalformedJson,
+            Self::InvalidFields(_) => Code::InvalidFields,
+            Self::BodyBroken => Code::BodyBroken,
+            Self::KeyMissing | Self::KeyUnknown => Code::Unauthorized,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::BodyTimeout(_) => Code::BodyTimeout,
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
+            Self::KeyBusy { .. } => Code::TooManyRequests,
+            Self::Internal => Code::Internal,
+            Self::Unsolved(SolveError::QueueFull) => Code::QueueFull,
+            Self::Unsolved(SolveError::NoDevice) => Code::NoDevice,
+            Self::Unsolved(SolveError::Closed) => Code::ShuttingDown,
         }
     }
 
     /// The header that tells the client what to do instead.
-    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+    pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::MethodNotAllowed { allowed, .. } => {
                 Some((header::ALLOW, HeaderValue::from_static(allowed)))
             }
+            // RFC 6750 (3) has no error code where there was no key.
+            Self::KeyMissing => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"atto-work-server\""),
+            )),
+            Self::KeyUnknown => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(
+                    "Bearer realm=\"atto-work-server\", error=\"invalid_token\"",
+                ),
+            )),
             // RFC 9110 (12.5.1) lets a 415 name what would do.
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
             // Another instance, or this one once something has ended, can serve at once.
-            Self::Unsolved(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unsolved(_) | Self::KeyBusy { .. } => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             _ => None,
         }
     }
 }
 
-impl Reply for Problem {
-    fn into_response(self) -> Response {
-        let (status, code) = self.status_and_code();
-        let errors = match &self {
+impl Problem {
+    /// The body of the answer.
+    pub(super) fn body(&self) -> impl Serialize {
+        let code = self.code();
+        let errors = match self {
             Self::InvalidFields(errors) => errors.as_slice(),
             _ => &[],
         };
-        let details = ProblemDetails::from_status_code(status)
+        ProblemDetails::from_status_code(code.status())
             .with_detail(self.to_string())
-            .with_extensions(Extensions { code, errors });
+            .with_extensions(Extensions {
+                code: code.as_str(),
+                errors,
+            })
+    }
+}
+
+impl Reply for Problem {
+    fn into_response(self) -> Response {
         let mut response =
-            warp::reply::with_status(warp::reply::json(&details), status).into_response();
+            warp::reply::with_status(warp::reply::json(&self.body()), self.code().status())
+                .into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -1,17 +1,22 @@
-//! `POST /works`: read, validate, solve, answer.
+//! `POST /works`: read, validate, solve, answer. And `POST /works/verify`, whose request is the same with a work in it.
+
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use warp::http::{HeaderMap, header};
+use tokio::sync::OwnedSemaphorePermit;
+use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
 use warp::reply::Response;
 use warp::{Buf, Reply};
 
-use super::BodyLimits;
+use super::access::Client;
 use super::problem::{FieldError, Problem};
-use crate::scheduler::{Scheduler, SolveError};
+use super::{Api, BodyLimits};
+use crate::scheduler::SolveError;
 use crate::telemetry::{Metrics, Outcome};
-use crate::work::{InvalidRequest, Network, Timestamp, Work, WorkRequest};
+use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
 /// members that are ignored.
@@ -32,57 +37,160 @@ struct WorksResponse {
     work: String,
 }
 
-/// Answers a request for work.
-pub(super) async fn post(
-    scheduler: &Scheduler,
-    metrics: &Metrics,
-    headers: &HeaderMap,
-    limits: &BodyLimits,
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Response {
-    let mut count = CountOnDrop {
-        metrics,
-        network: None,
-        outcome: Outcome::Cancelled,
-    };
-    let answer = async {
-        require_json(headers)?;
-        let request = parse(&read(body, limits).await?, Timestamp::now())?;
-        count.network = Some(request.network());
-        Ok(scheduler.solve(request).await?)
-    }
-    .await;
-    count.outcome = outcome(&answer);
-    match answer {
-        Ok(work) => warp::reply::json(&WorksResponse {
-            work: work.to_string(),
-        })
-        .into_response(),
-        Err(problem) => problem.into_response(),
-    }
+/// A request to verify on the wire.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "a JSON object")]
+struct VerifyRequest {
+    network: Option<Value>,
+    timestamp: Option<Value>,
+    target: Option<Value>,
+    work: Option<Value>,
 }
 
-/// Counts the request when it has ended, however it ends: warp drops the handler of a client that leaves.
+/// The answer to it. The numbers are strings, since the digest often is beyond what JavaScript's numbers can hold
+/// (RFC 7493, 2.2).
+#[derive(Debug, Serialize)]
+struct VerifyResponse {
+    valid: bool,
+    digest: String,
+    threshold: String,
+}
+
+/// How long a request took, from its head to its answer (W3C Server Timing).
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Answers a request for work.
+pub(super) async fn post(
+    api: &Api,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let started = Instant::now();
+    let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended);
+    let answer = async {
+        count.admit(api, headers)?;
+        let request = parse(
+            &read_json(headers, body, &api.limits).await?,
+            Timestamp::now(),
+        )?;
+        count.network = Some(request.network());
+        let work = api.scheduler.solve(request).await?.to_string();
+        Ok(WorksResponse { work })
+    }
+    .await;
+    let mut response = count.respond(answer);
+    let timing = server_timing(&[("total", started.elapsed())]);
+    response.headers_mut().insert(SERVER_TIMING, timing);
+    response
+}
+
+/// Answers whether a work is valid.
+pub(super) async fn verify(
+    api: &Api,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let mut count = CountOnDrop::new(&api.metrics, Metrics::verification_ended);
+    let answer = async {
+        count.admit(api, headers)?;
+        let body = read_json(headers, body, &api.limits).await?;
+        let (request, nonce) = parse_verify(&body, Timestamp::now())?;
+        count.network = Some(request.network());
+        let (digest, threshold) = (digest(nonce, request.target()), request.threshold());
+        Ok(VerifyResponse {
+            valid: digest.meets(threshold),
+            digest: digest.get().to_string(),
+            threshold: threshold.get().to_string(),
+        })
+    }
+    .await;
+    count.respond(answer)
+}
+
+/// The value of the header: names, each with the milliseconds that it took.
+fn server_timing(parts: &[(&str, Duration)]) -> HeaderValue {
+    let part =
+        |(name, time): &(&str, Duration)| format!("{name};dur={:.3}", time.as_secs_f64() * 1e3);
+    let parts: Vec<_> = parts.iter().map(part).collect();
+    HeaderValue::from_str(&parts.join(", ")).expect("names and digits")
+}
+
+/// Counts the request when it has ended, however it ends: warp drops the handler of a client that leaves. Until
+/// then it is one of its key's.
 struct CountOnDrop<'a> {
     metrics: &'a Metrics,
+    ended: fn(&Metrics, Option<Network>, Outcome),
     network: Option<Network>,
+    client: Option<Client>,
+    permit: Option<OwnedSemaphorePermit>,
     outcome: Outcome,
+}
+
+impl<'a> CountOnDrop<'a> {
+    const fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
+        Self {
+            metrics,
+            ended,
+            network: None,
+            client: None,
+            permit: None,
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// Lets the request go on, if keys are not needed or it has one that may ask for more.
+    fn admit(&mut self, api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(keys) = &api.admission.keys else {
+            return Ok(());
+        };
+        let client = self.client.insert(keys.identify(headers)?);
+        self.permit = Some(client.begin()?);
+        tracing::debug!(key = client.name(), "admitted");
+        Ok(())
+    }
+
+    fn respond(mut self, answer: Result<impl Serialize, Problem>) -> Response {
+        match answer {
+            Ok(answer) => {
+                self.outcome = Outcome::Ok;
+                warp::reply::json(&answer).into_response()
+            }
+            Err(problem) => {
+                self.outcome = outcome(&problem);
+                problem.into_response()
+            }
+        }
+    }
 }
 
 impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
-        self.metrics.request_ended(self.network, self.outcome);
+        (self.ended)(self.metrics, self.network, self.outcome);
+        if let Some(client) = &self.client {
+            self.metrics.key_request_ended(client.name(), self.outcome);
+        }
     }
 }
 
-const fn outcome(answer: &Result<Work, Problem>) -> Outcome {
-    match answer {
-        Ok(_) => Outcome::Ok,
-        Err(Problem::Unsolved(SolveError::QueueFull)) => Outcome::QueueFull,
-        Err(Problem::Unsolved(SolveError::Closed)) => Outcome::Closed,
-        Err(Problem::Unsolved(SolveError::NoDevice)) => Outcome::NoDevice,
-        Err(_) => Outcome::Invalid,
+const fn outcome(problem: &Problem) -> Outcome {
+    match problem {
+        Problem::Unsolved(SolveError::QueueFull) => Outcome::QueueFull,
+        Problem::Unsolved(SolveError::Closed) => Outcome::Closed,
+        Problem::Unsolved(SolveError::NoDevice) => Outcome::NoDevice,
+        Problem::KeyMissing | Problem::KeyUnknown => Outcome::Unauthorized,
+        Problem::KeyBusy { .. } => Outcome::Limited,
+        _ => Outcome::Invalid,
     }
+}
+
+/// The bytes of a body that is declared to be JSON.
+async fn read_json(
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    limits: &BodyLimits,
+) -> Result<Vec<u8>, Problem> {
+    require_json(headers)?;
+    read(body, limits).await
 }
 
 /// The media type must be JSON; parameters such as a character set are of no importance.
@@ -130,12 +238,41 @@ async fn read(
 
 /// Reads a request, and names everything that is wrong with it at once.
 fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
+    fields(object(body)?, now).map_err(Problem::InvalidFields)
+}
+
+/// Reads a request to verify likewise.
+fn parse_verify(body: &[u8], now: Timestamp) -> Result<(WorkRequest, Nonce), Problem> {
+    let wire: VerifyRequest = object(body)?;
+    let request = WorksRequest {
+        network: wire.network,
+        timestamp: wire.timestamp,
+        target: wire.target,
+    };
+    let work = member("work", wire.work, "a string of 16 hex digits", |value| {
+        Some(value.as_str()?.parse())
+    });
+    match (fields(request, now), work) {
+        (Ok(request), Ok(work)) => Ok((request, work)),
+        (request, work) => {
+            let mut errors = request.err().unwrap_or_default();
+            errors.extend(work.err());
+            Err(Problem::InvalidFields(errors))
+        }
+    }
+}
+
+/// Reads a JSON object.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Serde would take an array of the members' values for the object.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("it is an array".to_owned()));
     }
-    let wire: WorksRequest =
-        serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
+    serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))
+}
+
+/// Judges each member of a request.
+fn fields(wire: WorksRequest, now: Timestamp) -> Result<WorkRequest, Vec<FieldError>> {
     let network = member("network", wire.network, "a string", |value| {
         Some(value.as_str()?.parse())
     });
@@ -156,14 +293,11 @@ fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
     );
     match (network, timestamp, target) {
         (Ok(network), Ok(timestamp), Ok(target)) => {
-            WorkRequest::new(network, timestamp, target, now)
-                .map_err(|error| Problem::InvalidFields(vec![error.into()]))
+            WorkRequest::new(network, timestamp, target, now).map_err(|error| vec![error.into()])
         }
         (network, timestamp, target) => {
             let errors = [network.err(), timestamp.err(), target.err()];
-            Err(Problem::InvalidFields(
-                errors.into_iter().flatten().collect(),
-            ))
+            Err(errors.into_iter().flatten().collect())
         }
     }
 }
@@ -355,10 +489,38 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_request_to_verify_has_all_its_errors_too() {
+        let verify =
+            |body: &str| parse_verify(body.as_bytes(), Timestamp::from_millis(NOW).unwrap());
+        let right = body("\"LOCAL\"", &NOW.to_string(), &target())
+            .replace('}', ",\"work\":\"576887b000000000\"}");
+        let (request, nonce) = verify(&right).unwrap();
+        assert_eq!(request.network(), Network::Local);
+        assert_eq!(nonce.to_string(), "576887B000000000");
+        let Err(Problem::InvalidFields(errors)) = verify("{\"timestamp\":1,\"work\":7}") else {
+            panic!("not refused");
+        };
+        let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["network", "timestamp", "target", "work"]);
+        assert_eq!(
+            errors[3].detail,
+            "work is 7; it must be a string of 16 hex digits"
+        );
+    }
+
+    #[test]
+    fn timings_are_written_in_milliseconds() {
+        let parts = [("a", Duration::from_micros(1500)), ("b", Duration::ZERO)];
+        assert_eq!(server_timing(&parts), "a;dur=1.500, b;dur=0.000");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body: Vec<u8>) {
-            let _ = parse(&body, Timestamp::from_millis(NOW).unwrap());
+            let now = Timestamp::from_millis(NOW).unwrap();
+            let _ = parse(&body, now);
+            let _ = parse_verify(&body, now);
         }
     }
 }

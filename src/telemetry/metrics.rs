@@ -3,6 +3,8 @@
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
 //! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where the request was not understood |
+//! | `atto_work_verifications_total` | counter | `network`, `outcome` | likewise requests to verify a work; `ok` is one that was answered, whether the work is valid or not |
+//! | `atto_work_key_requests_total` | counter | `key`, `outcome` | requests of each API key, by its name, of both kinds; only where keys are on |
 //! | `atto_work_searches_running` | gauge | | searches that devices work on, in turns or together; easy ones may make it more than `QUEUE_SIZE` |
 //! | `atto_work_queue_depth` | gauge | | hard searches that wait for a running one to end |
 //! | `atto_work_queue_capacity` | gauge | | how many may wait |
@@ -16,7 +18,7 @@
 //! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as HTTP has it, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` by others, `stopped` with the service |
 //! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
 //!
-//! Labels come from enums and from the devices of this machine, never from a request's text.
+//! Labels come from enums, from the devices of this machine and from the names of its API keys, never from a request's text.
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -29,8 +31,12 @@ use crate::work::Network;
 pub enum Outcome {
     /// Answered with work.
     Ok,
-    /// Refused as wrong: any 4xx.
+    /// Refused as wrong: any 4xx but the next two.
     Invalid,
+    /// Refused without an API key, or with one that is not known.
+    Unauthorized,
+    /// Refused because its API key had as many requests in progress as it may.
+    Limited,
     /// The client left before there was an answer.
     Cancelled,
     /// Refused because too many searches were waiting.
@@ -46,6 +52,8 @@ impl Outcome {
         match self {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
+            Self::Unauthorized => "unauthorized",
+            Self::Limited => "limited",
             Self::Cancelled => "cancelled",
             Self::QueueFull => "queue_full",
             Self::NoDevice => "no_device",
@@ -77,6 +85,8 @@ impl Rebuild {
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    verifications: IntCounterVec,
+    key_requests: IntCounterVec,
     searches_running: IntGauge,
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
@@ -113,6 +123,16 @@ impl Metrics {
                 "atto_work_requests_total",
                 "Requests for work that have ended.",
                 &["network", "outcome"],
+            ),
+            verifications: counters(
+                "atto_work_verifications_total",
+                "Requests to verify a work that have ended.",
+                &["network", "outcome"],
+            ),
+            key_requests: counters(
+                "atto_work_key_requests_total",
+                "Requests of an API key that have ended.",
+                &["key", "outcome"],
             ),
             searches_running: gauge(
                 "atto_work_searches_running",
@@ -167,6 +187,8 @@ impl Metrics {
     fn register(&self) -> prometheus::Result<()> {
         let registry = &self.registry;
         registry.register(Box::new(self.requests.clone()))?;
+        registry.register(Box::new(self.verifications.clone()))?;
+        registry.register(Box::new(self.key_requests.clone()))?;
         registry.register(Box::new(self.searches_running.clone()))?;
         registry.register(Box::new(self.queue_depth.clone()))?;
         registry.register(Box::new(self.queue_capacity.clone()))?;
@@ -186,6 +208,21 @@ impl Metrics {
         let network = network.map_or("none", Network::as_str);
         self.requests
             .with_label_values(&[network, outcome.label()])
+            .inc();
+    }
+
+    /// Counts a request to verify a work that has ended; `network` as above.
+    pub fn verification_ended(&self, network: Option<Network>, outcome: Outcome) {
+        let network = network.map_or("none", Network::as_str);
+        self.verifications
+            .with_label_values(&[network, outcome.label()])
+            .inc();
+    }
+
+    /// Counts a request of the API key with this name that has ended.
+    pub fn key_request_ended(&self, key: &str, outcome: Outcome) {
+        self.key_requests
+            .with_label_values(&[key, outcome.label()])
             .inc();
     }
 

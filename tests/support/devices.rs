@@ -15,6 +15,7 @@ use atto_work_server::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
     Slice, Trial,
 };
+use atto_work_server::http::Admission;
 use atto_work_server::scheduler::{Backoff, Limits};
 use atto_work_server::service::{self, Listeners, Settings};
 use atto_work_server::work::Threshold;
@@ -277,9 +278,15 @@ impl Service {
                     .send((local(&listeners.public), local(&listeners.management)))
                     .expect("the test waits");
                 let shutdown = async { drop(stopped.await) };
-                service::run(settings, listeners, move || Ok(opened), shutdown)
-                    .await
-                    .expect("it serves");
+                service::run(
+                    settings,
+                    Admission::default(),
+                    listeners,
+                    move || Ok(opened),
+                    shutdown,
+                )
+                .await
+                .expect("it serves");
             });
         });
         let (address, management) = bound.recv().expect("the service starts");

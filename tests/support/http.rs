@@ -24,6 +24,11 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Whether there is a header of this name; the name in lower case.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.header(name).is_some()
+    }
+
     /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -109,6 +114,15 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Response {
 /// `POST /works` as the published client sends it.
 pub(crate) fn post_works(address: SocketAddr, body: &str) -> Response {
     exchange(address, &works(body))
+}
+
+/// The bytes of a request with these header lines, each with its end, and this body.
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\n{headers}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// The bytes of `POST /works` as the published client sends it.

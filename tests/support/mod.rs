@@ -69,6 +69,7 @@ impl Server {
         Self::spawn(shell)
     }
 
+    /// Runs this command of a server, and waits until it is ready.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .args(["--log-format", "json"])
@@ -112,10 +113,15 @@ impl Server {
 
     /// Waits for a log line with this message. All messages up to it.
     pub(crate) fn wait_for_log(&self, message: &str) -> Vec<String> {
+        let text = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
+        self.log_until(message).iter().map(text).collect()
+    }
+
+    /// Waits for a log line with this message. All lines up to it.
+    pub(crate) fn log_until(&self, message: &str) -> Vec<Value> {
         let (mut lines, last) = wait_for(&self.log, message);
         lines.push(last);
-        let text = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
-        lines.iter().map(text).collect()
+        lines
     }
 
     /// The process.
@@ -125,8 +131,13 @@ impl Server {
 
     /// Asks the server to stop.
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends the server a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// Waits for the server to end.

@@ -1,0 +1,45 @@
+//! `work-server hash-key`: a line for the file of API keys.
+
+use std::io::{self, IsTerminal, Read};
+use std::process::ExitCode;
+
+use super::{CommandError, print};
+use crate::http::{ApiKey, KeyName};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Who the key is for, as logs and metrics will show it: letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NAME", default_value = "client")]
+    name: KeyName,
+
+    /// Make a key and write it to standard error, instead of reading one from standard input
+    #[arg(long)]
+    generate: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
+    let key = if args.generate {
+        let key = ApiKey::generate().map_err(io::Error::from)?;
+        // To where a redirection of the line does not take it.
+        eprintln!("{}", key.reveal());
+        key
+    } else {
+        read()?
+    };
+    print(format_args!("{}:{}", args.name, key.hash()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a key, with or without an end of line. Never from an argument, which every process of the machine can see.
+fn read() -> Result<ApiKey, CommandError> {
+    if io::stdin().is_terminal() {
+        eprintln!("The key, then Enter and Ctrl-D:");
+    }
+    let mut text = String::new();
+    // One that is longer is refused for its length.
+    io::stdin()
+        .take(2 * ApiKey::LONGEST as u64)
+        .read_to_string(&mut text)?;
+    let key = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(key.strip_suffix('\r').unwrap_or(key).parse()?)
+}
