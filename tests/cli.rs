@@ -265,6 +265,9 @@ fn a_wrong_value_stops_the_start_and_is_named() {
         (&["--kernel", "mmx"], "--kernel"),
         (&["--queue-size", "0"], "--queue-size"),
         (&["--queue-capacity=-1"], "--queue-capacity"),
+        (&["--deadline", "0"], "--deadline"),
+        (&["--deadline", "3601"], "--deadline"),
+        (&["--answer-memory", "1000001"], "--answer-memory"),
         (&["--address", "localhost"], "--address"),
         (
             &["--management-address", "0.0.0.0:99999"],
@@ -323,6 +326,8 @@ fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
         "ATTO_WORK_KERNEL",
         "ATTO_WORK_QUEUE_SIZE",
         "ATTO_WORK_QUEUE_CAPACITY",
+        "ATTO_WORK_DEADLINE",
+        "ATTO_WORK_ANSWER_MEMORY",
         "ATTO_WORK_ADDRESS",
         "ATTO_WORK_MANAGEMENT_ADDRESS",
         "ATTO_WORK_SHUTDOWN_GRACE",
@@ -411,6 +416,6 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 15);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 17);
     assert_eq!(code(&run(&["--version"])), 0);
 }

@@ -93,13 +93,16 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE")
             }
-            Self::Unsolved(SolveError::QueueFull) => {
+            Self::Unsolved(SolveError::QueueFull { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL")
             }
             Self::Unsolved(SolveError::Closed) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN")
             }
             Self::Unsolved(SolveError::NoDevice) => (StatusCode::SERVICE_UNAVAILABLE, "NO_DEVICE"),
+            Self::Unsolved(SolveError::Deadline(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED")
+            }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
     }
@@ -114,8 +117,10 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
-            // Another instance, or this one once something has ended, can serve at once.
-            Self::Unsolved(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unsolved(error) => {
+                let seconds = error.retry_after()?;
+                Some((header::RETRY_AFTER, HeaderValue::from(seconds)))
+            }
             _ => None,
         }
     }

@@ -49,7 +49,7 @@ pub(super) async fn post(
         require_json(headers)?;
         let request = parse(&read(body, limits).await?, Timestamp::now())?;
         count.network = Some(request.network());
-        Ok(scheduler.solve(request).await?)
+        Ok(scheduler.solve(request).await?.work)
     }
     .await;
     count.outcome = outcome(&answer);
@@ -78,9 +78,10 @@ impl Drop for CountOnDrop<'_> {
 const fn outcome(answer: &Result<Work, Problem>) -> Outcome {
     match answer {
         Ok(_) => Outcome::Ok,
-        Err(Problem::Unsolved(SolveError::QueueFull)) => Outcome::QueueFull,
+        Err(Problem::Unsolved(SolveError::QueueFull { .. })) => Outcome::QueueFull,
         Err(Problem::Unsolved(SolveError::Closed)) => Outcome::Closed,
         Err(Problem::Unsolved(SolveError::NoDevice)) => Outcome::NoDevice,
+        Err(Problem::Unsolved(SolveError::Deadline(_))) => Outcome::Deadline,
         Err(_) => Outcome::Invalid,
     }
 }

@@ -210,10 +210,9 @@ pub(crate) fn patient() -> (mpsc::Sender<()>, Device) {
 /// The limits of these tests.
 pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
     Limits {
-        running: NonZeroUsize::new(running).expect("not zero"),
-        waiting,
         patience: PATIENCE,
         backoff: BACKOFF,
+        ..Limits::new(NonZeroUsize::new(running).expect("not zero"), waiting)
     }
 }
 
