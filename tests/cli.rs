@@ -257,7 +257,7 @@ fn bench_measures_what_it_is_told_to() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),

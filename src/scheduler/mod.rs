@@ -187,6 +187,10 @@ impl Scheduler {
     ///
     /// [`SolveError`] if the search is refused, or given up because it takes too long, no device is left or the
     /// service ends.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "an answer serves everybody who joined the search"
+    )]
     pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
         let arrived = Instant::now();
         let (job, answer) = match self.shared.admit(&request)? {
