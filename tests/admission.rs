@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use atto_work_server::device::{Device, OpenDevices, Searched};
-use atto_work_server::scheduler::{Limits, Scheduler};
+use atto_work_server::scheduler::{Limits, Memory, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 use support::devices::{Service, fake, honest, limits, unlucky};
@@ -154,7 +154,11 @@ fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
 
 #[test]
 fn work_comes_with_the_time_that_it_took() {
-    let scheduler = scheduler(limits(1, 16), vec![honest()]);
+    let limits = Limits {
+        memory: Memory::DEFAULT,
+        ..limits(1, 16)
+    };
+    let scheduler = scheduler(limits, vec![honest()]);
     let request = work_request(Network::Local, 1);
     let solved = pollster::block_on(scheduler.solve(request)).unwrap();
     assert!(solved.searched > Duration::ZERO, "{solved:?}");

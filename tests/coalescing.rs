@@ -207,7 +207,7 @@ const LONG: Duration = Duration::from_secs(3600);
 fn who_asks_again_has_the_same_answer_without_a_search() {
     let (release, seen, device) = recording();
     drop(release);
-    let service = Service::start(vec![device], None);
+    let service = Service::with_limits(remembering(16, LONG), vec![device], None);
     let request = request("LOCAL", &target(1));
     let first = post_works(service.address, &request.to_string());
     assert_work(&first, &request);
@@ -225,7 +225,7 @@ fn who_asks_again_has_the_same_answer_without_a_search() {
 #[test]
 fn an_answer_whose_client_had_left_serves_it_when_it_comes_again() {
     let (release, seen, device) = recording();
-    let service = Service::start(vec![device], None);
+    let service = Service::with_limits(remembering(16, LONG), vec![device], None);
     let request = request("LOCAL", &target(1));
     let lost = ask(&service, &request);
     eventually("it is searched for", || metric(&service, RUNNING) == 1.0);
