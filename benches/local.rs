@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{OpenDevices, rate};
-use atto_work_server::scheduler::{Backoff, Limits, PATIENCE, Scheduler};
+use atto_work_server::scheduler::{Limits, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 use futures_util::future::join_all;
@@ -24,12 +24,7 @@ const MANY: usize = 64;
 fn main() {
     let (kernel, threads) = (Kernel::fastest(), cpu::available_threads());
     println!("kernel {kernel}, {threads} threads, {ROUNDS} rounds of {DURATION:?}");
-    let limits = Limits {
-        running: NonZeroUsize::new(4).expect("not zero"),
-        waiting: MANY,
-        patience: PATIENCE,
-        backoff: Backoff::DEFAULT,
-    };
+    let limits = Limits::new(NonZeroUsize::new(4).expect("not zero"), MANY);
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
     let devices = vec![cpu::open(kernel, threads).expect("the processor computes")];
     scheduler

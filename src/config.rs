@@ -13,7 +13,7 @@ use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
 use crate::http::{Admission, Keys, KeysError, Origins};
-use crate::scheduler::{Backoff, Limits, PATIENCE};
+use crate::scheduler::{Limits, Memory};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
 
@@ -102,6 +102,15 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
+    /// How many seconds a request may wait for its work, fractions allowed; then it is refused with 504
+    /// [range: 1 to 3600]
+    #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
+    pub deadline: Duration,
+
+    /// How many answers are kept for ten minutes, for clients that ask again; 0 for none [range: 0 to 1000000]
+    #[arg(long, env = "ATTO_WORK_ANSWER_MEMORY", value_name = "COUNT", default_value = "4096", value_parser = count(0, 1_000_000))]
+    pub answer_memory: usize,
+
     /// How many connections clients may have open at once; more wait until one is closed, and for that, one
     /// without a request is [range: 1 to 1000000]
     #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000))]
@@ -174,10 +183,15 @@ impl ServeArgs {
     pub fn settings(&self) -> Settings {
         Settings {
             limits: Limits {
-                running: NonZeroUsize::new(self.queue_size).unwrap_or(NonZeroUsize::MIN),
-                waiting: self.queue_capacity,
-                patience: PATIENCE,
-                backoff: Backoff::DEFAULT,
+                deadline: Some(self.deadline),
+                memory: Memory {
+                    entries: self.answer_memory,
+                    ..Memory::DEFAULT
+                },
+                ..Limits::new(
+                    NonZeroUsize::new(self.queue_size).unwrap_or(NonZeroUsize::MIN),
+                    self.queue_capacity,
+                )
             },
             connections: connections::Limits {
                 open: NonZeroUsize::new(self.max_connections).unwrap_or(NonZeroUsize::MIN),

@@ -132,6 +132,7 @@ fn respond(up: bool, health: Health) -> Response {
 fn prometheus(scheduler: &Scheduler, metrics: &Metrics) -> Response {
     let status = scheduler.status();
     metrics.observe_queue(status.running, status.waiting, status.capacity);
+    metrics.observe_pace(status.hash_rate, status.expected_wait);
     match metrics.render() {
         Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
             .into_response(),

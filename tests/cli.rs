@@ -257,7 +257,7 @@ fn bench_measures_what_it_is_told_to() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 25] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),
@@ -265,6 +265,9 @@ fn a_wrong_value_stops_the_start_and_is_named() {
         (&["--kernel", "mmx"], "--kernel"),
         (&["--queue-size", "0"], "--queue-size"),
         (&["--queue-capacity=-1"], "--queue-capacity"),
+        (&["--deadline", "0"], "--deadline"),
+        (&["--deadline", "3601"], "--deadline"),
+        (&["--answer-memory", "1000001"], "--answer-memory"),
         (&["--address", "localhost"], "--address"),
         (
             &["--management-address", "0.0.0.0:99999"],
@@ -328,6 +331,8 @@ fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
         "ATTO_WORK_KERNEL",
         "ATTO_WORK_QUEUE_SIZE",
         "ATTO_WORK_QUEUE_CAPACITY",
+        "ATTO_WORK_DEADLINE",
+        "ATTO_WORK_ANSWER_MEMORY",
         "ATTO_WORK_ADDRESS",
         "ATTO_WORK_MANAGEMENT_ADDRESS",
         "ATTO_WORK_API_KEY_REQUESTS",
@@ -418,6 +423,6 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 18);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 20);
     assert_eq!(code(&run(&["--version"])), 0);
 }

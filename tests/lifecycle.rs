@@ -114,7 +114,9 @@ fn a_request_beyond_the_capacity_is_refused_at_once() {
     let request = request("LOCAL", &target(3));
     let refused = post_works(server.address, &request.to_string());
     assert_eq!(refused.status, 503);
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    // That of a LIVE search on a single slow core; see tests/admission.rs.
+    let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((2..=300).contains(&retry_after), "{retry_after}");
     assert_eq!(refused.json()["code"], "QUEUE_FULL");
     // A full queue is no reason to send the load elsewhere: the others would be no better off.
     assert_eq!(get(server.management, "/health/readiness").status, 200);

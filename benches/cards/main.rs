@@ -17,7 +17,7 @@ use atto_work_server::device::gpu::{self, Adapter};
 use atto_work_server::device::{
     Capacity, Device, DeviceError, Engine, OpenDevices, Searched, Slice, StopFlag, rate,
 };
-use atto_work_server::scheduler::{Backoff, Limits, PATIENCE, Scheduler};
+use atto_work_server::scheduler::{Limits, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Threshold, Timestamp, WorkRequest};
 use futures_util::future::join_all;
@@ -158,12 +158,7 @@ fn scheduler(
     capacity: fn(Capacity) -> Capacity,
     clients: usize,
 ) -> Scheduler {
-    let limits = Limits {
-        running: NonZeroUsize::new(4).expect("not zero"),
-        waiting: clients,
-        patience: PATIENCE,
-        backoff: Backoff::DEFAULT,
-    };
+    let limits = Limits::new(NonZeroUsize::new(4).expect("not zero"), clients);
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
     let mut device = gpu::open(adapter).expect("the adapter works");
     let engine = Counting {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
-use crate::scheduler::{Backoff, Limits, PATIENCE, Scheduler};
+use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::Metrics;
 use crate::work::{Network, Target, Timestamp, WorkRequest, digest};
 
@@ -54,19 +54,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     // A block of any time may be prepared here, so its own time is the present.
     let request = WorkRequest::new(args.network, timestamp, args.target, timestamp)
         .expect("no time is ahead of itself");
-    let limits = Limits {
-        running: NonZeroUsize::MIN,
-        waiting: 0,
-        patience: PATIENCE,
-        backoff: Backoff::DEFAULT,
-    };
+    let limits = Limits::new(NonZeroUsize::MIN, 0);
     let scheduler = Scheduler::start(limits, Metrics::new())?;
     scheduler.put_to_work(device::open(&args.devices.choice())?)?;
     let started = Instant::now();
     let solved = pollster::block_on(scheduler.solve(request));
     let seconds = started.elapsed().as_secs_f64();
     scheduler.stop(FAREWELL);
-    let work = solved?;
+    let work = solved?.work;
     if !args.json {
         print(work)?;
         return Ok(ExitCode::SUCCESS);

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::{Config, SwaggerFile};
@@ -124,7 +125,7 @@ const fn origin(code: Code) -> Origin {
         | Code::Internal
         // A body that is still on its way when the service ends is given up.
         | Code::ShuttingDown => Origin::Both,
-        Code::QueueFull | Code::NoDevice => Origin::Search,
+        Code::QueueFull | Code::NoDevice | Code::DeadlineExceeded => Origin::Search,
     }
 }
 
@@ -147,14 +148,18 @@ fn example(code: Code) -> Problem {
             method: warp::http::Method::GET,
             allowed: "POST",
         },
-        Code::BodyTimeout => Problem::BodyTimeout(std::time::Duration::from_secs(10)),
+        Code::BodyTimeout => Problem::BodyTimeout(Duration::from_secs(10)),
         Code::BodyTooLarge => Problem::BodyTooLarge { limit: MAX_BODY },
         Code::UnsupportedMediaType => Problem::UnsupportedMediaType {
             given: "\"text/plain\"".to_owned(),
         },
         Code::TooManyRequests => Problem::KeyBusy { limit: 64 },
         Code::Internal => Problem::Internal,
-        Code::QueueFull => SolveError::QueueFull.into(),
+        Code::QueueFull => SolveError::QueueFull {
+            room_in: Some(Duration::from_secs(3)),
+        }
+        .into(),
+        Code::DeadlineExceeded => SolveError::Deadline(Duration::from_secs(300)).into(),
         Code::NoDevice => SolveError::NoDevice.into(),
         Code::ShuttingDown => SolveError::Closed.into(),
     }
@@ -387,7 +392,7 @@ fn headers() -> Value {
         "Server-Timing": header(
             "how long this took, each part in milliseconds (W3C Server Timing)",
             json!({ "type": "string" }),
-            json!("total;dur=412.874"),
+            json!("queue;dur=0.021, search;dur=412.514, total;dur=412.874"),
         ),
         "WWW-Authenticate": header(
             "how to send a key (RFC 6750)",

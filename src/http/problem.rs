@@ -65,9 +65,10 @@ codes! {
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "the content type is missing or not JSON"
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "a bug: the answer could not be written"
-    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` says when to ask again"
-    NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "every device has failed; `Retry-After` likewise"
+    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
+    NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
     ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
+    DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
 
 /// Why a request is refused.
@@ -162,9 +163,10 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
             Self::KeyBusy { .. } => Code::TooManyRequests,
             Self::Internal => Code::Internal,
-            Self::Unsolved(SolveError::QueueFull) => Code::QueueFull,
+            Self::Unsolved(SolveError::QueueFull { .. }) => Code::QueueFull,
             Self::Unsolved(SolveError::NoDevice) => Code::NoDevice,
             Self::Unsolved(SolveError::Closed) => Code::ShuttingDown,
+            Self::Unsolved(SolveError::Deadline(_)) => Code::DeadlineExceeded,
         }
     }
 
@@ -189,9 +191,11 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
-            // Another instance, or this one once something has ended, can serve at once.
-            Self::Unsolved(_) | Self::KeyBusy { .. } => {
-                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            // This one of the key's requests may end at any time.
+            Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unsolved(error) => {
+                let seconds = error.retry_after()?;
+                Some((header::RETRY_AFTER, HeaderValue::from(seconds)))
             }
             _ => None,
         }

@@ -14,7 +14,7 @@ use warp::{Buf, Reply};
 use super::access::Client;
 use super::problem::{FieldError, Problem};
 use super::{Api, BodyLimits};
-use crate::scheduler::SolveError;
+use crate::scheduler::{SolveError, Solved};
 use crate::telemetry::{Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
@@ -74,12 +74,19 @@ pub(super) async fn post(
             Timestamp::now(),
         )?;
         count.network = Some(request.network());
-        let work = api.scheduler.solve(request).await?.to_string();
-        Ok(WorksResponse { work })
+        Ok(api.scheduler.solve(request).await?)
     }
     .await;
+    let mut times = Vec::new();
+    let answer = answer.map(|solved: Solved| {
+        times.extend([("queue", solved.waited), ("search", solved.searched)]);
+        WorksResponse {
+            work: solved.work.to_string(),
+        }
+    });
     let mut response = count.respond(answer);
-    let timing = server_timing(&[("total", started.elapsed())]);
+    times.push(("total", started.elapsed()));
+    let timing = server_timing(&times);
     response.headers_mut().insert(SERVER_TIMING, timing);
     response
 }
@@ -174,9 +181,10 @@ impl Drop for CountOnDrop<'_> {
 
 const fn outcome(problem: &Problem) -> Outcome {
     match problem {
-        Problem::Unsolved(SolveError::QueueFull) => Outcome::QueueFull,
+        Problem::Unsolved(SolveError::QueueFull { .. }) => Outcome::QueueFull,
         Problem::Unsolved(SolveError::Closed) => Outcome::Closed,
         Problem::Unsolved(SolveError::NoDevice) => Outcome::NoDevice,
+        Problem::Unsolved(SolveError::Deadline(_)) => Outcome::Deadline,
         Problem::KeyMissing | Problem::KeyUnknown => Outcome::Unauthorized,
         Problem::KeyBusy { .. } => Outcome::Limited,
         _ => Outcome::Invalid,

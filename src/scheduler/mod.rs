@@ -1,17 +1,22 @@
 //! Between requests and devices: a bounded queue, one thread for each engine, and the promise that every
 //! accepted search gets a verified answer or an honest refusal.
 //!
-//! A search is waited for with [`Scheduler::solve`]. Its future *is* the client's interest: dropping it
-//! abandons the search, and engines leave it within a slice. Engines pull batches of slices from the
+//! A search is waited for with [`Scheduler::solve`]. Its future *is* the client's interest: dropping it leaves the
+//! search, which others may wait for too; when the last has left, or has waited for [`Limits::deadline`], engines leave
+//! it within a slice. Who asks again for what was found lately has the same answer, without a search (`answers`). Engines pull batches of slices from the
 //! `queue`, whose policy is stated there. What an engine finds is checked by the reference hash before
 //! anybody sees it (`worker`); an engine that errs, panics or answers wrongly is retired, one that does
 //! not return is passed over until it does (`watchdog`), and either way its searches go on elsewhere. A device
 //! whose engines have all gone is opened anew, if it can be (`recovery`).
 
+mod answers;
+mod estimate;
 mod job;
 mod queue;
 mod recovery;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod watchdog;
 mod worker;
 
@@ -21,20 +26,25 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::device::OpenDevices;
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
-use job::Job;
+pub use answers::Memory;
+pub use estimate::Estimate;
+use job::{Answer, Job};
 pub use recovery::Backoff;
-use shared::{Role, Shared};
+use shared::{Admission, Role, Shared};
 
 /// How long an engine may take for a batch: well above the ten seconds after which a dispatch is given
 /// up, so that a driver that still answers speaks for itself.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How much may be in progress.
+/// The longest that a refused client is told to stay away: much may have changed by then.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// How much may be in progress, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How many hard searches take turns; the others wait. Easy ones, which a batch ends more often than not, run
@@ -47,6 +57,25 @@ pub struct Limits {
     pub patience: Duration,
     /// When a device that has failed is opened anew.
     pub backoff: Backoff,
+    /// How long a search may be waited for, then [`SolveError::Deadline`]; for ever if there is none. With one,
+    /// [`Scheduler::solve`] is to be called in a runtime that has time.
+    pub deadline: Option<Duration>,
+    /// Which answers are kept for those who ask again.
+    pub memory: Memory,
+}
+
+impl Limits {
+    /// So many searches that take turns and that wait, without a deadline, and otherwise as the service has it.
+    pub const fn new(running: NonZeroUsize, waiting: usize) -> Self {
+        Self {
+            running,
+            waiting,
+            patience: PATIENCE,
+            backoff: Backoff::DEFAULT,
+            deadline: None,
+            memory: Memory::DEFAULT,
+        }
+    }
 }
 
 /// Why a search has no answer.
@@ -54,13 +83,48 @@ pub struct Limits {
 pub enum SolveError {
     /// There are as many searches as may be.
     #[error("too many searches are waiting")]
-    QueueFull,
+    QueueFull {
+        /// How long it takes on average until one of those that run has ended. `None` if no engine's speed is known.
+        room_in: Option<Duration>,
+    },
     /// The scheduler takes no more searches, or has given up those it had.
     #[error("the server is shutting down")]
     Closed,
     /// Every device is out of service.
     #[error("no device is in service")]
     NoDevice,
+    /// It has been waited for as long as may be.
+    #[error("there was no work within {} s", .0.as_secs_f64())]
+    Deadline(Duration),
+}
+
+impl SolveError {
+    /// When it may help to ask again, in whole seconds, at least one and at most 300. `None` if it was not for
+    /// want of room or devices.
+    pub fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::QueueFull { room_in } => {
+                let room_in = room_in.unwrap_or_default().min(LONGEST_RETRY);
+                let begun = u64::from(room_in.subsec_nanos() > 0);
+                Some((room_in.as_secs() + begun).max(1))
+            }
+            // Another instance can serve at once. A device is opened anew after a second or two, if that helps; and
+            // how long it takes until a server is started again, this one cannot know.
+            Self::Closed | Self::NoDevice => Some(1),
+            Self::Deadline(_) => None,
+        }
+    }
+}
+
+/// Work, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Solved {
+    /// Meets the threshold of the request.
+    pub work: Work,
+    /// From the request until a device began to search. Zero if one was at it already.
+    pub waited: Duration,
+    /// From then to the answer, the turns of other searches included. Zero if the answer was found before.
+    pub searched: Duration,
 }
 
 /// What the scheduler is doing.
@@ -74,6 +138,10 @@ pub struct Status {
     pub capacity: usize,
     /// Whether some engine may serve, or is about to.
     pub can_serve: bool,
+    /// Hashes a second of all engines in service while they search, as measured; zero if nothing is known yet.
+    pub hash_rate: f64,
+    /// How long a hard search that came now would wait for a turn on average. `None` if no rate is known.
+    pub expected_wait: Option<Duration>,
 }
 
 /// Runs searches on devices. A clone is another handle on the same scheduler; when the last handle is
@@ -118,21 +186,67 @@ impl Scheduler {
             .try_for_each(|absent| self.shared.await_absent(absent))
     }
 
-    /// Searches until there is a verified answer. Dropping the future abandons the search.
+    /// Searches until there is a verified answer. Dropping the future leaves the search, which ends when nobody else
+    /// waits for it.
     ///
     /// # Errors
     ///
-    /// [`SolveError`] if the search is refused, or given up because no device is left or the service ends.
-    pub async fn solve(&self, request: WorkRequest) -> Result<Work, SolveError> {
-        let (reply, answer) = oneshot::channel();
-        let job = Arc::new(Job::new(request, reply));
-        self.shared.submit(Arc::clone(&job))?;
-        let _interest = Interest {
-            shared: &self.shared,
-            job: &job,
+    /// [`SolveError`] if the search is refused, or given up because it takes too long, no device is left or the
+    /// service ends.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "an answer serves everybody who joined the search"
+    )]
+    pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
+        let arrived = Instant::now();
+        let (job, answer) = match self.shared.admit(&request)? {
+            Admission::Remembered(work) => {
+                return Ok(Solved {
+                    work,
+                    waited: Duration::ZERO,
+                    searched: Duration::ZERO,
+                });
+            }
+            Admission::Search {
+                job,
+                answer,
+                estimate,
+            } => {
+                let network = request.network();
+                if let Some(Estimate { wait, solve }) = estimate {
+                    tracing::debug!(%network, expected_wait = ?wait, expected_solve = ?solve, "search admitted");
+                } else {
+                    tracing::debug!(%network, "search admitted");
+                }
+                (job, answer)
+            }
         };
-        // The sender lives in the job, which lives here: it cannot be dropped unanswered.
-        answer.await.unwrap_or(Err(SolveError::Closed))
+        let mut interest = Interest {
+            shared: &self.shared,
+            job,
+            answer: Some(answer),
+        };
+        let found = match self.shared.limits.deadline {
+            None => interest.answer().await,
+            Some(deadline) => tokio::time::timeout(deadline, interest.answer())
+                .await
+                .unwrap_or(Err(SolveError::Deadline(deadline))),
+        }?;
+        let began = interest.job.began().unwrap_or(arrived).max(arrived);
+        // The search was at least as hard as the request.
+        let work = Work::verify(found.nonce(), request.target(), request.threshold())
+            .expect("a search is joined only by requests that its answer serves");
+        Ok(Solved {
+            work,
+            waited: began - arrived,
+            searched: began.elapsed(),
+        })
+    }
+
+    /// How long a search that came now may be expected to wait and to take, if it found no other to join. `None` if
+    /// nothing is known yet of the speed of the devices.
+    pub fn estimate(&self, request: &WorkRequest) -> Option<Estimate> {
+        self.shared.lock().estimate(request)
     }
 
     /// Gives up every search that is left with [`SolveError::Closed`], and refuses new ones.
@@ -177,6 +291,8 @@ impl Scheduler {
             waiting: state.queue.waiting(),
             capacity: state.queue.capacity(),
             can_serve: state.can_serve(),
+            hash_rate: state.rate(),
+            expected_wait: estimate::time(state.queue.until_turn(), state.rate()),
         }
     }
 }
@@ -194,14 +310,57 @@ impl Drop for Owner {
 /// A client's interest in a job, lost when it is dropped.
 struct Interest<'a> {
     shared: &'a Shared,
-    job: &'a Arc<Job>,
+    job: Arc<Job>,
+    /// There until it is dropped.
+    answer: Option<watch::Receiver<Answer>>,
+}
+
+impl Interest<'_> {
+    /// Waits for the answer.
+    async fn answer(&mut self) -> Result<Work, SolveError> {
+        let Some(answer) = &mut self.answer else {
+            return Err(SolveError::Closed);
+        };
+        // The sender lives in the job, which lives here: it cannot be dropped unanswered.
+        let answer = answer.wait_for(Option::is_some).await;
+        answer
+            .ok()
+            .and_then(|answer| *answer)
+            .unwrap_or(Err(SolveError::Closed))
+    }
 }
 
 impl Drop for Interest<'_> {
     fn drop(&mut self) {
-        // Whoever answers a job has taken it out before.
-        if self.job.abandon() {
-            self.shared.remove(self.job);
+        if let Some(answer) = self.answer.take() {
+            self.shared.leave_search(&self.job, answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_client_is_told_whole_seconds_within_bounds() {
+        let full = |millis| SolveError::QueueFull {
+            room_in: Some(Duration::from_millis(millis)),
+        };
+        let cases = [
+            (full(0), Some(1)),
+            (full(1000), Some(1)),
+            (full(1001), Some(2)),
+            (full(299_001), Some(300)),
+            (full(300_001), Some(300)),
+            (full(u64::MAX), Some(300)),
+            (SolveError::QueueFull { room_in: None }, Some(1)),
+            (SolveError::NoDevice, Some(1)),
+            (SolveError::Closed, Some(1)),
+            (SolveError::Deadline(Duration::ZERO), None),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.retry_after(), expected, "{error:?}");
         }
     }
 }

@@ -16,18 +16,43 @@
 //! again when they have come back.
 //!
 //! **Nobody starves.** A search that arrives or is served goes to the end of the line, so that a running search
-//! which no engine works on is overtaken by none that came or was served after it.
+//! which no engine works on is overtaken by none that came or was served after it. So searches of one kind begin in
+//! the order in which they came.
+//!
+//! **Easy before hard, within bounds.** An engine that takes one search at a time takes an easy one first, of those that
+//! rank the same: it keeps the engine for some 0.5 ms and then is gone, where a slice of a hard one keeps it for 5 ms,
+//! and there may be many hard ones in line. Alone, that would starve these. So the hard searches together have at least
+//! a quarter of the hashes: of those that easy ones take while there are hard ones, a third is *owed* to these, and as
+//! soon as that is a batch, the next engine that asks has hard searches alone to choose from. (Turn by turn, a hard one
+//! beside `n` easy ones would have 10 parts of `10 + n`, and each easy one would wait for every hard one; with equal
+//! times for all, it would have one part of `1 + n`. Beside a line of hundreds it would outlast its client's patience
+//! either way.) The price is that easy searches which come faster than three quarters of the engines can do pile up
+//! until the hard ones have ended, or are refused. An engine of batches takes easy and hard ones together.
+//!
+//! **Who shares a search.** A request joins a search for the same target that is as hard as its own, or up to
+//! [`ALIKE`] times as hard. An answer to one is then an answer to the other. A harder request than that which is
+//! searched for has its own search: the slices in flight would not notice what it needs, and the easier one should
+//! not wait for it. For the same reason, an easy request does not join one that is far harder.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::estimate::Effort;
 use super::job::Job;
 use crate::device::NonceRange;
+use crate::work::{Target, WorkRequest};
 
 /// So many times the nonces that a search needs on average are all but sure to end it: one search in 1800
 /// (e^−7.5) needs more. Engines aim at 8 times; the rest is for what they round off.
 const ENOUGH: f64 = 7.5;
+
+/// How many times as hard as its own the search may be that a request joins. Thresholds of two years in a row are up to
+/// twice apart, so that a block that is asked for again in a new year is found; networks are ten times apart or more.
+const ALIKE: f64 = 3.0;
+
+/// How many hashes easy searches are given for each that hard ones are given at least.
+const EASY_TO_HARD: f64 = 3.0;
 
 /// The searches that have not ended.
 #[derive(Debug)]
@@ -44,6 +69,12 @@ pub(super) struct Queue {
     turns: usize,
     /// Those that wait, the longest waiting first.
     waiting: VecDeque<Arc<Job>>,
+    /// How many nonces those that wait need on average, together.
+    waiting_hashes: f64,
+    /// How many nonces hard searches are owed, for what easy ones were given.
+    owed: f64,
+    /// All of them by target; those of one target are under different thresholds.
+    targets: HashMap<Target, Vec<Arc<Job>>>,
     /// No search that waits needs fewer nonces than this on average.
     easiest_waiting: f64,
     /// How many slices each engine has, by its number.
@@ -115,8 +146,17 @@ fn expected(job: &Job) -> f64 {
     job.request.threshold().expected_hashes()
 }
 
+/// How many nonces are tested on average until one of these searches ends, if all have equal parts: `n` of them end
+/// `Σ 1 / expected` times in `n` hashes. Zero if there are none.
+fn until_one_ends<'a>(searches: impl Iterator<Item = &'a Running>) -> f64 {
+    let (count, ends) = searches.fold((0.0, 0.0), |(count, ends), running| {
+        (count + 1.0, ends + 1.0 / expected(&running.job))
+    });
+    if ends > 0.0 { count / ends } else { 0.0 }
+}
+
 impl Queue {
-    pub(super) const fn new(max_turns: NonZeroUsize, capacity: usize) -> Self {
+    pub(super) fn new(max_turns: NonZeroUsize, capacity: usize) -> Self {
         Self {
             max_turns: max_turns.get(),
             capacity,
@@ -124,6 +164,9 @@ impl Queue {
             running: VecDeque::new(),
             turns: 0,
             waiting: VecDeque::new(),
+            waiting_hashes: 0.0,
+            owed: 0.0,
+            targets: HashMap::new(),
             easiest_waiting: f64::INFINITY,
             slices: Vec::new(),
         }
@@ -149,22 +192,68 @@ impl Queue {
         if self.running.len() + self.waiting.len() >= self.max_turns.saturating_add(self.capacity) {
             return Err(Full);
         }
-        if self.is_easy(&job) || self.turns < self.max_turns {
+        let same_target = self.targets.entry(*job.request.target()).or_default();
+        same_target.push(Arc::clone(&job));
+        if self.runs_at_once(&job.request) {
             self.run(job);
         } else {
             self.easiest_waiting = self.easiest_waiting.min(expected(&job));
+            self.waiting_hashes += expected(&job);
             self.waiting.push_back(job);
         }
         Ok(())
     }
 
+    /// The search that this request may join.
+    pub(super) fn find(&self, request: &WorkRequest) -> Option<&Arc<Job>> {
+        let own = request.threshold().expected_hashes();
+        let same_target = self.targets.get(request.target())?;
+        same_target.iter().find(|job| {
+            job.request.threshold() <= request.threshold() && expected(job) <= ALIKE * own
+        })
+    }
+
+    /// What is ahead of a search that came now, and its own effort.
+    pub(super) fn effort(&self, request: &WorkRequest) -> Effort {
+        let own = request.threshold().expected_hashes();
+        if self.runs_at_once(request) {
+            return Effort {
+                wait: 0.0,
+                solve: own * (self.running.len() + 1) as f64,
+            };
+        }
+        Effort {
+            wait: self.until_turn(),
+            solve: own * self.max_turns as f64,
+        }
+    }
+
+    /// How many nonces are tested on average until a hard search that came now has a turn. Zero if one is free.
+    pub(super) fn until_turn(&self) -> f64 {
+        if self.turns < self.max_turns {
+            return 0.0;
+        }
+        // What runs now and is easy has ended long before. For each of those that wait to begin, one must end.
+        let hard = self.running.iter().filter(|running| !running.easy);
+        self.waiting_hashes + until_one_ends(hard)
+    }
+
+    /// How many nonces are tested on average until there is room for one more: until any that runs has ended.
+    pub(super) fn until_room(&self) -> f64 {
+        until_one_ends(self.running.iter())
+    }
+
     /// Whether one batch ends this search more often than not.
-    fn is_easy(&self, job: &Job) -> bool {
-        expected(job) <= self.batch as f64
+    fn is_easy(&self, request: &WorkRequest) -> bool {
+        request.threshold().expected_hashes() <= self.batch as f64
+    }
+
+    fn runs_at_once(&self, request: &WorkRequest) -> bool {
+        self.is_easy(request) || self.turns < self.max_turns
     }
 
     fn run(&mut self, job: Arc<Job>) {
-        let easy = self.is_easy(&job);
+        let easy = self.is_easy(&job.request);
         self.turns += usize::from(!easy);
         self.running.push_back(Running {
             job,
@@ -183,8 +272,9 @@ impl Queue {
         }
         let (easy, hard): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
             .into_iter()
-            .partition(|job| self.is_easy(job));
+            .partition(|job| self.is_easy(&job.request));
         self.waiting = hard;
+        self.waiting_hashes = self.waiting.iter().map(|job| expected(job)).sum();
         self.easiest_waiting = self
             .waiting
             .iter()
@@ -197,27 +287,39 @@ impl Queue {
 
     /// The searches that an engine should work on next: none if there is nothing for it to do.
     pub(super) fn pick(&self, taker: &Taker) -> Vec<Arc<Job>> {
+        let may_take = |running: &Running| taker.stops_at_once || !running.has_enough();
+        let hard_only = self.owed > 0.0
+            && self.owed >= self.batch as f64
+            && self
+                .running
+                .iter()
+                .any(|running| !running.easy && may_take(running));
         let candidates = || {
             self.running
                 .iter()
-                .filter(|running| taker.stops_at_once || !running.has_enough())
+                .filter(|running| may_take(running) && !(hard_only && running.easy))
         };
         // More than fill every engine's batch change nothing, so they are not counted.
         let count = candidates()
             .take(taker.searches.saturating_mul(taker.engines))
             .count();
         let share = count.div_ceil(taker.engines.max(1));
+        let easy_first = taker.searches == 1 && self.running.len() > self.turns;
+        let rank = |running: &Running| {
+            let (others, only_others) = running.rank(taker.engine, &self.slices);
+            (others, only_others, easy_first && !running.easy)
+        };
         let mut first = None;
         for running in candidates() {
-            let rank = running.rank(taker.engine, &self.slices);
+            let rank = rank(running);
             first = Some(first.map_or(rank, |first| rank.min(first)));
             // Nothing comes before a search that nobody else works on, and at high load that is soon found.
-            if rank.0 == 0 {
+            if rank == (0, false, false) {
                 break;
             }
         }
         candidates()
-            .filter(|running| Some(running.rank(taker.engine, &self.slices)) == first)
+            .filter(|running| Some(rank(running)) == first)
             .take(share)
             .map(|running| Arc::clone(&running.job))
             .collect()
@@ -241,6 +343,13 @@ impl Queue {
                 None => running.engines.push((engine, 1)),
             }
             running.in_flight = running.in_flight.saturating_add(nonces.count);
+            let count = nonces.count as f64;
+            if !running.easy {
+                self.owed = (self.owed - count).max(0.0);
+            } else if self.turns > 0 {
+                // It ends as soon as it has found.
+                self.owed += count.min(expected(job)) / EASY_TO_HARD;
+            }
             self.running.push_back(running);
         }
     }
@@ -266,13 +375,23 @@ impl Queue {
 
     /// Takes out a search that has ended. Whether one that waited may run now.
     pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
+        let is_meant = |other: &Arc<Job>| Arc::ptr_eq(other, job);
+        if let Some(same_target) = self.targets.get_mut(job.request.target()) {
+            same_target.retain(|other| !is_meant(other));
+            if same_target.is_empty() {
+                self.targets.remove(job.request.target());
+            }
+        }
         let Some(running) = self
             .running
             .iter()
-            .rposition(|running| Arc::ptr_eq(&running.job, job))
+            .rposition(|running| is_meant(&running.job))
             .and_then(|index| self.running.remove(index))
         else {
-            self.waiting.retain(|waiting| !Arc::ptr_eq(waiting, job));
+            if let Some(index) = self.waiting.iter().position(is_meant) {
+                self.waiting.remove(index);
+                self.waits_no_longer(job);
+            }
             return false;
         };
         if running.easy {
@@ -281,8 +400,24 @@ impl Queue {
         self.turns -= 1;
         let next = self.waiting.pop_front();
         let promoted = next.is_some();
-        next.into_iter().for_each(|job| self.run(job));
+        if let Some(job) = next {
+            self.waits_no_longer(&job);
+            self.run(job);
+        }
+        if self.turns == 0 {
+            self.owed = 0.0;
+        }
         promoted
+    }
+
+    /// Counts this search, which has just been taken out, no longer among those that wait.
+    fn waits_no_longer(&mut self, job: &Job) {
+        self.waiting_hashes = if self.waiting.is_empty() {
+            // Nothing is left of what sums round off.
+            0.0
+        } else {
+            self.waiting_hashes - expected(job)
+        };
     }
 
     fn position(&self, job: &Arc<Job>) -> Option<usize> {
@@ -294,6 +429,9 @@ impl Queue {
     /// Takes out everything.
     pub(super) fn drain(&mut self) -> Vec<Arc<Job>> {
         self.turns = 0;
+        self.waiting_hashes = 0.0;
+        self.owed = 0.0;
+        self.targets.clear();
         self.easiest_waiting = f64::INFINITY;
         let running = self.running.drain(..).map(|running| running.job);
         running.chain(self.waiting.drain(..)).collect()
@@ -303,8 +441,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use tokio::sync::oneshot;
 
     use super::*;
     use crate::work::{Network, Target, Timestamp, WorkRequest};
@@ -316,7 +452,7 @@ mod tests {
     fn job_of(network: Network, number: u8) -> Arc<Job> {
         let time = Timestamp::from_millis(1_795_329_945_748).unwrap();
         let request = WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap();
-        Arc::new(Job::new(request, oneshot::channel().0))
+        Arc::new(Job::new(request).0)
     }
 
     fn job(number: u8) -> Arc<Job> {
@@ -592,18 +728,19 @@ mod tests {
 
     #[test]
     fn nobody_starves_beside_endless_easy_searches() {
-        for taker in [core(0), card(0, 1)] {
+        // A card gives each search as much as it takes to be all but sure of an answer.
+        for (taker, length) in [(core(0), EASY), (card(0, 1), 8 * EASY)] {
             let mut queue = queue(1, 1000);
             queue.set_batch(8 * EASY);
             queue.push(job(0)).unwrap();
             let (mut hard, mut easies) = (0, 0);
             for round in 0..100 {
-                for _ in 0..10 {
+                for _ in 0..8 {
                     queue.push(easy(1 + round)).unwrap();
                 }
                 // As much is done as comes in, and the hard search once.
                 for _ in 0..if taker.searches == 1 { 11 } else { 1 } {
-                    let batch = take(&mut queue, &taker, EASY);
+                    let batch = take(&mut queue, &taker, length);
                     queue.put_back(0, &batch);
                     for assigned in batch {
                         if assigned.job.request.network() == Network::Live {
@@ -616,7 +753,7 @@ mod tests {
                 }
             }
             assert!(hard >= 90, "{hard}");
-            assert!(easies >= 900, "{easies}");
+            assert!(easies >= 790, "{easies}");
         }
     }
 
@@ -640,8 +777,73 @@ mod tests {
                 queue.remove(&batch[0].job);
             }
         }
-        // The line grows, so that its turns come ever later: after 2, 4, 8 … slices.
-        assert!(hard >= 8, "{hard}");
+        // The line grows, and so it has what it is owed: a quarter.
+        assert!((240..=260).contains(&hard), "{hard}");
         assert!(queue.position(&first).is_none());
+    }
+
+    #[test]
+    fn a_request_joins_what_is_as_hard_or_a_little_harder() {
+        let request = |network, year: i64, number| {
+            let time = Timestamp::from_millis(1_704_067_200_000 + year * 31_622_400_000).unwrap();
+            WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap()
+        };
+        let mut queue = queue(4, 4);
+        // Thresholds of LIVE are the same in the first two years, and half in the third.
+        let searched = request(Network::Live, 2, 1);
+        let job = Arc::new(Job::new(searched).0);
+        queue.push(Arc::clone(&job)).unwrap();
+        let joins = |queue: &Queue, request| queue.find(&request).is_some();
+        assert!(joins(&queue, searched));
+        assert!(joins(&queue, request(Network::Live, 1, 1)));
+        assert!(!joins(&queue, request(Network::Live, 4, 1)), "harder");
+        assert!(!joins(&queue, request(Network::Beta, 2, 1)), "far easier");
+        assert!(
+            !joins(&queue, request(Network::Live, 2, 2)),
+            "another target"
+        );
+        // Several of one target, each with its own.
+        queue
+            .push(Arc::new(Job::new(request(Network::Beta, 2, 1)).0))
+            .unwrap();
+        assert!(joins(&queue, request(Network::Beta, 2, 1)));
+        queue.remove(&job);
+        assert!(!joins(&queue, searched));
+        assert!(joins(&queue, request(Network::Beta, 2, 1)));
+        queue.drain();
+        assert!(queue.targets.is_empty() && !joins(&queue, request(Network::Beta, 2, 1)));
+    }
+
+    #[test]
+    fn what_is_ahead_is_counted_in_hashes() {
+        let mut queue = queue(2, 100);
+        queue.set_batch(EASY);
+        let (one, local) = (HARD as f64, expected(&easy(0)));
+        let (hard, easy) = (job(0).request, easy(0).request);
+        let effort = |queue: &Queue, request| {
+            let Effort { wait, solve } = queue.effort(request);
+            (wait, solve)
+        };
+        assert_eq!(effort(&queue, &hard), (0.0, one));
+        queue.push(job(1)).unwrap();
+        assert_eq!(effort(&queue, &hard), (0.0, 2.0 * one));
+        assert_eq!(effort(&queue, &easy), (0.0, 2.0 * local));
+        queue.push(job(2)).unwrap();
+        // Two searches of `one` hashes each end twice in as many hashes of each.
+        assert_eq!(effort(&queue, &hard), (one, 2.0 * one));
+        queue.push(job(3)).unwrap();
+        assert_eq!(effort(&queue, &hard), (2.0 * one, 2.0 * one));
+        let fourth = job(4);
+        queue.push(Arc::clone(&fourth)).unwrap();
+        assert_eq!(effort(&queue, &hard).0, 3.0 * one);
+        queue.remove(&fourth);
+        assert_eq!(effort(&queue, &hard).0, 2.0 * one);
+        assert_eq!(queue.until_room(), one);
+        // Room for one more is there when the first of the two hard ones and the easy one has ended.
+        queue.push(job_of(Network::Local, 5)).unwrap();
+        assert_eq!(effort(&queue, &hard).0, 2.0 * one);
+        assert!(queue.until_room() < 3.0 * local, "{}", queue.until_room());
+        queue.drain();
+        assert_eq!((queue.until_room(), queue.until_turn()), (0.0, 0.0));
     }
 }

@@ -10,12 +10,17 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::job::Job;
+use tokio::sync::watch;
+
+use super::answers::Answers;
+use super::estimate::{self, Estimate, Speed};
+use super::job::{Answer, Job};
 use super::queue::{self, Batch, Queue};
 use super::recovery::Hopes;
 use super::{Limits, SolveError, worker};
 use crate::device::{Device, DeviceInfo, Opener};
 use crate::telemetry::Metrics;
+use crate::work::{Work, WorkRequest};
 
 /// What the handles, the engines' threads and the watchdog share.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) queue: Queue,
+    /// The answers of late.
+    pub(super) answers: Answers,
     /// The engines; an index is an engine's name. Only that of one that is [`EngineState::Retired`] is given to
     /// another.
     pub(super) engines: Vec<EngineEntry>,
@@ -61,6 +68,21 @@ pub(super) struct EngineEntry {
     pub(super) beats: u64,
     /// How many nonces it would give a single hard search in a batch; zero until it has worked.
     pub(super) batch: u64,
+    /// How fast it is.
+    pub(super) speed: Speed,
+}
+
+/// What becomes of a request that is not refused.
+pub(super) enum Admission {
+    /// Its answer was found not long ago.
+    Remembered(Work),
+    /// It waits for a search, with others if it has joined them.
+    Search {
+        job: Arc<Job>,
+        answer: watch::Receiver<Answer>,
+        /// `None` if it has joined others, or no engine's speed is known.
+        estimate: Option<Estimate>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +132,7 @@ impl Shared {
         Self {
             state: Mutex::new(State {
                 queue: Queue::new(limits.running, limits.waiting),
+                answers: Answers::new(limits.memory),
                 engines: Vec::new(),
                 idle: 0,
                 threads: Vec::new(),
@@ -147,22 +170,46 @@ impl Shared {
         self.work_arrived.notify_all();
     }
 
-    pub(super) fn submit(&self, job: Arc<Job>) -> Result<(), SolveError> {
+    /// Finds out what becomes of a request, and begins a search for it if that is needed.
+    pub(super) fn admit(&self, request: &WorkRequest) -> Result<Admission, SolveError> {
         let mut state = self.lock();
         if state.closed || state.stopped {
             return Err(SolveError::Closed);
         }
+        if let Some(work) = state.answers.recall(request, Instant::now()) {
+            drop(state);
+            self.metrics.request_remembered();
+            return Ok(Admission::Remembered(work));
+        }
         if !state.can_serve() {
             return Err(SolveError::NoDevice);
         }
-        state
-            .queue
-            .push(job)
-            .map_err(|queue::Full| SolveError::QueueFull)?;
+        if let Some(job) = state.queue.find(request) {
+            let (job, answer) = (Arc::clone(job), job.join());
+            drop(state);
+            self.metrics.request_coalesced();
+            return Ok(Admission::Search {
+                job,
+                answer,
+                estimate: None,
+            });
+        }
+        let estimate = state.estimate(request);
+        let (job, answer) = Job::new(*request);
+        let job = Arc::new(job);
+        if let Err(queue::Full) = state.queue.push(Arc::clone(&job)) {
+            return Err(SolveError::QueueFull {
+                room_in: estimate::time(state.queue.until_room(), state.rate()),
+            });
+        }
         drop(state);
         self.arrivals.fetch_add(1, Ordering::Relaxed);
         self.work_arrived.notify_all();
-        Ok(())
+        Ok(Admission::Search {
+            job,
+            answer,
+            estimate,
+        })
     }
 
     pub(super) fn record(
@@ -226,9 +273,18 @@ impl Shared {
         started
     }
 
-    /// Takes out a search that has ended, and wakes engines if another may now run.
-    pub(super) fn remove(&self, job: &Arc<Job>) {
-        if self.lock().queue.remove(job) {
+    /// One who waited for this search does so no longer: ends it if nobody else waits for it.
+    pub(super) fn leave_search(&self, job: &Arc<Job>, answer: watch::Receiver<Answer>) {
+        // Whoever has ended it has taken it out of the queue.
+        if job.ended().is_set() {
+            return;
+        }
+        let mut state = self.lock();
+        // Under the lock, so that nobody joins what is about to end.
+        drop(answer);
+        let promoted = job.abandon_if_unwanted() && state.queue.remove(job);
+        drop(state);
+        if promoted {
             self.work_arrived.notify_all();
         }
     }
@@ -258,6 +314,16 @@ impl State {
             .filter(move |engine| !(first_choice && engine.device.stands_by))
     }
 
+    /// Hashes a second of the engines that serve; zero if nothing is known of any.
+    pub(super) fn rate(&self) -> f64 {
+        self.serving().map(|engine| engine.speed.rate()).sum()
+    }
+
+    /// How long a search that came now may be expected to wait and to take.
+    pub(super) fn estimate(&self, request: &WorkRequest) -> Option<Estimate> {
+        self.queue.effort(request).at(self.rate())
+    }
+
     /// Whether engine `number`, which may serve, has nothing to do but wait until no other device serves.
     pub(super) fn stands_by(&self, number: usize) -> bool {
         self.engines[number].device.stands_by && self.up().any(|engine| !engine.device.stands_by)
@@ -274,6 +340,7 @@ impl State {
             in_flight: VecDeque::new(),
             beats: 0,
             batch: 0,
+            speed: Speed::of(&device.info),
         };
         device.engines.inc();
         let free = |engine: &EngineEntry| engine.state == EngineState::Retired;

@@ -35,6 +35,7 @@ pub(super) fn spawn(
         number,
         engine,
         in_flight: VecDeque::new(),
+        last_back: None,
     };
     thread::Builder::new()
         .name(format!("search-{number}"))
@@ -46,8 +47,19 @@ struct Worker {
     device: Arc<DeviceRecord>,
     number: usize,
     engine: Box<dyn Engine>,
-    /// What the engine has, the batch that was submitted first in front.
-    in_flight: VecDeque<Arc<Batch>>,
+    /// What the engine has and since when, the batch that was submitted first in front.
+    in_flight: VecDeque<(Arc<Batch>, Instant)>,
+    /// When the last batch came back.
+    last_back: Option<Instant>,
+}
+
+/// What an engine has done in a batch.
+struct Done {
+    /// How many nonces it has tested.
+    tried: u64,
+    /// How long it took for that alone. `None` where the batch ended early since it was no longer wanted, which says
+    /// nothing of the engine's speed.
+    took: Option<Duration>,
 }
 
 /// What an engine is to do next.
@@ -103,7 +115,7 @@ impl Worker {
                 return Ok(next);
             };
             let slices = batch.iter().map(slice).collect();
-            self.in_flight.push_back(batch);
+            self.in_flight.push_back((batch, Instant::now()));
             catch_panic(|| self.engine.submit(slices))?;
         }
         Ok(Next::Nothing)
@@ -112,9 +124,15 @@ impl Worker {
     /// Waits for the oldest batch, and answers those of its searches that have found work.
     fn complete(&mut self) -> Result<(), DeviceError> {
         let searched = catch_panic(|| self.engine.complete())?;
-        let Some(batch) = self.in_flight.pop_front() else {
+        let now = Instant::now();
+        let Some((batch, since)) = self.in_flight.pop_front() else {
             return Ok(());
         };
+        // While one was before it, it only waited.
+        let begun = self
+            .last_back
+            .replace(now)
+            .map_or(since, |last| last.max(since));
         if searched.len() != batch.len() {
             let (answers, slices) = (searched.len(), batch.len());
             return Err(DeviceError::WrongAnswer(format!(
@@ -124,6 +142,14 @@ impl Worker {
         self.device.batches.inc();
         let tried = searched.iter().map(|searched| searched.tried).sum();
         self.device.hashes.inc_by(tried);
+        let slices = batch.iter().zip(&searched);
+        let is_whole = slices
+            .into_iter()
+            .all(|(assigned, slice)| slice.found.is_some() || slice.tried == assigned.nonces.count);
+        let done = Done {
+            tried,
+            took: is_whole.then(|| now - begun),
+        };
         let mut answered = Vec::new();
         let mut verdict = Ok(());
         for (Assigned { job, .. }, searched) in batch.iter().zip(searched) {
@@ -140,7 +166,7 @@ impl Worker {
                 }
             }
         }
-        self.shared.put_back(self.number, &batch, &answered);
+        self.shared.put_back(self.number, &batch, &done, &answered);
         for (job, work) in answered {
             job.answer(Ok(work));
         }
@@ -294,10 +320,19 @@ impl Shared {
     }
 
     /// Engine `number` has come back from a batch, of which these searches are `answered`.
-    fn put_back(&self, number: usize, batch: &Arc<Batch>, answered: &[(&Arc<Job>, Work)]) {
+    fn put_back(
+        &self,
+        number: usize,
+        batch: &Arc<Batch>,
+        done: &Done,
+        answered: &[(&Arc<Job>, Work)],
+    ) {
         let mut state = self.lock();
         let entry = &mut state.engines[number];
         entry.beats += 1;
+        if let Some(took) = done.took {
+            entry.speed.learn(done.tried, took);
+        }
         // Passing an engine over has put its searches back already.
         let in_flight = entry.in_flight.front();
         let is_held = in_flight.is_some_and(|front| Arc::ptr_eq(front, batch));
@@ -306,8 +341,11 @@ impl Shared {
             state.queue.put_back(number, batch);
         }
         let mut more_to_do = false;
-        for (job, _) in answered {
+        for &(job, work) in answered {
+            // At once, so that a request finds either the search or its answer.
             more_to_do |= state.queue.remove(job);
+            let target = *job.request.target();
+            state.answers.keep(target, work, Instant::now());
         }
         // A search that had enough in flight may be taken again.
         more_to_do |= is_held && answered.len() < batch.len();

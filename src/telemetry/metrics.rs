@@ -5,9 +5,13 @@
 //! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended; see [`Outcome`]. `network` is `none` where the request was not understood |
 //! | `atto_work_verifications_total` | counter | `network`, `outcome` | likewise requests to verify a work; `ok` is one that was answered, whether the work is valid or not |
 //! | `atto_work_key_requests_total` | counter | `key`, `outcome` | requests of each API key, by its name, of both kinds; only where keys are on |
+//! | `atto_work_coalesced_total` | counter | | requests that joined a search for the same work instead of having their own |
+//! | `atto_work_remembered_total` | counter | | requests that were answered with work found before, without a search |
 //! | `atto_work_searches_running` | gauge | | searches that devices work on, in turns or together; easy ones may make it more than `QUEUE_SIZE` |
 //! | `atto_work_queue_depth` | gauge | | hard searches that wait for a running one to end |
 //! | `atto_work_queue_capacity` | gauge | | how many may wait |
+//! | `atto_work_hash_rate` | gauge | | hashes a second of all engines in service while they search, as measured lately |
+//! | `atto_work_expected_wait_seconds` | gauge | | how long a hard search that came now would wait for a turn, on average |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches of slices completed; on a card, dispatches |
 //! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | what each form of the search was measured at when the device was opened, of one engine |
@@ -20,8 +24,12 @@
 //!
 //! Labels come from enums, from the devices of this machine and from the names of its API keys, never from a request's text.
 
+use std::time::Duration;
+
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::device::{Backend, DeviceInfo};
 use crate::work::Network;
@@ -45,6 +53,8 @@ pub enum Outcome {
     NoDevice,
     /// The service was shutting down.
     Closed,
+    /// There was no work in time.
+    Deadline,
 }
 
 impl Outcome {
@@ -58,6 +68,7 @@ impl Outcome {
             Self::QueueFull => "queue_full",
             Self::NoDevice => "no_device",
             Self::Closed => "closed",
+            Self::Deadline => "deadline",
         }
     }
 }
@@ -87,9 +98,13 @@ pub struct Metrics {
     requests: IntCounterVec,
     verifications: IntCounterVec,
     key_requests: IntCounterVec,
+    coalesced: IntCounter,
+    remembered: IntCounter,
     searches_running: IntGauge,
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
+    hash_rate: Gauge,
+    expected_wait: Gauge,
     hashes: IntCounterVec,
     batches: IntCounterVec,
     kernel_rates: IntGaugeVec,
@@ -111,6 +126,10 @@ impl Metrics {
             IntCounterVec::new(Opts::new(name, help), labels)
                 .expect("the name and the labels are well formed")
         };
+        let counter =
+            |name: &str, help: &str| IntCounter::new(name, help).expect("the name is well formed");
+        let real =
+            |name: &str, help: &str| Gauge::new(name, help).expect("the name is well formed");
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             IntGaugeVec::new(Opts::new(name, help), labels)
                 .expect("the name and the labels are well formed")
@@ -134,6 +153,14 @@ impl Metrics {
                 "Requests of an API key that have ended.",
                 &["key", "outcome"],
             ),
+            coalesced: counter(
+                "atto_work_coalesced_total",
+                "Requests that joined a search for the same work.",
+            ),
+            remembered: counter(
+                "atto_work_remembered_total",
+                "Requests that were answered with work found before.",
+            ),
             searches_running: gauge(
                 "atto_work_searches_running",
                 "Searches that devices work on, in turns or together.",
@@ -143,6 +170,14 @@ impl Metrics {
                 "Hard searches that wait for a running one to end.",
             ),
             queue_capacity: gauge("atto_work_queue_capacity", "How many searches may wait."),
+            hash_rate: real(
+                "atto_work_hash_rate",
+                "Hashes a second of all engines in service while they search.",
+            ),
+            expected_wait: real(
+                "atto_work_expected_wait_seconds",
+                "How long a hard search that came now would wait for a turn.",
+            ),
             hashes: counters("atto_work_hashes_total", "Nonces tested.", &["device"]),
             batches: counters(
                 "atto_work_batches_total",
@@ -189,9 +224,13 @@ impl Metrics {
         registry.register(Box::new(self.requests.clone()))?;
         registry.register(Box::new(self.verifications.clone()))?;
         registry.register(Box::new(self.key_requests.clone()))?;
+        registry.register(Box::new(self.coalesced.clone()))?;
+        registry.register(Box::new(self.remembered.clone()))?;
         registry.register(Box::new(self.searches_running.clone()))?;
         registry.register(Box::new(self.queue_depth.clone()))?;
         registry.register(Box::new(self.queue_capacity.clone()))?;
+        registry.register(Box::new(self.hash_rate.clone()))?;
+        registry.register(Box::new(self.expected_wait.clone()))?;
         registry.register(Box::new(self.hashes.clone()))?;
         registry.register(Box::new(self.device_engines.clone()))?;
         registry.register(Box::new(self.device_faults.clone()))?;
@@ -224,6 +263,23 @@ impl Metrics {
         self.key_requests
             .with_label_values(&[key, outcome.label()])
             .inc();
+    }
+
+    /// Counts a request that joined a search for the same work.
+    pub fn request_coalesced(&self) {
+        self.coalesced.inc();
+    }
+
+    /// Counts a request that was answered with work found before.
+    pub fn request_remembered(&self) {
+        self.remembered.inc();
+    }
+
+    /// Sets how many hashes a second the engines do, and how long a hard search would wait; NaN if that is unknown.
+    pub fn observe_pace(&self, hash_rate: f64, expected_wait: Option<Duration>) {
+        self.hash_rate.set(hash_rate);
+        let seconds = expected_wait.map_or(f64::NAN, |wait| wait.as_secs_f64());
+        self.expected_wait.set(seconds);
     }
 
     /// Sets how many searches run and wait, of how many that may wait.

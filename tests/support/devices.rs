@@ -16,7 +16,7 @@ use atto_work_server::device::{
     Slice, Trial,
 };
 use atto_work_server::http::Admission;
-use atto_work_server::scheduler::{Backoff, Limits};
+use atto_work_server::scheduler::{Backoff, Limits, Memory};
 use atto_work_server::service::{self, Listeners, Settings};
 use atto_work_server::work::Threshold;
 use tokio::sync::oneshot;
@@ -208,13 +208,16 @@ pub(crate) fn patient() -> (mpsc::Sender<()>, Device) {
     (release, device)
 }
 
-/// The limits of these tests.
+/// The limits of these tests. No answer is remembered, so that each request is a search.
 pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
     Limits {
-        running: NonZeroUsize::new(running).expect("not zero"),
-        waiting,
         patience: PATIENCE,
         backoff: BACKOFF,
+        memory: Memory {
+            entries: 0,
+            ..Memory::DEFAULT
+        },
+        ..Limits::new(NonZeroUsize::new(running).expect("not zero"), waiting)
     }
 }
 
