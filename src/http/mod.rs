@@ -16,6 +16,8 @@ use crate::scheduler::Scheduler;
 use crate::telemetry::Metrics;
 pub use problem::Problem;
 pub use works::MAX_BODY;
+#[doc(hidden)]
+pub use works::parse;
 
 /// How long a body may take to arrive.
 #[derive(Clone, Debug)]

@@ -128,8 +128,12 @@ async fn read(
     }
 }
 
-/// Reads a request, and names everything that is wrong with it at once.
-fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
+/// Reads a request, and names everything that is wrong with it at once. Public for the fuzz targets only.
+///
+/// # Errors
+///
+/// [`Problem::MalformedJson`] or [`Problem::InvalidFields`].
+pub fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
     // Serde would take an array of the members' values for the object.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("it is an array".to_owned()));
