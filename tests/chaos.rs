@@ -116,8 +116,8 @@ impl Storm {
     /// Comes back after a while that is longer than the watchdog's patience more often than not, and at the latest when the
     /// storm is over.
     fn hang(&self) {
-        let most = 4 * PATIENCE.as_millis() as u64;
-        let until = Instant::now() + Duration::from_millis(self.rng.lock().unwrap().u64(..most));
+        let time = PATIENCE.mul_f64(4.0 * self.rng.lock().unwrap().f64());
+        let until = Instant::now() + time;
         while Instant::now() < until && !self.is_over() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -413,12 +413,12 @@ fn survives(seed: u64, time: Duration, fallback: Option<fn() -> Result<Device, D
     // Those who left may have been answered too.
     let ended = |outcome: &str| {
         let label = format!("outcome=\"{outcome}\"");
-        total(&service, "atto_work_requests_total", &label) as u64
+        total(&service, "atto_work_requests_total", &label)
     };
-    assert!(ended("ok") >= asked.of("work"));
-    assert!(ended("queue_full") >= asked.of("queue full"));
-    assert!(ended("no_device") >= asked.of("no device"));
-    assert!(ended("invalid") >= asked.of("wrong"));
+    assert!(ended("ok") >= asked.of("work") as f64);
+    assert!(ended("queue_full") >= asked.of("queue full") as f64);
+    assert!(ended("no_device") >= asked.of("no device") as f64);
+    assert!(ended("invalid") >= asked.of("wrong") as f64);
 
     eventually("every card is back", || {
         let up = |card: &str| total(&service, "atto_work_device_engines", &format!("\"{card}\""));
