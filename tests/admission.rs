@@ -126,7 +126,11 @@ fn work_request(network: Network, number: u8) -> WorkRequest {
 fn scheduler(limits: Limits, devices: Vec<Device>) -> Scheduler {
     let scheduler = Scheduler::start(limits, Metrics::new()).unwrap();
     let fallback = None;
-    let opened = OpenDevices { devices, fallback };
+    let opened = OpenDevices {
+        devices,
+        fallback,
+        ..OpenDevices::default()
+    };
     scheduler.put_to_work(opened).unwrap();
     scheduler
 }

@@ -26,6 +26,8 @@ pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHas
 use openapi::Description;
 pub use problem::{Code, Problem};
 pub use works::MAX_BODY;
+#[doc(hidden)]
+pub use works::parse;
 
 /// How long a body may take to arrive.
 #[derive(Clone, Debug)]

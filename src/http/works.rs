@@ -244,8 +244,12 @@ async fn read(
     }
 }
 
-/// Reads a request, and names everything that is wrong with it at once.
-fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
+/// Reads a request, and names everything that is wrong with it at once. Public for the fuzz targets only.
+///
+/// # Errors
+///
+/// [`Problem::MalformedJson`] or [`Problem::InvalidFields`].
+pub fn parse(body: &[u8], now: Timestamp) -> Result<WorkRequest, Problem> {
     fields(object(body)?, now).map_err(Problem::InvalidFields)
 }
 

@@ -1,0 +1,227 @@
+//! What must hold for every input from outside, whatever its bytes are. The fuzz targets in `fuzz/` and the replay in
+//! `tests/corpus.rs` run these same functions, each of which fails by a panic.
+
+#![allow(dead_code, reason = "every fuzz target uses a part of this")]
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use atto_work_server::config::ServeArgs;
+use atto_work_server::device::gpu::Selection;
+use atto_work_server::http::{Problem, parse};
+use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
+use clap::{Args, Command, FromArgMatches};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Value, json};
+
+/// The server's clock for these inputs, so that what is accepted today is accepted for ever.
+pub(crate) const NOW: i64 = 1_795_329_945_748;
+
+/// Reads the bytes of a body as a request for work.
+///
+/// It is accepted exactly if the rules of the README, written down here once more, allow it; what is accepted reads the
+/// same when it is written again; what is refused is refused with one of the two codes, and a reason.
+pub(crate) fn request(body: &[u8]) {
+    let now = Timestamp::from_millis(NOW).expect("within the calendar");
+    let expected = expected_request(body);
+    match parse(body, now) {
+        Ok(request) => {
+            let (network, timestamp, target) = expected.expect("a wrong body is accepted");
+            assert_eq!(request.network().as_str(), network);
+            let timestamp = Timestamp::from_millis(timestamp).expect("a time with a threshold");
+            let threshold = Threshold::required(request.network(), timestamp);
+            assert_eq!(request.threshold(), threshold);
+            assert!(threshold.get() > 0, "such work cannot be found");
+            assert_eq!(request.target().as_bytes(), &bytes_of::<32>(&target));
+            let again = json!({
+                "network": request.network().to_string(),
+                "timestamp": timestamp.as_millis(),
+                "target": request.target().to_string(),
+            });
+            let again = parse(again.to_string().as_bytes(), now);
+            assert_eq!(again.expect("it was right before"), request);
+        }
+        Err(problem) => {
+            assert_eq!(expected, None, "a right body is refused: {problem}");
+            let (status, code) = (problem.code().status(), problem.code().as_str());
+            assert_eq!(status, 400);
+            assert!(!problem.to_string().is_empty());
+            match problem {
+                Problem::MalformedJson(_) => assert_eq!(code, "MALFORMED_JSON"),
+                Problem::InvalidFields(errors) => {
+                    assert_eq!(code, "INVALID_FIELDS");
+                    let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
+                    let known: Vec<_> = ["network", "timestamp", "target"]
+                        .into_iter()
+                        .filter(|field| fields.contains(field))
+                        .collect();
+                    assert!(!fields.is_empty());
+                    assert_eq!(fields, known, "each once, in their order");
+                }
+                other => panic!("this is no refusal of a body: {other:?}"),
+            }
+        }
+    }
+}
+
+/// The members of a body, if they make a right request, by other means than the server's.
+fn expected_request(body: &[u8]) -> Option<(String, i64, String)> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let [network, timestamp, target] = reader.deserialize_map(Members).ok()?;
+    reader.end().ok()?;
+    let (network, timestamp, target) = (network?, timestamp?, target?);
+    let (network, target) = (network.as_str()?, target.as_str()?);
+    let timestamp = timestamp.as_i64()?;
+    let is_right = Network::ALL.iter().any(|known| known.as_str() == network)
+        && (1_704_067_200_000..=NOW + 60_000).contains(&timestamp)
+        && target.len() == 64
+        && target.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_right.then(|| (network.to_owned(), timestamp, target.to_owned()))
+}
+
+/// Reads the three members of a request, and refuses each that comes twice.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = [Option<Value>; 3];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = [None, None, None];
+        let mut seen = [false; 3];
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            let names = ["network", "timestamp", "target"];
+            let Some(index) = names.iter().position(|known| *known == name) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(A::Error::custom("twice"));
+            }
+            values[index] = Some(map.next_value()?);
+        }
+        Ok(values)
+    }
+}
+
+/// Reads the text as a target and as a work.
+///
+/// It is accepted exactly if it has the right number of hex digits; the value is that of the digits; it is written in upper
+/// case, and read the same in either.
+pub(crate) fn hex(text: &[u8]) {
+    let Ok(text) = str::from_utf8(text) else {
+        return;
+    };
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (upper, lower) = (text.to_uppercase(), text.to_lowercase());
+    match text.parse::<Target>() {
+        Ok(target) => {
+            assert!(is_hex && text.len() == 64, "{text:?} is no target");
+            assert_eq!(target.as_bytes(), &bytes_of::<32>(text));
+            assert_eq!(target.to_string(), upper);
+            assert_eq!((upper.parse(), lower.parse()), (Ok(target), Ok(target)));
+        }
+        Err(error) => {
+            assert!(!(is_hex && text.len() == 64), "{text:?} is a target");
+            assert_eq!(error.field(), "target");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    match text.parse::<Nonce>() {
+        Ok(nonce) => {
+            assert!(is_hex && text.len() == 16, "{text:?} is no work");
+            assert_eq!(nonce.get(), u64::from_le_bytes(bytes_of(text)));
+            assert_eq!(nonce.to_string(), upper);
+            assert_eq!((upper.parse(), lower.parse()), (Ok(nonce), Ok(nonce)));
+        }
+        Err(error) => {
+            assert!(!(is_hex && text.len() == 16), "{text:?} is a work");
+            assert_eq!(error.field(), "work");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// The bytes that these hex digits stand for.
+fn bytes_of<const N: usize>(digits: &str) -> [u8; N] {
+    let digit = |place: usize| {
+        let digit = char::from(digits.as_bytes()[place]).to_digit(16);
+        u8::try_from(digit.expect("a hex digit")).expect("below 16")
+    };
+    std::array::from_fn(|index| 16 * digit(2 * index) + digit(2 * index + 1))
+}
+
+/// Reads a line as a selection of cards; and, if it is `NAME=VALUE`, as a flag of `work-server serve`.
+///
+/// A selection is accepted exactly if it is `all` or a list of parts of which none is empty or `all`, and reads the same
+/// when it is written again. A flag's value is taken only within its range.
+pub(crate) fn configuration(line: &[u8]) {
+    let Ok(line) = str::from_utf8(line) else {
+        return;
+    };
+    selection(line);
+    // Of clap's own flags, these print and are nothing to be read.
+    if let Some((name, value)) = line.split_once('=')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        && !["help", "version"].contains(&name)
+    {
+        flag(name, value);
+    }
+}
+
+fn selection(text: &str) {
+    let is_all = |part: &str| part.eq_ignore_ascii_case("all");
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    let is_list = parts.iter().all(|part| !part.is_empty() && !is_all(part));
+    match text.parse::<Selection>() {
+        Ok(selection) => {
+            assert!(is_list || is_all(text.trim()), "{text:?} is no selection");
+            assert_eq!(selection == Selection::default(), is_all(text.trim()));
+            assert_eq!(selection.to_string().parse(), Ok(selection));
+        }
+        Err(error) => {
+            assert!(!is_list && !is_all(text.trim()), "{text:?} is a selection");
+            assert!(error.to_string().contains("no selection of adapters"));
+        }
+    }
+}
+
+/// Gives `serve` one flag.
+fn flag(name: &str, value: &str) {
+    let given = format!("--{name}={value}");
+    // Without the environment of whoever runs this.
+    let command = ServeArgs::augment_args(Command::new("serve")).mut_args(|arg| arg.env(None));
+    let Ok(matches) = command.try_get_matches_from(["serve", &given]) else {
+        return;
+    };
+    let args = ServeArgs::from_arg_matches(&matches).expect("clap has read it");
+    let seconds = |first: f64| Duration::from_secs_f64(first)..=Duration::from_secs(3600);
+    assert!((1..=1024).contains(&args.devices.threads.unwrap_or(1)));
+    assert!((1..=1024).contains(&args.queue_size));
+    assert!(args.queue_capacity <= 100_000);
+    assert!((1..=1_000_000).contains(&args.max_connections));
+    for timeout in [args.header_timeout, args.body_timeout, args.idle_timeout] {
+        assert!(seconds(0.1).contains(&timeout), "{given:?}");
+    }
+    for time in [args.shutdown_delay, args.shutdown_grace] {
+        assert!(seconds(0.0).contains(&time), "{given:?}");
+    }
+    let flags = [
+        ("header-timeout", args.header_timeout),
+        ("body-timeout", args.body_timeout),
+        ("idle-timeout", args.idle_timeout),
+        ("shutdown-delay", args.shutdown_delay),
+        ("shutdown-grace", args.shutdown_grace),
+    ];
+    if let Some((_, read)) = flags.iter().find(|(flag, _)| *flag == name) {
+        let seconds: f64 = value.parse().expect("a number was read");
+        assert!((read.as_secs_f64() - seconds).abs() < 1e-8, "{given:?}");
+    }
+    // What the service makes of it.
+    let (settings, _) = (args.settings(), args.devices.choice());
+    assert_eq!(settings.limits.running.get(), args.queue_size);
+}
