@@ -6,7 +6,7 @@ mod support;
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -75,8 +75,14 @@ fn send(address: SocketAddr, bytes: &str) -> TcpStream {
     stream
 }
 
+/// A search that takes too long for these tests, of its own every time.
 fn live() -> String {
-    works(&request("LIVE", &target(1)).to_string())
+    works(&live_body())
+}
+
+fn live_body() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(1_000_000);
+    request("LIVE", &target(NUMBER.fetch_add(1, Ordering::Relaxed))).to_string()
 }
 
 fn local(number: u64) -> String {
@@ -449,11 +455,10 @@ fn a_client_that_abandons_searches_without_end_is_let_go() {
 
     let server = server(&[]);
     let mut http2 = Http2::connect(server.address, &h2::client::Builder::new());
-    let body = request("LIVE", &target(1)).to_string();
     let cancelled = "atto_work_requests_total{network=\"LIVE\",outcome=\"cancelled\"}";
     let mut sent = 0;
     while closed(&server, "reset_flood") == 0.0 {
-        let streams: Result<Vec<_>, _> = (0..BATCH).map(|_| http2.post(body.clone())).collect();
+        let streams: Result<Vec<_>, _> = (0..BATCH).map(|_| http2.post(live_body())).collect();
         let Ok(streams) = streams else { break };
         sent += BATCH;
         assert!(sent < 10_000, "{sent} searches were abandoned");
