@@ -84,6 +84,40 @@ fn ten_requests_for_the_same_work_are_one_search() {
 }
 
 #[test]
+fn those_who_join_are_bounded_too() {
+    let (release, _seen, device) = recording();
+    // Two turns and one that waits: so three may join.
+    let service = Service::with_limits(limits(2, 1), vec![device], None);
+    let request = request("LOCAL", &target(1));
+    let mut clients: Vec<_> = (0..4).map(|_| ask(&service, &request)).collect();
+    eventually("three have joined the first", || {
+        metric(&service, COALESCED) == 3.0
+    });
+    let refused = post_works(service.address, &request.to_string());
+    assert_eq!(refused.json()["code"], "QUEUE_FULL");
+    assert!(refused.header("retry-after").is_some());
+    // Whoever leaves makes room. One of two has joined, since only one was the first.
+    clients.truncate(2);
+    let (mut joined, mut attempts) = (None, 1.0);
+    eventually("another joins", || {
+        let client = ask(&service, &request);
+        let has_joined = || metric(&service, COALESCED) == 4.0;
+        eventually("it has joined or is refused", || {
+            let refused = "atto_work_requests_total{network=\"LOCAL\",outcome=\"queue_full\"}";
+            has_joined() || metric(&service, refused) > attempts
+        });
+        attempts += 1.0;
+        joined = Some(client);
+        has_joined()
+    });
+    clients.extend(joined);
+    drop(release);
+    for client in &clients {
+        assert_work(&read(client, false), &request);
+    }
+}
+
+#[test]
 fn a_shared_search_ends_when_the_last_client_has_left() {
     let (_release, seen, device) = recording();
     let service = Service::start(vec![device], None);
@@ -274,10 +308,9 @@ fn a_remembered_answer_serves_no_harder_request() {
     assert_work(&post_works(service.address, &local.to_string()), &local);
     // An answer for LOCAL is one for LIVE once in 100 000 times.
     let live = ask(&service, &request("LIVE", &target(1)));
-    eventually("it is searched for", || metric(&service, RUNNING) == 1.0);
+    eventually("it is searched for", || seen.lock().unwrap().len() == 2);
     assert_eq!(metric(&service, REMEMBERED), 0.0);
     drop(live);
-    assert_eq!(seen.lock().unwrap().len(), 2);
 }
 
 #[test]

@@ -143,6 +143,16 @@ impl Http2 {
         })
     }
 
+    /// Sends `HEAD` for this path.
+    fn head(&mut self, path: &str) -> h2::client::ResponseFuture {
+        let request = Request::head(format!("http://test{path}"))
+            .body(())
+            .unwrap();
+        let mut client = within(&self.runtime, self.client.clone().ready()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        answer
+    }
+
     fn answer(&self, answer: h2::client::ResponseFuture) -> Result<StatusCode, h2::Error> {
         within(&self.runtime, async {
             let mut answer = answer.await?;
@@ -427,6 +437,23 @@ fn http_2_is_spoken_with_prior_knowledge() {
     eventually("the search runs", || server.metric(RUNNING) == 1.0);
     drop(http2);
     eventually("it is abandoned", || server.metric(RUNNING) == 0.0);
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_over_http_2_either() {
+    let server = server(&[]);
+    // The client's library takes a body for an error.
+    for (address, path, status) in [
+        (server.address, "/openapi.json", 200),
+        (server.address, "/nothing", 404),
+        (server.address, "/works", 405),
+        (server.management, "/health", 200),
+        (server.management, "/nothing", 404),
+    ] {
+        let mut http2 = Http2::connect(address, &h2::client::Builder::new());
+        let answer = http2.head(path);
+        assert_eq!(http2.answer(answer).unwrap(), status, "{path}");
+    }
 }
 
 #[test]

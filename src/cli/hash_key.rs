@@ -1,6 +1,6 @@
 //! `work-server hash-key`: a line for the file of API keys.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use super::{CommandError, print};
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let key = if args.generate {
         let key = ApiKey::generate().map_err(io::Error::from)?;
         // To where a redirection of the line does not take it.
-        eprintln!("{}", key.reveal());
+        writeln!(io::stderr(), "{}", key.reveal())?;
         key
     } else {
         read()?
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 /// Reads a key, with or without an end of line. Never from an argument, which every process of the machine can see.
 fn read() -> Result<ApiKey, CommandError> {
     if io::stdin().is_terminal() {
-        eprintln!("The key, then Enter and Ctrl-D:");
+        writeln!(io::stderr(), "The key, then Enter and Ctrl-D:")?;
     }
     let mut text = String::new();
     // One that is longer is refused for its length.

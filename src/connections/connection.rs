@@ -111,7 +111,7 @@ impl Connection {
             if busy && !pulse.is_http2() && socket.poll_left(cx).is_ready() {
                 return Poll::Ready(Ending::Broken);
             }
-            match (busy, displaced.is_none()) {
+            match (pulse.awaits_answer(), displaced.is_none()) {
                 (true, false) => displaced.set(None),
                 (false, true) => displaced.set(Some(shared.make_room.notified())),
                 _ => {}

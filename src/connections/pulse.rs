@@ -1,5 +1,6 @@
 //! What a connection is doing, and until when it may.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -36,8 +37,10 @@ pub(super) struct Pulse(Arc<Mutex<State>>);
 struct State {
     /// How many requests have begun and are not yet answered in full.
     requests: usize,
-    /// How many of them have an answer that is not yet taken in full.
-    answers: usize,
+    /// Since when those of them that have an answer which is not yet taken in full have had it, the oldest first.
+    answers: BTreeMap<u64, Instant>,
+    /// How many answers there ever were.
+    answered: u64,
     /// When the last request ended, or the connection began.
     quiet_since: Instant,
     /// When the first byte came of what should become a request.
@@ -59,7 +62,8 @@ impl Pulse {
         let now = Instant::now();
         Self(Arc::new(Mutex::new(State {
             requests: 0,
-            answers: 0,
+            answers: BTreeMap::new(),
+            answered: 0,
             quiet_since: now,
             head_since: None,
             answers_since: None,
@@ -111,7 +115,7 @@ impl Pulse {
         InProgress {
             pulse: self.clone(),
             version,
-            answered: false,
+            answer: None,
         }
     }
 
@@ -123,6 +127,12 @@ impl Pulse {
     /// Whether a request is in progress.
     pub(super) fn is_busy(&self) -> bool {
         self.state().requests > 0
+    }
+
+    /// Whether a request has no answer yet.
+    pub(super) fn awaits_answer(&self) -> bool {
+        let state = self.state();
+        state.requests > state.answers.len()
     }
 
     /// Until when this may go on, and what it is otherwise. For ever, if a request is waited for or sent.
@@ -139,10 +149,15 @@ impl Pulse {
             })
         };
         let stuck = [state.answers_since, state.blocked_since];
+        let stuck = stuck.into_iter().flatten().min();
+        let stuck = stuck.map(|since| until(since, limits.body));
+        // Others that are taken do not excuse one that is not.
+        let oldest = state.answers.values().next();
+        let oldest = oldest.map(|&since| until(since, limits.idle));
         if state.resets.1 > RESETS {
             Some((state.resets.0, Overdue::Resets))
-        } else if let Some(since) = stuck.into_iter().flatten().min() {
-            Some((until(since, limits.body), Overdue::Unread))
+        } else if let Some(deadline) = stuck.into_iter().chain(oldest).min() {
+            Some((deadline, Overdue::Unread))
         } else if state.requests > 0 {
             None
         } else if let Some(since) = state.head_since {
@@ -172,16 +187,20 @@ impl State {
 pub(super) struct InProgress {
     pulse: Pulse,
     version: Version,
-    answered: bool,
+    /// The number of its answer, once it has one.
+    answer: Option<u64>,
 }
 
 impl InProgress {
     /// There is an answer, which the client is to take.
     pub(super) fn answer(&mut self) {
-        self.answered = true;
         let mut state = self.pulse.state();
-        state.answers += 1;
+        state.answered += 1;
+        let number = state.answered;
+        state.answers.insert(number, Instant::now());
         state.answers_since.get_or_insert_with(Instant::now);
+        drop(state);
+        self.answer = Some(number);
     }
 
     /// The protocol that it came by.
@@ -195,9 +214,9 @@ impl Drop for InProgress {
         let mut state = self.pulse.state();
         let now = Instant::now();
         state.requests -= 1;
-        if self.answered {
-            state.answers -= 1;
-            state.answers_since = (state.answers > 0).then_some(now);
+        if let Some(number) = self.answer {
+            state.answers.remove(&number);
+            state.answers_since = (!state.answers.is_empty()).then_some(now);
         } else {
             if now > state.resets.0 + Duration::from_secs(1) {
                 state.resets = (now, 0);
@@ -280,6 +299,23 @@ mod tests {
         pulse.wrote(false);
         assert_eq!(due(&pulse, None), Some((20, Overdue::Unread)));
         pulse.wrote(true);
+        assert_eq!(due(&pulse, None), Some((75, Overdue::Idle)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_never_taken_is_due_whatever_becomes_of_others() {
+        let pulse = Pulse::start();
+        let mut stuck = pulse.begin(Version::HTTP_2);
+        assert!(pulse.awaits_answer());
+        stuck.answer();
+        assert!(pulse.is_busy() && !pulse.awaits_answer());
+        for _ in 0..14 {
+            advance(Duration::from_secs(5)).await;
+            pulse.begin(Version::HTTP_2).answer();
+        }
+        // 75 s after its answer, 70 of which are over.
+        assert_eq!(due(&pulse, None), Some((5, Overdue::Unread)));
+        drop(stuck);
         assert_eq!(due(&pulse, None), Some((75, Overdue::Idle)));
     }
 

@@ -10,7 +10,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderValue, Request, Response, Version, header};
+use warp::http::{HeaderValue, Method, Request, Response, Version, header};
 
 use super::Phase;
 use super::pulse::{InProgress, Pulse};
@@ -29,6 +29,7 @@ pub(super) fn answer(
     let routes = TowerToHyperService::new(warp::service(routes));
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut in_progress = pulse.begin(request.version());
+        let without_body = request.method() == Method::HEAD;
         let answer = routes.call(request);
         let phase = phase.clone();
         async move {
@@ -39,8 +40,14 @@ pub(super) fn answer(
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(header::CONNECTION, close);
             }
+            // hyper leaves the body of an answer to HEAD out over HTTP/1.1 only.
+            if without_body && let Some(length) = answer.body().size_hint().exact() {
+                answer
+                    .headers_mut()
+                    .insert(header::CONTENT_LENGTH, length.into());
+            }
             Ok(answer.map(|body| Answer {
-                body,
+                body: (!without_body).then_some(body),
                 _in_progress: in_progress,
             }))
         }
@@ -50,7 +57,8 @@ pub(super) fn answer(
 /// An answer's body. Its request is in progress until this is dropped, which hyper does when all of it is sent.
 #[derive(Debug)]
 pub(super) struct Answer<B> {
-    body: B,
+    /// None in an answer to HEAD.
+    body: Option<B>,
     _in_progress: InProgress,
 }
 
@@ -62,14 +70,19 @@ impl<B: Body + Unpin> Body for Answer<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 use warp::Reply;
@@ -37,7 +38,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 
 /// What is served of it.
 pub(super) struct Description {
-    document: String,
+    document: Bytes,
     pages: Arc<Config<'static>>,
 }
 
@@ -49,7 +50,7 @@ impl Description {
             .try_it_out_enabled(true)
             .display_request_duration(true);
         Self {
-            document: format!("{:#}", document(needs_key)),
+            document: format!("{:#}", document(needs_key)).into(),
             pages: Arc::new(pages),
         }
     }
@@ -57,7 +58,7 @@ impl Description {
     /// The description for programs.
     pub(super) fn document(&self) -> Response {
         let json = HeaderValue::from_static("application/json");
-        with_type(self.document.clone().into_response(), json)
+        with_type(Response::new(self.document.clone().into()), json)
     }
 
     /// A file of the pages; none if there is no such file.

@@ -43,7 +43,7 @@ pub(super) fn time(hashes: f64, rate: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(hashes / rate).ok()
 }
 
-/// How long an engine remembers how fast it was, in seconds of its work: a batch of 25 ms counts for one part in 400.
+/// How long an engine remembers how fast it was, in seconds of its work: a batch of 20 ms counts for one part in 500.
 /// A choice between a number that jumps and one that lags.
 const MEMORY: f64 = 10.0;
 

@@ -23,6 +23,7 @@ mod worker;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -199,7 +200,7 @@ impl Scheduler {
     )]
     pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
         let arrived = Instant::now();
-        let (job, answer) = match self.shared.admit(&request)? {
+        let (job, answer, has_joined) = match self.shared.admit(&request)? {
             Admission::Remembered(work) => {
                 return Ok(Solved {
                     work,
@@ -210,6 +211,7 @@ impl Scheduler {
             Admission::Search {
                 job,
                 answer,
+                has_joined,
                 estimate,
             } => {
                 let network = request.network();
@@ -218,13 +220,14 @@ impl Scheduler {
                 } else {
                     tracing::debug!(%network, "search admitted");
                 }
-                (job, answer)
+                (job, answer, has_joined)
             }
         };
         let mut interest = Interest {
             shared: &self.shared,
             job,
             answer: Some(answer),
+            has_joined,
         };
         let found = match self.shared.limits.deadline {
             None => interest.answer().await,
@@ -313,6 +316,8 @@ struct Interest<'a> {
     job: Arc<Job>,
     /// There until it is dropped.
     answer: Option<watch::Receiver<Answer>>,
+    /// Whether others waited for the job before.
+    has_joined: bool,
 }
 
 impl Interest<'_> {
@@ -332,6 +337,9 @@ impl Interest<'_> {
 
 impl Drop for Interest<'_> {
     fn drop(&mut self) {
+        if self.has_joined {
+            self.shared.joined.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(answer) = self.answer.take() {
             self.shared.leave_search(&self.job, answer);
         }

@@ -182,6 +182,11 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// How many searches there may be in all.
+    pub(super) const fn limit(&self) -> usize {
+        self.max_turns.saturating_add(self.capacity)
+    }
+
     /// How many searches may wait.
     pub(super) const fn capacity(&self) -> usize {
         self.capacity
@@ -189,7 +194,7 @@ impl Queue {
 
     /// Adds a search.
     pub(super) fn push(&mut self, job: Arc<Job>) -> Result<(), Full> {
-        if self.running.len() + self.waiting.len() >= self.max_turns.saturating_add(self.capacity) {
+        if self.running.len() + self.waiting.len() >= self.limit() {
             return Err(Full);
         }
         let same_target = self.targets.entry(*job.request.target()).or_default();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) work_arrived: Condvar,
     /// Signalled when an engine goes out of service or comes into it, and when the scheduler stops.
     pub(super) service_changed: Condvar,
+    /// How many requests wait for a search that was there before them.
+    pub(super) joined: AtomicUsize,
     /// How many searches were ever submitted; for engines that are between two of them.
     pub(super) arrivals: AtomicU64,
     /// The niceness of the service, which the search stays below in urgency.
@@ -80,6 +82,8 @@ pub(super) enum Admission {
     Search {
         job: Arc<Job>,
         answer: watch::Receiver<Answer>,
+        /// Whether it has joined others. It counts as such until [`Shared::joined`] is told.
+        has_joined: bool,
         /// `None` if it has joined others, or no engine's speed is known.
         estimate: Option<Estimate>,
     },
@@ -143,6 +147,7 @@ impl Shared {
             }),
             work_arrived: Condvar::new(),
             service_changed: Condvar::new(),
+            joined: AtomicUsize::new(0),
             arrivals: AtomicU64::new(0),
             // It can only fail for a process that is not there.
             niceness: rustix::process::getpriority_process(None).unwrap_or(0),
@@ -185,12 +190,18 @@ impl Shared {
             return Err(SolveError::NoDevice);
         }
         if let Some(job) = state.queue.find(request) {
+            // They cost no search, but each holds a connection.
+            if self.joined.load(Ordering::Relaxed) >= state.queue.limit() {
+                return Err(state.queue_full());
+            }
+            self.joined.fetch_add(1, Ordering::Relaxed);
             let (job, answer) = (Arc::clone(job), job.join());
             drop(state);
             self.metrics.request_coalesced();
             return Ok(Admission::Search {
                 job,
                 answer,
+                has_joined: true,
                 estimate: None,
             });
         }
@@ -198,9 +209,7 @@ impl Shared {
         let (job, answer) = Job::new(*request);
         let job = Arc::new(job);
         if let Err(queue::Full) = state.queue.push(Arc::clone(&job)) {
-            return Err(SolveError::QueueFull {
-                room_in: estimate::time(state.queue.until_room(), state.rate()),
-            });
+            return Err(state.queue_full());
         }
         drop(state);
         self.arrivals.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +217,7 @@ impl Shared {
         Ok(Admission::Search {
             job,
             answer,
+            has_joined: false,
             estimate,
         })
     }
@@ -291,6 +301,13 @@ impl Shared {
 }
 
 impl State {
+    /// The refusal where there is no room.
+    fn queue_full(&self) -> SolveError {
+        SolveError::QueueFull {
+            room_in: estimate::time(self.queue.until_room(), self.rate()),
+        }
+    }
+
     /// The engines that may serve.
     fn up(&self) -> impl Iterator<Item = &EngineEntry> {
         self.engines
