@@ -110,6 +110,9 @@ fn a_request_beyond_the_capacity_is_refused_at_once() {
     eventually("one runs", || server.metric(RUNNING) == 1.0);
     let _waiting = start_endless_search(&server, 2);
     eventually("one waits", || server.metric(WAITING) == 1.0);
+    eventually("it is known how fast the core is", || {
+        server.metric("atto_work_hash_rate") > 0.0
+    });
 
     let request = request("LOCAL", &target(3));
     let refused = post_works(server.address, &request.to_string());
