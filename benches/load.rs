@@ -29,12 +29,12 @@ const SEARCHES: u64 = 4000;
 
 fn main() {
     println!("{CLIENTS} clients, each on a kept connection, for {DURATION:?}");
-    let service = Service::start(vec![clairvoyant()], None);
+    let service = Service::with_limits(limits(4, 200), vec![clairvoyant()], None);
     // Each client asks for the same again, for which the device knows the answer.
     let per_second = load(service.address, |client, _| target(client));
     println!("a device that knows every answer at once: {per_second:.0} requests/s");
     drop(service);
-    let service = Service::start(vec![processor()], None);
+    let service = Service::with_limits(limits(4, 200), vec![processor()], None);
     let per_second = load(service.address, |client, number| {
         target(1_000_000 * (client + 1) + number)
     });
