@@ -657,22 +657,20 @@ mod tests {
         assert_eq!(second.len(), 64);
     }
 
-    #[test]
-    fn as_many_searches_as_cards_have_one_each() {
-        // The first card is awake before the others, and takes two searches.
-        let mut queue = queue_of([1, 2, 3]);
-        let mut in_flight = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
-        for engine in [0, 0, 1, 1, 2, 2] {
-            in_flight[engine].push_back(take(&mut queue, &card(engine, 3), 1));
-        }
+    /// Lets three cards that have these batches in flight go on, in the order that `engine` says for each round and
+    /// step. After a few rounds each must have a search of its own.
+    fn assert_settle(
+        queue: &mut Queue,
+        mut in_flight: [VecDeque<Batch>; 3],
+        engine: impl Fn(usize, usize) -> usize,
+    ) {
         let mut served = [const { BTreeSet::new() }; 3];
         for round in 0..20 {
             for step in 0..3 {
-                // Now one is a little faster, now another.
-                let engine = if round % 2 == 0 { step } else { 2 - step };
-                let batch: Batch = in_flight[engine].pop_front().unwrap();
+                let engine = engine(round, step);
+                let batch = in_flight[engine].pop_front().unwrap();
                 queue.put_back(engine, &batch);
-                let next = take(&mut queue, &card(engine, 3), 1);
+                let next = take(queue, &card(engine, 3), 1);
                 if round >= 4 {
                     served[engine].extend(numbers(&next));
                 }
@@ -682,6 +680,20 @@ mod tests {
         let all: BTreeSet<_> = served.iter().flatten().copied().collect();
         assert_eq!(served.each_ref().map(BTreeSet::len), [1; 3], "{served:?}");
         assert_eq!(all.len(), 3, "{served:?}");
+    }
+
+    #[test]
+    fn as_many_searches_as_cards_have_one_each() {
+        // The first card is awake before the others, and takes two searches.
+        let mut queue = queue_of([1, 2, 3]);
+        let mut in_flight = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        for engine in [0, 0, 1, 1, 2, 2] {
+            in_flight[engine].push_back(take(&mut queue, &card(engine, 3), 1));
+        }
+        // Now one is a little faster, now another.
+        assert_settle(&mut queue, in_flight, |round, step| {
+            if round % 2 == 0 { step } else { 2 - step }
+        });
     }
 
     #[test]
@@ -700,21 +712,7 @@ mod tests {
         for (engine, place) in [(0, 2), (0, 2), (2, 2), (2, 2), (1, 0), (1, 0)] {
             in_flight[engine].push_back(give(engine, place));
         }
-        let mut served = [const { BTreeSet::new() }; 3];
-        for round in 0..20 {
-            for engine in 0..3 {
-                let batch: Batch = in_flight[engine].pop_front().unwrap();
-                queue.put_back(engine, &batch);
-                let next = take(&mut queue, &card(engine, 3), 1);
-                if round >= 4 {
-                    served[engine].extend(numbers(&next));
-                }
-                in_flight[engine].push_back(next);
-            }
-        }
-        let all: BTreeSet<_> = served.iter().flatten().copied().collect();
-        assert_eq!(served.each_ref().map(BTreeSet::len), [1; 3], "{served:?}");
-        assert_eq!(all.len(), 3, "{served:?}");
+        assert_settle(&mut queue, in_flight, |_, step| step);
     }
 
     #[test]
