@@ -14,7 +14,7 @@ use warp::{Buf, Reply};
 use super::access::Client;
 use super::problem::{FieldError, Problem};
 use super::{Api, BodyLimits};
-use crate::scheduler::{SolveError, Solved};
+use crate::scheduler::{Search, SolveError, Solved};
 use crate::telemetry::{Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
@@ -65,8 +65,8 @@ pub(super) async fn post(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
-    let started = Instant::now();
     let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended);
+    let started = count.started;
     let answer = async {
         count.admit(api, headers)?;
         let request = parse(
@@ -74,7 +74,8 @@ pub(super) async fn post(
             Timestamp::now(),
         )?;
         count.network = Some(request.network());
-        Ok(api.scheduler.solve(request).await?)
+        let search = count.search.insert(api.scheduler.search(request)?);
+        Ok(search.answer().await?)
     }
     .await;
     let mut times = Vec::new();
@@ -127,18 +128,24 @@ fn server_timing(parts: &[(&str, Duration)]) -> HeaderValue {
 struct CountOnDrop<'a> {
     metrics: &'a Metrics,
     ended: fn(&Metrics, Option<Network>, Outcome),
+    /// When its head had come.
+    started: Instant,
     network: Option<Network>,
+    /// There once a request for work was admitted. The search ends with it, if nobody else waits for it.
+    search: Option<Search<'a>>,
     client: Option<Client>,
     permit: Option<OwnedSemaphorePermit>,
     outcome: Outcome,
 }
 
 impl<'a> CountOnDrop<'a> {
-    const fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
+    fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
         Self {
             metrics,
             ended,
+            started: Instant::now(),
             network: None,
+            search: None,
             client: None,
             permit: None,
             outcome: Outcome::Cancelled,

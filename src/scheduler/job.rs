@@ -1,13 +1,14 @@
 //! One search, and those who wait for it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::SolveError;
-use crate::device::{NonceRange, StopFlag};
+use super::search::Setback;
+use crate::device::{DeviceInfo, NonceRange, StopFlag};
 use crate::work::{Work, WorkRequest};
 
 /// What a search came to; `None` until it has ended.
@@ -22,6 +23,12 @@ pub(super) struct Job {
     next: AtomicU64,
     /// When an engine was first given a part of it.
     began: OnceLock<Instant>,
+    /// How many nonces have been tested, in how many batches.
+    hashes: AtomicU64,
+    batches: AtomicU64,
+    /// What found the work.
+    found_by: OnceLock<Arc<DeviceInfo>>,
+    setbacks: Mutex<Vec<Setback>>,
     /// Set once the job has an answer or nobody waits for one. Engines look at it while they search.
     ended: StopFlag,
     /// Where the answer goes. Whoever waits for it has a receiver.
@@ -37,6 +44,10 @@ impl Job {
             request,
             next: AtomicU64::new(fastrand::u64(..)),
             began: OnceLock::new(),
+            hashes: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            found_by: OnceLock::new(),
+            setbacks: Mutex::default(),
             ended: StopFlag::default(),
             answer,
         };
@@ -55,6 +66,47 @@ impl Job {
     /// When an engine was first given a part of it.
     pub(super) fn began(&self) -> Option<Instant> {
         self.began.get().copied()
+    }
+
+    /// A batch has come back in which so many of its nonces were tested.
+    pub(super) fn tested(&self, hashes: u64) {
+        self.hashes.fetch_add(hashes, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many nonces have been tested.
+    pub(super) fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
+    }
+
+    /// In how many batches.
+    pub(super) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// This device is about to answer it. Only the first that says so counts.
+    pub(super) fn found(&self, device: &Arc<DeviceInfo>) {
+        self.found_by.get_or_init(|| Arc::clone(device));
+    }
+
+    /// The device that has answered it.
+    pub(super) fn found_by(&self) -> Option<Arc<DeviceInfo>> {
+        self.found_by.get().cloned()
+    }
+
+    /// A device that worked on it has failed.
+    pub(super) fn set_back(&self, setback: Setback) {
+        self.lock_setbacks().push(setback);
+    }
+
+    /// What has failed so far.
+    pub(super) fn setbacks(&self) -> Vec<Setback> {
+        self.lock_setbacks().clone()
+    }
+
+    fn lock_setbacks(&self) -> MutexGuard<'_, Vec<Setback>> {
+        let setbacks = self.setbacks.lock();
+        setbacks.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The flag that tells engines to stop.

@@ -10,10 +10,12 @@
 //! whose engines have all gone is opened anew, if it can be (`recovery`).
 
 mod answers;
+mod devices;
 mod estimate;
 mod job;
 mod queue;
 mod recovery;
+mod search;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -23,19 +25,17 @@ mod worker;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
 
 use crate::device::OpenDevices;
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 pub use answers::Memory;
+pub use devices::{DeviceState, DeviceStatus, Event, Incident};
 pub use estimate::Estimate;
-use job::{Answer, Job};
 pub use recovery::Backoff;
+pub use search::{Origin, Progress, Search, Setback};
 use shared::{Admission, Role, Shared};
 
 /// How long an engine may take for a batch: well above the ten seconds after which a dispatch is given
@@ -194,20 +194,19 @@ impl Scheduler {
     ///
     /// [`SolveError`] if the search is refused, or given up because it takes too long, no device is left or the
     /// service ends.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "an answer serves everybody who joined the search"
-    )]
     pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
+        self.search(request)?.answer().await
+    }
+
+    /// Begins a search, joins one that serves the request or remembers its answer. [`Search::answer`] waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`SolveError`] if the search is refused.
+    pub fn search(&self, request: WorkRequest) -> Result<Search<'_>, SolveError> {
         let arrived = Instant::now();
-        let (job, answer, has_joined) = match self.shared.admit(&request)? {
-            Admission::Remembered(work) => {
-                return Ok(Solved {
-                    work,
-                    waited: Duration::ZERO,
-                    searched: Duration::ZERO,
-                });
-            }
+        match self.shared.admit(&request)? {
+            Admission::Remembered(work) => Ok(Search::remembered(request, arrived, work)),
             Admission::Search {
                 job,
                 answer,
@@ -220,30 +219,12 @@ impl Scheduler {
                 } else {
                     tracing::debug!(%network, "search admitted");
                 }
-                (job, answer, has_joined)
+                let shared = &self.shared;
+                Ok(Search::begun(
+                    shared, request, arrived, job, answer, has_joined,
+                ))
             }
-        };
-        let mut interest = Interest {
-            shared: &self.shared,
-            job,
-            answer: Some(answer),
-            has_joined,
-        };
-        let found = match self.shared.limits.deadline {
-            None => interest.answer().await,
-            Some(deadline) => tokio::time::timeout(deadline, interest.answer())
-                .await
-                .unwrap_or(Err(SolveError::Deadline(deadline))),
-        }?;
-        let began = interest.job.began().unwrap_or(arrived).max(arrived);
-        // The search was at least as hard as the request.
-        let work = Work::verify(found.nonce(), request.target(), request.threshold())
-            .expect("a search is joined only by requests that its answer serves");
-        Ok(Solved {
-            work,
-            waited: began - arrived,
-            searched: began.elapsed(),
-        })
+        }
     }
 
     /// How long a search that came now may be expected to wait and to take, if it found no other to join. `None` if
@@ -286,6 +267,16 @@ impl Scheduler {
         }
     }
 
+    /// What has become of each device that serves, has served or should, in the order in which they came.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.shared.lock().device_statuses()
+    }
+
+    /// What has happened to devices lately, the latest last.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.shared.lock().incidents.all()
+    }
+
     /// What the scheduler is doing now.
     pub fn status(&self) -> Status {
         let state = self.shared.lock();
@@ -307,42 +298,6 @@ struct Owner(Arc<Shared>);
 impl Drop for Owner {
     fn drop(&mut self) {
         self.0.stop();
-    }
-}
-
-/// A client's interest in a job, lost when it is dropped.
-struct Interest<'a> {
-    shared: &'a Shared,
-    job: Arc<Job>,
-    /// There until it is dropped.
-    answer: Option<watch::Receiver<Answer>>,
-    /// Whether others waited for the job before.
-    has_joined: bool,
-}
-
-impl Interest<'_> {
-    /// Waits for the answer.
-    async fn answer(&mut self) -> Result<Work, SolveError> {
-        let Some(answer) = &mut self.answer else {
-            return Err(SolveError::Closed);
-        };
-        // The sender lives in the job, which lives here: it cannot be dropped unanswered.
-        let answer = answer.wait_for(Option::is_some).await;
-        answer
-            .ok()
-            .and_then(|answer| *answer)
-            .unwrap_or(Err(SolveError::Closed))
-    }
-}
-
-impl Drop for Interest<'_> {
-    fn drop(&mut self) {
-        if self.has_joined {
-            self.shared.joined.fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(answer) = self.answer.take() {
-            self.shared.leave_search(&self.job, answer);
-        }
     }
 }
 

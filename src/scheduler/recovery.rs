@@ -9,9 +9,11 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SolveError;
+use super::devices::Event;
+use super::search::Setback;
 use super::shared::{DeviceRecord, EngineState, Role, Shared, State};
 use crate::device::{Absent, DeviceError, Opener};
 use crate::telemetry::Rebuild as Outcome;
@@ -109,6 +111,7 @@ impl State {
         &mut self,
         number: usize,
         to: EngineState,
+        error: &DeviceError,
         backoff: &Backoff,
     ) -> Option<Loss> {
         let entry = &mut self.engines[number];
@@ -119,9 +122,20 @@ impl State {
         let device = Arc::clone(&entry.device);
         device.faults.inc();
         entry.set(to);
-        for batch in std::mem::take(&mut entry.in_flight) {
+        let in_flight = std::mem::take(&mut entry.in_flight);
+        let setback = Setback {
+            at: Instant::now(),
+            device: Arc::clone(&device.info),
+            error: error.to_string().into(),
+        };
+        for batch in in_flight {
+            for assigned in batch.iter() {
+                assigned.job.set_back(setback.clone());
+            }
             self.queue.put_back(number, &batch);
         }
+        self.incidents
+            .push(&device.info, Event::Fault(setback.error));
         let (mut rebuild, mut fallback) = (None, None);
         // A service that ends needs no other device.
         if !self.closed && !self.stopped {
@@ -226,8 +240,10 @@ impl Shared {
     pub(super) fn await_absent(self: &Arc<Self>, absent: Absent) -> io::Result<()> {
         // The attempt at the start was the first.
         let role = Role::Rebuilt { attempts: 1 };
+        let device = Arc::new(self.record(absent.info, None, role));
+        self.lock().know(&device);
         let rebuild = Rebuild {
-            device: Arc::new(self.record(absent.info, None, role)),
+            device: Arc::clone(&device),
             opener: absent.opener,
             attempts: 1,
             hope: None,
@@ -322,6 +338,8 @@ impl Shared {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be opened anew");
+                    let event = Event::NotOpened(error.to_string().into());
+                    self.lock().incidents.push(&old.info, event);
                     // If the fallback failed, too, this is its next chance.
                     self.fall_back_if_alone();
                 }

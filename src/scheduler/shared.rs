@@ -13,6 +13,7 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 
 use super::answers::Answers;
+use super::devices::{Event, Incidents};
 use super::estimate::{self, Estimate, Speed};
 use super::job::{Answer, Job};
 use super::queue::{self, Batch, Queue};
@@ -47,6 +48,9 @@ pub(super) struct State {
     /// The engines; an index is an engine's name. Only that of one that is [`EngineState::Retired`] is given to
     /// another.
     pub(super) engines: Vec<EngineEntry>,
+    /// The latest of each name, in the order in which they came.
+    pub(super) devices: Vec<Arc<DeviceRecord>>,
+    pub(super) incidents: Incidents,
     /// How many engines wait for [`Shared::work_arrived`].
     pub(super) idle: usize,
     /// What takes over when no engine is left, until it is needed.
@@ -105,7 +109,7 @@ pub(super) enum EngineState {
 /// to open it anew.
 #[derive(Debug)]
 pub(super) struct DeviceRecord {
-    pub(super) info: DeviceInfo,
+    pub(super) info: Arc<DeviceInfo>,
     /// Whether its engines take nothing while another device is in service.
     pub(super) stands_by: bool,
     pub(super) reopen: Option<Opener>,
@@ -138,6 +142,8 @@ impl Shared {
                 queue: Queue::new(limits.running, limits.waiting),
                 answers: Answers::new(limits.memory),
                 engines: Vec::new(),
+                devices: Vec::new(),
+                incidents: Incidents::default(),
                 idle: 0,
                 threads: Vec::new(),
                 fallback: None,
@@ -233,7 +239,7 @@ impl Shared {
             batches: self.metrics.batches(&info),
             engines: self.metrics.engines(&info),
             faults: self.metrics.faults(&info),
-            info,
+            info: Arc::new(info),
             stands_by: role == Role::Fallback,
             reopen,
             since: Instant::now(),
@@ -257,8 +263,16 @@ impl Shared {
             kernel,
             threads,
             ..
-        } = &record.info;
+        } = &*record.info;
         tracing::info!(device = name, kernel, threads, "device in service");
+        let mut state = self.lock();
+        state.know(&record);
+        match role {
+            Role::First => {}
+            Role::Fallback => state.incidents.push(&record.info, Event::FallenBackTo),
+            Role::Rebuilt { .. } => state.incidents.push(&record.info, Event::Back),
+        }
+        drop(state);
         let mut started = Ok(());
         for engine in device.engines {
             let Some(number) = self.lock().enter(&record) else {

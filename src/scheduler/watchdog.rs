@@ -56,7 +56,9 @@ fn turn(shared: &Arc<Shared>, seen: &mut Vec<Seen>, patience: Duration) {
         }
         seen.turns += 1;
         if seen.turns >= TURNS {
-            losses.extend(state.lose(number, EngineState::Unresponsive, &shared.limits.backoff));
+            let hung = DeviceError::Hung(patience);
+            let backoff = &shared.limits.backoff;
+            losses.extend(state.lose(number, EngineState::Unresponsive, &hung, backoff));
         }
     }
     state.grow_impatient(TURNS);

@@ -153,12 +153,16 @@ impl Worker {
         let mut answered = Vec::new();
         let mut verdict = Ok(());
         for (Assigned { job, .. }, searched) in batch.iter().zip(searched) {
+            job.tested(searched.tried);
             let Some(nonce) = searched.found.filter(|_| !job.ended().is_set()) else {
                 continue;
             };
             let (target, threshold) = (job.request.target(), job.request.threshold());
             match Work::verify(nonce, target, threshold) {
-                Some(work) => answered.push((job, work)),
+                Some(work) => {
+                    job.found(&self.device.info);
+                    answered.push((job, work));
+                }
                 None => {
                     verdict = Err(DeviceError::WrongAnswer(format!(
                         "{nonce} is not work for {target} under {threshold}"
@@ -192,7 +196,7 @@ impl Worker {
         let loss = self
             .shared
             .lock()
-            .lose(self.number, EngineState::Retired, backoff);
+            .lose(self.number, EngineState::Retired, error, backoff);
         let Some(loss) = loss else { return };
         let rebuild = self.shared.recover(loss, error);
         // What it holds of the card must be free before that is opened anew. Nobody needs its last error.
