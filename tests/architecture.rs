@@ -89,7 +89,7 @@ fn modules_depend_downwards_only() {
             &["crate::http", "crate::management", "crate::config"],
         ),
         ("http/", &["crate::management", "crate::config"]),
-        ("management.rs", &["crate::config"]),
+        ("management/", &["crate::config"]),
     ];
     for (place, above) in layers {
         assert_absent(&[place], above, &[]);
