@@ -58,7 +58,21 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn label(self) -> &'static str {
+    /// All there are, in their order.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::Invalid,
+        Self::Unauthorized,
+        Self::Limited,
+        Self::Cancelled,
+        Self::QueueFull,
+        Self::NoDevice,
+        Self::Closed,
+        Self::Deadline,
+    ];
+
+    /// Its name, as metrics have it.
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Invalid => "invalid",

@@ -1,11 +1,15 @@
 //! What operators see: logs here, metrics beside.
 
+mod history;
 mod metrics;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub use history::{
+    Columns, Ended, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
+};
 pub use metrics::{Metrics, Outcome, Rebuild};
 use tracing_subscriber::EnvFilter;
 
