@@ -210,7 +210,9 @@ fn count(from: u64, to: u64) -> RangedU64ValueParser<usize> {
 }
 
 /// Reads seconds from `from` to an hour.
-fn seconds(from: f64) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+pub(crate) fn seconds(
+    from: f64,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     move |text| {
         let rule = || format!("it must be a number of seconds from {from} to 3600");
         let seconds: f64 = text.parse().map_err(|_| rule())?;

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Output;
+use std::thread;
 
 use serde_json::Value;
-use support::{target, work_server};
+use support::{Server, target, work_server};
 
 fn run(args: &[&str]) -> Output {
     work_server(args).output().expect("the binary runs")
@@ -348,7 +351,7 @@ fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&[
         "--backend",
@@ -425,4 +428,122 @@ fn help_documents_every_variable() {
     assert_eq!(code(&help), 0);
     assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 20);
     assert_eq!(code(&run(&["--version"])), 0);
+}
+
+/// The exit code of `health`, and the one line that it prints.
+fn health(address: &str, args: &[&str]) -> (i32, String) {
+    let output = run(&[&["health", "--address", address], args].concat());
+    let line = stdout(&output).to_owned();
+    assert_eq!(line.lines().count(), 1, "{output:?}");
+    assert_eq!(stderr(&output), "", "{output:?}");
+    (code(&output), line)
+}
+
+#[test]
+fn health_follows_a_server_from_ready_to_gone() {
+    let up = (0, "UP".to_owned());
+    let mut server = Server::on_cpu(&["--shutdown-delay", "60"]);
+    let address = server.management.to_string();
+    assert_eq!(health(&address, &[]), up);
+    assert_eq!(health(&address, &["--liveness"]), up);
+    // The variable of the server is enough, with the address that it listens on.
+    let everywhere = format!("0.0.0.0:{}", server.management.port());
+    let mut told = work_server(&["health"]);
+    told.env("ATTO_WORK_MANAGEMENT_ADDRESS", everywhere);
+    assert_eq!(code(&told.output().unwrap()), 0);
+
+    server.terminate();
+    server.wait_for_log("not ready any more, and still serving");
+    assert_eq!(health(&address, &[]), (1, "OUT_OF_SERVICE".to_owned()));
+    assert_eq!(health(&address, &["--liveness"]), up);
+    let report = run(&["health", "--address", &address, "--json"]);
+    assert_eq!(code(&report), 1);
+    let report: Value = serde_json::from_str(stdout(&report)).unwrap();
+    assert_eq!(
+        report,
+        serde_json::json!({
+            "healthy": false, "probe": "readiness", "address": address, "status": "OUT_OF_SERVICE"
+        })
+    );
+
+    server.terminate();
+    server.wait();
+    let (code, line) = health(&address, &[]);
+    assert_eq!(code, 1);
+    assert!(
+        line.contains(&address) && line.contains("--address"),
+        "{line}"
+    );
+}
+
+#[test]
+fn health_takes_no_public_port_for_the_management_port() {
+    let server = Server::on_cpu(&[]);
+    let (code, line) = health(&server.address.to_string(), &[]);
+    assert_eq!(code, 1);
+    assert!(line.contains("404") && line.contains("--address"), "{line}");
+}
+
+/// A listener that answers one connection with these bytes; without any, it says nothing and keeps it open.
+fn answering(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let _ = client.read(&mut request);
+        let _ = client.write_all(bytes);
+        if bytes.is_empty() {
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+    });
+    address
+}
+
+#[test]
+fn health_does_not_wait_for_what_says_nothing() {
+    let (code, line) = health(&answering(b""), &["--timeout", "0.2"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("within 0.2 s"), "{line}");
+}
+
+#[test]
+fn health_believes_no_answer_but_that_of_a_probe() {
+    for bytes in [
+        &b"\xff\x00\r\n\r\n"[..],
+        b"+PONG\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n{\"status\":\"UP\"}",
+        b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"DOWN\"}",
+    ] {
+        let (code, line) = health(&answering(bytes), &[]);
+        assert_eq!(code, 1, "{bytes:?}: {line}");
+    }
+}
+
+#[test]
+fn a_wrong_management_address_is_blamed_on_the_variable_that_it_came_from() {
+    let mut command = work_server(&["health"]);
+    let output = command
+        .env("ATTO_WORK_MANAGEMENT_ADDRESS", "here")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 64, "{output:?}");
+    assert!(
+        stderr(&output).contains("variable ATTO_WORK_MANAGEMENT_ADDRESS"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn the_version_tells_what_was_built() {
+    use atto_work_server::build_info::{COMMIT, FEATURES, TARGET, VERSION};
+
+    let short = run(&["-V"]);
+    assert_eq!(stdout(&short), format!("work-server {VERSION}"));
+    let long = run(&["--version"]);
+    assert_eq!(code(&long), 0);
+    for part in [VERSION, COMMIT, FEATURES, TARGET] {
+        assert!(stdout(&long).contains(part), "{part}: {long:?}");
+    }
 }

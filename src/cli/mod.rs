@@ -2,13 +2,14 @@
 //!
 //! | exit code | meaning |
 //! | --- | --- |
-//! | 0 | done; for `verify`: the work is valid |
-//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid |
+//! | 0 | done; for `verify`: the work is valid; for `health`: the server is ready |
+//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid; for `health`: the server is not |
 //! | 64 | a flag or an environment variable has a value that it may not have |
 
 mod bench;
 mod devices;
 mod hash_key;
+mod health;
 mod restart;
 mod serve;
 mod shader;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::build_info;
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
@@ -36,7 +38,12 @@ const EXIT_USAGE: u8 = 64;
 
 /// Computes proof of work for the Atto network
 #[derive(Debug, Parser)]
-#[command(name = "work-server", version, max_term_width = 100)]
+#[command(
+    name = "work-server",
+    version,
+    long_version = build_info::LONG_VERSION,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +57,8 @@ enum Command {
     Devices(devices::Args),
     /// Compute one work and print it
     Solve(solve::Args),
+    /// Ask a serving process whether it is ready: exit 0 if it is and 1 if not, for container health checks
+    Health(health::Args),
     /// Check one work: print its digest and the threshold, exit 0 if it is valid and 1 if not
     Verify(verify::Args),
     /// Measure the search alone, device by device
@@ -67,7 +76,7 @@ impl Command {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
             Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
             Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
-            Self::Verify(_) | Self::HashKey(_) | Self::Shader(_) => None,
+            Self::Health(_) | Self::Verify(_) | Self::HashKey(_) | Self::Shader(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
         }
     }
@@ -119,6 +128,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Solve(args) => solve::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
@@ -174,7 +184,9 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
         return None;
     }
     let cli = Cli::command();
-    let mut arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    // Commands have flags of one name that are set by different variables.
+    let command = cli.find_subcommand(args.get(1)?)?;
+    let mut arguments = command.get_arguments();
     let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
     argument
         .get_env()
