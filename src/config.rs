@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
 
 use crate::connections;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
 use crate::http::{Admission, Keys, KeysError, Origins};
+use crate::management::Setting;
 use crate::scheduler::{Limits, Memory};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
@@ -179,6 +181,76 @@ impl ServeArgs {
         })
     }
 
+    /// What these flags come to, for the status page. Of the API keys there is the path of their file, and nothing
+    /// that is in it.
+    pub fn configuration(&self) -> Vec<Setting> {
+        let command = Self::augment_args(clap::Command::new("serve"));
+        let default = |variable: &str| {
+            let mut arguments = command.get_arguments();
+            let argument = arguments.find(|argument| {
+                argument.get_env().and_then(|name| name.to_str()) == Some(variable)
+            })?;
+            let default = argument.get_default_values().first()?;
+            Some(default.to_string_lossy().into_owned())
+        };
+        let shown = self.values().into_iter().map(|(variable, value)| Setting {
+            variable,
+            is_default: value == default(variable),
+            value,
+        });
+        let mut shown: Vec<_> = shown.collect();
+        // What no argument has a fixed default for.
+        if let Some(threads) = shown
+            .iter_mut()
+            .find(|setting| setting.variable == "ATTO_WORK_THREADS")
+        {
+            threads.value = Some(self.devices.choice().threads.to_string());
+        }
+        shown
+    }
+
+    /// The value of every variable, as it could be given; `None` where none was.
+    fn values(&self) -> Vec<(&'static str, Option<String>)> {
+        let seconds = |time: Duration| Some(time.as_secs_f64().to_string());
+        let count = |count: usize| Some(count.to_string());
+        let devices = &self.devices;
+        let keys_file = self.api_keys_file.as_ref();
+        vec![
+            ("ATTO_WORK_BACKEND", named(&devices.backend)),
+            ("ATTO_WORK_DEVICE", Some(devices.device.to_string())),
+            ("ATTO_WORK_THREADS", devices.threads.and_then(count)),
+            (
+                "ATTO_WORK_KERNEL",
+                devices.kernel.map(|kernel| kernel.to_string()),
+            ),
+            ("ATTO_WORK_QUEUE_SIZE", count(self.queue_size)),
+            ("ATTO_WORK_QUEUE_CAPACITY", count(self.queue_capacity)),
+            ("ATTO_WORK_DEADLINE", seconds(self.deadline)),
+            ("ATTO_WORK_ANSWER_MEMORY", count(self.answer_memory)),
+            ("ATTO_WORK_ADDRESS", Some(self.address.to_string())),
+            (
+                "ATTO_WORK_MANAGEMENT_ADDRESS",
+                Some(self.management_address.to_string()),
+            ),
+            ("ATTO_WORK_MAX_CONNECTIONS", count(self.max_connections)),
+            ("ATTO_WORK_HEADER_TIMEOUT", seconds(self.header_timeout)),
+            ("ATTO_WORK_BODY_TIMEOUT", seconds(self.body_timeout)),
+            ("ATTO_WORK_IDLE_TIMEOUT", seconds(self.idle_timeout)),
+            (
+                "ATTO_WORK_API_KEYS_FILE",
+                keys_file.map(|path| path.display().to_string()),
+            ),
+            ("ATTO_WORK_API_KEY_REQUESTS", count(self.api_key_requests)),
+            (
+                "ATTO_WORK_CORS_ORIGINS",
+                self.cors_origins.as_ref().map(Origins::to_string),
+            ),
+            ("ATTO_WORK_SHUTDOWN_DELAY", seconds(self.shutdown_delay)),
+            ("ATTO_WORK_SHUTDOWN_GRACE", seconds(self.shutdown_grace)),
+            ("ATTO_WORK_LOG_FORMAT", named(&self.log_format)),
+        ]
+    }
+
     /// What these flags allow the service.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -205,6 +277,11 @@ impl ServeArgs {
     }
 }
 
+/// The name of a value among several.
+fn named(value: &impl ValueEnum) -> Option<String> {
+    Some(value.to_possible_value()?.get_name().to_owned())
+}
+
 fn count(from: u64, to: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(from..=to)
 }
@@ -225,7 +302,67 @@ pub(crate) fn seconds(
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
+
+    fn read(flags: &[&str]) -> ServeArgs {
+        // Nothing of the environment that the tests run in.
+        let command = ServeArgs::augment_args(clap::Command::new("serve"))
+            .mut_args(|argument| argument.env(None::<&str>));
+        let matches = command.get_matches_from([&["serve"], flags].concat());
+        ServeArgs::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn every_variable_is_shown_in_the_order_of_help() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let variables: Vec<_> = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_env()?.to_str())
+            .collect();
+        let shown = read(&[]).configuration();
+        let names: Vec<_> = shown.iter().map(|setting| setting.variable).collect();
+        assert_eq!(names, variables);
+        let changed: Vec<_> = shown.iter().filter(|setting| !setting.is_default).collect();
+        assert_eq!(changed, Vec::<&Setting>::new());
+        assert!(shown[2].value.is_some(), "the threads that there are");
+    }
+
+    #[test]
+    fn what_differs_from_the_default_says_so() {
+        let flags = [
+            "--backend=cpu",
+            "--device=0,L4",
+            "--threads=3",
+            "--deadline=1.5",
+            "--api-keys-file=keys",
+            "--cors-origins=https://a.example, https://b.example",
+            "--shutdown-grace=25",
+            "--log-format=json",
+        ];
+        let shown = read(&flags).configuration();
+        let changed: Vec<_> = shown
+            .iter()
+            .filter(|setting| !setting.is_default)
+            .map(|setting| (setting.variable, setting.value.as_deref().unwrap()))
+            .collect();
+        assert_eq!(
+            changed,
+            [
+                ("ATTO_WORK_BACKEND", "cpu"),
+                ("ATTO_WORK_DEVICE", "0,L4"),
+                ("ATTO_WORK_THREADS", "3"),
+                ("ATTO_WORK_DEADLINE", "1.5"),
+                ("ATTO_WORK_API_KEYS_FILE", "keys"),
+                (
+                    "ATTO_WORK_CORS_ORIGINS",
+                    "https://a.example,https://b.example"
+                ),
+                ("ATTO_WORK_LOG_FORMAT", "json"),
+            ]
+        );
+    }
 
     #[test]
     fn seconds_are_read_within_their_range() {

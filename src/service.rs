@@ -19,9 +19,9 @@ use tokio::time::{sleep, timeout};
 use crate::connections::{self, Closing, FAREWELL, MANAGEMENT_CONNECTIONS, Phase, Port};
 use crate::device::{OpenDevices, OpenError};
 use crate::http::{self, Admission, BodyLimits};
-use crate::management::{self, Lifecycle};
+use crate::management::{self, About, Lifecycle, Setting};
 use crate::scheduler::{Limits, Scheduler};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, History, Metrics};
 
 /// What the service is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ pub enum ServiceError {
 /// Serves until `shutdown` is ready, then ends in order.
 ///
 /// `open` opens the devices; it runs on a thread of its own, since drivers take their time, and probes are
-/// answered meanwhile.
+/// answered meanwhile. `configuration` is what the status page shows of it, without secrets.
 ///
 /// # Errors
 ///
@@ -93,6 +93,7 @@ pub enum ServiceError {
 pub async fn run(
     settings: Settings,
     admission: Admission,
+    configuration: Vec<Setting>,
     listeners: Listeners,
     open: impl FnOnce() -> Result<OpenDevices, OpenError> + Send + 'static,
     shutdown: impl Future<Output = ()>,
@@ -100,6 +101,7 @@ pub async fn run(
     let metrics = Metrics::new();
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let lifecycle = Lifecycle::default();
+    let history = History::new();
     let address = listeners.public.local_addr()?;
     let management_address = listeners.management.local_addr()?;
     let mut shutdown = pin!(shutdown);
@@ -116,7 +118,17 @@ pub async fn run(
         open: MANAGEMENT_CONNECTIONS,
         ..limits
     };
-    let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone());
+    let _observer = Aborting(tokio::spawn(management::observe(
+        scheduler.clone(),
+        history.clone(),
+    )));
+    let about = About {
+        history: history.clone(),
+        configuration,
+        keys: admission.keys.clone(),
+        turns: settings.limits.running.get(),
+    };
+    let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone(), about);
     let management = Aborting(tokio::spawn(connections::serve(
         listeners.management,
         Port::Management,
@@ -135,7 +147,7 @@ pub async fn run(
         timeout: limits.body,
         closing: Closing::new(follow.clone()),
     };
-    let routes = http::routes(scheduler.clone(), metrics.clone(), body, admission);
+    let routes = http::routes(scheduler.clone(), metrics.clone(), history, body, admission);
     let mut public = Aborting(tokio::spawn(connections::serve(
         listeners.public,
         Port::Public,

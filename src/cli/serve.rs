@@ -62,6 +62,7 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
     service::run(
         args.settings(),
         admission,
+        args.configuration(),
         listeners,
         move || device::open(&choice),
         shutdown,

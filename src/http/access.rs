@@ -91,6 +91,11 @@ impl Keys {
         Ok(keys)
     }
 
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.clients().len()
+    }
+
     /// Who has sent these headers.
     ///
     /// # Errors

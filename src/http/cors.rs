@@ -5,6 +5,7 @@
 //! as that of any other client; it is the browser that keeps the answer from the page. Nothing is lost by that, since
 //! browsers ask before they send JSON.
 
+use std::fmt;
 use std::str::FromStr;
 
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -84,6 +85,19 @@ impl Origins {
         match self {
             Self::Any => Some(HeaderValue::from_static("*")),
             Self::These(origins) => origins.contains(origin).then(|| origin.clone()),
+        }
+    }
+}
+
+/// As it is read.
+impl fmt::Display for Origins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::These(origins) => {
+                let origins = origins.iter().filter_map(|origin| origin.to_str().ok());
+                f.write_str(&origins.collect::<Vec<_>>().join(","))
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use warp::{Buf, Filter, Reply};
 
 use crate::connections::Closing;
 use crate::scheduler::Scheduler;
-use crate::telemetry::Metrics;
+use crate::telemetry::{History, Metrics};
 pub use access::{Keys, KeysError};
 pub use cors::{InvalidOrigin, Origins};
 pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
@@ -51,6 +51,7 @@ pub struct Admission {
 struct Api {
     scheduler: Scheduler,
     metrics: Metrics,
+    history: History,
     limits: BodyLimits,
     admission: Admission,
     description: Description,
@@ -152,12 +153,14 @@ fn not_found(path: &str) -> Response {
 pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
+    history: History,
     limits: BodyLimits,
     admission: Admission,
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         scheduler,
         metrics,
+        history,
         limits,
         description: Description::new(admission.keys.is_some()),
         admission,

@@ -14,8 +14,8 @@ use warp::{Buf, Reply};
 use super::access::Client;
 use super::problem::{FieldError, Problem};
 use super::{Api, BodyLimits};
-use crate::scheduler::{Search, SolveError, Solved};
-use crate::telemetry::{Metrics, Outcome};
+use crate::scheduler::{Origin, Search, SolveError, Solved};
+use crate::telemetry::{Ended, History, Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
@@ -66,6 +66,7 @@ pub(super) async fn post(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
     let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended);
+    count.history = Some(&api.history);
     let started = count.started;
     let answer = async {
         count.admit(api, headers)?;
@@ -127,6 +128,8 @@ fn server_timing(parts: &[(&str, Duration)]) -> HeaderValue {
 /// then it is one of its key's.
 struct CountOnDrop<'a> {
     metrics: &'a Metrics,
+    /// Where requests for work leave their trace, for the status page.
+    history: Option<&'a History>,
     ended: fn(&Metrics, Option<Network>, Outcome),
     /// When its head had come.
     started: Instant,
@@ -142,6 +145,7 @@ impl<'a> CountOnDrop<'a> {
     fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
         Self {
             metrics,
+            history: None,
             ended,
             started: Instant::now(),
             network: None,
@@ -180,10 +184,23 @@ impl<'a> CountOnDrop<'a> {
 impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
         (self.ended)(self.metrics, self.network, self.outcome);
+        if let Some(history) = self.history {
+            history.request_ended(Ended {
+                outcome: self.outcome,
+                total: self.started.elapsed(),
+                search: self.search.as_ref().and_then(times),
+            });
+        }
         if let Some(client) = &self.client {
             self.metrics.key_request_ended(client.name(), self.outcome);
         }
     }
+}
+
+/// How long a search was waited for and took, unless the answer was found before.
+fn times(search: &Search<'_>) -> Option<(Duration, Duration)> {
+    let progress = search.progress();
+    (progress.origin != Origin::Remembered).then_some((progress.waited, progress.searched))
 }
 
 const fn outcome(problem: &Problem) -> Outcome {

@@ -6,8 +6,12 @@
 //! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN` |
 //! | `GET /health/readiness` | 200 `UP` while requests are taken and a device is in service; else 503 `OUT_OF_SERVICE` |
 //! | `GET /prometheus` | the metrics |
+//! | `GET /` | the status page, for people: `status` |
+//! | `GET /status.json` | what it shows |
 //!
 //! Paths, bodies and status codes are those of Spring Boot Actuator, as the reference server answers.
+
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,6 +26,7 @@ use warp::{Filter, Reply};
 use crate::http::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Metrics;
+pub use status::{About, Setting, observe};
 
 /// Where the service is in its life. A clone is the same one.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +50,15 @@ impl Lifecycle {
     fn is(&self, phase: u8) -> bool {
         self.0.load(Ordering::Relaxed) == phase
     }
+
+    /// Its name.
+    fn phase(&self) -> &'static str {
+        match self.0.load(Ordering::Relaxed) {
+            Self::STARTING => "starting",
+            Self::SERVING => "serving",
+            _ => "draining",
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -54,20 +68,37 @@ struct Health {
     groups: &'static [&'static str],
 }
 
+/// What answers need.
+struct Management {
+    lifecycle: Lifecycle,
+    scheduler: Scheduler,
+    metrics: Metrics,
+    about: About,
+}
+
 /// Everything that the management port serves.
 pub fn routes(
     lifecycle: Lifecycle,
     scheduler: Scheduler,
     metrics: Metrics,
+    about: About,
 ) -> BoxedFilter<(Response,)> {
+    let management = Arc::new(Management {
+        lifecycle,
+        scheduler,
+        metrics,
+        about,
+    });
     warp::method()
         .and(warp::path::full())
         .map(move |method: Method, path: FullPath| {
-            let route: fn(&Lifecycle, &Scheduler, &Metrics) -> Response = match path.as_str() {
-                "/health" => |lifecycle, scheduler, _| health(lifecycle, scheduler),
-                "/health/liveness" => |lifecycle, scheduler, _| liveness(lifecycle, scheduler),
-                "/health/readiness" => |lifecycle, scheduler, _| readiness(lifecycle, scheduler),
-                "/prometheus" => |_, scheduler, metrics| prometheus(scheduler, metrics),
+            let route: fn(&Management) -> Response = match path.as_str() {
+                "/" => status::page,
+                "/status.json" => status::data,
+                "/health" => |of| health(&of.lifecycle, &of.scheduler),
+                "/health/liveness" => |of| liveness(&of.lifecycle, &of.scheduler),
+                "/health/readiness" => |of| readiness(&of.lifecycle, &of.scheduler),
+                "/prometheus" => |of| prometheus(&of.scheduler, &of.metrics),
                 path => {
                     return Problem::NotFound {
                         path: path.to_owned(),
@@ -76,7 +107,7 @@ pub fn routes(
                 }
             };
             match method {
-                Method::GET | Method::HEAD => route(&lifecycle, &scheduler, &metrics),
+                Method::GET | Method::HEAD => route(&management),
                 _ => Problem::MethodNotAllowed {
                     method,
                     allowed: "GET, HEAD",

@@ -203,6 +203,12 @@ impl History {
         self.at(now).snapshot(now, SystemTime::now())
     }
 
+    /// How long ago it began.
+    pub fn age(&self) -> Duration {
+        let now = Instant::now();
+        now.saturating_duration_since(self.at(now).began)
+    }
+
     /// The state, its live interval being that of `now`.
     fn at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -285,8 +291,8 @@ impl State {
     /// The last `count` intervals that have ended and the live one, which has gone on for `live_for`.
     fn window(&self, count: usize, live_for: Duration) -> Window {
         let ended = self.ended.iter().rev().take(count);
-        let seconds = (INTERVAL * u32::try_from(ended.len()).unwrap_or(u32::MAX) + live_for)
-            .as_secs_f64();
+        let seconds =
+            (INTERVAL * u32::try_from(ended.len()).unwrap_or(u32::MAX) + live_for).as_secs_f64();
         let intervals: Vec<_> = ended.chain([&self.live]).collect();
         let percentiles = |spread: fn(&Interval) -> &Spread| {
             Spread::together(intervals.iter().map(|interval| spread(interval))).percentiles()
@@ -320,7 +326,10 @@ impl State {
             let ago = live_for + INTERVAL * u32::try_from(age).unwrap_or(u32::MAX);
             u64::try_from(now.saturating_sub(ago).as_millis()).unwrap_or(u64::MAX)
         };
-        let devices = self.sample.as_ref().map_or(0, |(_, sample)| sample.hashes.len());
+        let devices = self
+            .sample
+            .as_ref()
+            .map_or(0, |(_, sample)| sample.hashes.len());
         let column = |spread: fn(&Interval) -> &Spread| {
             let mut columns = PercentileColumns::default();
             for interval in &self.ended {
@@ -348,10 +357,18 @@ impl State {
                     .map(|interval| interval.requests[outcome as usize])
                     .collect()
             }),
-            running: ended().map(|interval| interval.queue.map(|(running, _)| running)).collect(),
-            waiting: ended().map(|interval| interval.queue.map(|(_, waiting)| waiting)).collect(),
+            running: ended()
+                .map(|interval| interval.queue.map(|(running, _)| running))
+                .collect(),
+            waiting: ended()
+                .map(|interval| interval.queue.map(|(_, waiting)| waiting))
+                .collect(),
             hash_rates: (0..devices)
-                .map(|device| ended().map(|interval| hash_rate(interval, device)).collect())
+                .map(|device| {
+                    ended()
+                        .map(|interval| hash_rate(interval, device))
+                        .collect()
+                })
                 .collect(),
             wait: column(|interval| &interval.wait),
             solve: column(|interval| &interval.solve),
@@ -497,7 +514,10 @@ mod tests {
         history.count(9.9, Outcome::Ok, None);
         let snapshot = history.snapshot(12.0);
         assert_eq!(ok(&snapshot), [1, 2]);
-        assert_eq!(snapshot.intervals.ends, [1_794_999_993_000, 1_794_999_998_000]);
+        assert_eq!(
+            snapshot.intervals.ends,
+            [1_794_999_993_000, 1_794_999_998_000]
+        );
         assert_eq!(snapshot.last_minute.seconds, 12.0);
     }
 

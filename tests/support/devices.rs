@@ -284,6 +284,7 @@ impl Service {
                 service::run(
                     settings,
                     Admission::default(),
+                    Vec::new(),
                     listeners,
                     move || Ok(opened),
                     shutdown,
