@@ -37,10 +37,16 @@ fn the_data_have_their_shape() {
 
     let about = &status["server"];
     assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((&about["phase"], &about["can_serve"]), (&json!("serving"), &json!(true)));
+    assert_eq!(
+        (&about["phase"], &about["can_serve"]),
+        (&json!("serving"), &json!(true))
+    );
     assert!(about["uptime_seconds"].as_f64() >= Some(0.0));
     for word in ["commit", "features", "host"] {
-        assert!(about[word].as_str().is_some_and(|text| !text.is_empty()), "{word}");
+        assert!(
+            about[word].as_str().is_some_and(|text| !text.is_empty()),
+            "{word}"
+        );
     }
 
     let devices = status["devices"].as_array().unwrap();
@@ -51,22 +57,37 @@ fn the_data_have_their_shape() {
     assert_eq!(device["state"], "up");
     assert_eq!(device["engines"], 1);
     assert_eq!(device["faults"], 0);
-    assert_eq!((&device["since"], &device["last_error"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&device["since"], &device["last_error"]),
+        (&Value::Null, &Value::Null)
+    );
     assert!(device["hash_rate"].as_f64() > Some(0.0));
     assert!(device["hashes"].as_u64() > Some(0));
     assert!(device["live_hash_rate"].as_f64() >= Some(0.0));
 
     let queue = &status["queue"];
-    assert_eq!((&queue["running"], &queue["waiting"]), (&json!(0), &json!(0)));
-    assert_eq!((&queue["capacity"], &queue["turns"]), (&json!(1000), &json!(4)));
+    assert_eq!(
+        (&queue["running"], &queue["waiting"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(
+        (&queue["capacity"], &queue["turns"]),
+        (&json!(1000), &json!(4))
+    );
     assert_eq!(queue["temperature"], "idle");
     assert_eq!(queue["expected_wait_seconds"], 0.0);
 
     let expected = status["expected"].as_array().unwrap();
-    let networks: Vec<_> = expected.iter().map(|row| row["network"].as_str().unwrap()).collect();
+    let networks: Vec<_> = expected
+        .iter()
+        .map(|row| row["network"].as_str().unwrap())
+        .collect();
     assert_eq!(networks, ["LIVE", "BETA", "DEV", "LOCAL"]);
     for row in expected {
-        let (mean, p99) = (row["mean_seconds"].as_f64().unwrap(), row["p99_seconds"].as_f64().unwrap());
+        let (mean, p99) = (
+            row["mean_seconds"].as_f64().unwrap(),
+            row["p99_seconds"].as_f64().unwrap(),
+        );
         assert!((p99 / mean - 100_f64.ln()).abs() < 1e-9, "{row}");
     }
 
@@ -81,7 +102,11 @@ fn the_data_have_their_shape() {
     let intervals = &history["intervals"];
     assert_eq!(intervals["interval_seconds"], 5);
     let length = intervals["ends"].as_array().unwrap().len();
-    let mut columns = vec![&intervals["running"], &intervals["waiting"], &intervals["hash_rates"][0]];
+    let mut columns = vec![
+        &intervals["running"],
+        &intervals["waiting"],
+        &intervals["hash_rates"][0],
+    ];
     columns.extend(intervals["requests"].as_object().unwrap().values());
     for time in ["wait", "solve", "total"] {
         columns.extend(intervals[time].as_object().unwrap().values());
@@ -101,7 +126,11 @@ fn how_requests_end_is_counted() {
     let counts = |expected: Value| {
         eventually("the requests are counted", || {
             let requests = &status(&server)["history"]["requests"];
-            expected.as_object().unwrap().iter().all(|(outcome, count)| requests[outcome] == *count)
+            expected
+                .as_object()
+                .unwrap()
+                .iter()
+                .all(|(outcome, count)| requests[outcome] == *count)
         });
     };
     counts(json!({ "ok": 1, "invalid": 0 }));
@@ -114,7 +143,9 @@ fn how_requests_end_is_counted() {
     let hard = request("LIVE", &target(2)).to_string();
     let stream = support::http::connect(server.address);
     std::io::Write::write_all(&mut &stream, support::http::works(&hard).as_bytes()).unwrap();
-    eventually("it runs", || status(&server)["queue"]["temperature"] == "warm");
+    eventually("it runs", || {
+        status(&server)["queue"]["temperature"] == "warm"
+    });
     drop(stream);
     counts(json!({ "ok": 2, "cancelled": 1 }));
 }
@@ -124,22 +155,40 @@ fn the_page_is_guarded() {
     let server = Server::on_cpu(&["--threads", "1"]);
     let page = get(server.management, "/");
     assert_eq!(page.status, 200);
-    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     let guarded = |answer: &Response| {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"));
+        assert_eq!(
+            answer.header("cross-origin-resource-policy"),
+            Some("same-origin")
+        );
     };
     guarded(&page);
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
 
-    let policy = page.header("content-security-policy").expect("a policy").to_owned();
+    let policy = page
+        .header("content-security-policy")
+        .expect("a policy")
+        .to_owned();
     let directives: Vec<_> = policy.split("; ").collect();
-    for directive in ["default-src 'none'", "connect-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+    for directive in [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ] {
         assert!(directives.contains(&directive), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
-    let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a nonce");
+    let nonce = policy
+        .split("'nonce-")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .expect("a nonce");
     assert_eq!(nonce.len(), 32);
     assert_eq!(page.body.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
     let again = get(server.management, "/");
@@ -155,10 +204,19 @@ fn the_page_is_guarded() {
     assert_eq!(data.header("content-type"), Some("application/json"));
     guarded(&data);
     for path in ["/", "/status.json"] {
-        let head = exchange(server.management, &format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        let head = exchange(
+            server.management,
+            &format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n"),
+        );
         assert_eq!(head.status, 200);
-        assert_eq!(head.header("content-type"), get(server.management, path).header("content-type"));
-        let post = exchange(server.management, &support::http::request("POST", path, "", "{}"));
+        assert_eq!(
+            head.header("content-type"),
+            get(server.management, path).header("content-type")
+        );
+        let post = exchange(
+            server.management,
+            &support::http::request("POST", path, "", "{}"),
+        );
         assert_eq!(post.status, 405);
         assert_eq!(post.header("allow"), Some("GET, HEAD"));
         // Clients have a page of their own there.
@@ -171,21 +229,30 @@ fn the_configuration_is_shown_without_secrets() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("status");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("keys");
-    let made = support::work_server(&["hash-key", "--generate", "wallet"]).output().unwrap();
+    let made = support::work_server(&["hash-key", "--generate", "wallet"])
+        .output()
+        .unwrap();
     let line = String::from_utf8(made.stdout).unwrap();
     let key = String::from_utf8(made.stderr).unwrap();
     let hash = line.trim().rsplit(':').next().unwrap().to_owned();
     assert!(hash.len() >= 32, "{line}");
     fs::write(&file, &line).unwrap();
     let server = Server::on_cpu(&[
-        "--threads", "1", "--deadline", "60.5", "--api-keys-file", file.to_str().unwrap(),
+        "--threads",
+        "1",
+        "--deadline",
+        "60.5",
+        "--api-keys-file",
+        file.to_str().unwrap(),
     ]);
     let data = get(server.management, "/status.json");
     let status = data.json();
     assert_eq!(status["api_keys"], 1);
     let setting = |variable: &str| {
         let configuration = status["configuration"].as_array().unwrap();
-        let setting = configuration.iter().find(|setting| setting["variable"] == variable);
+        let setting = configuration
+            .iter()
+            .find(|setting| setting["variable"] == variable);
         let setting = setting.unwrap_or_else(|| panic!("{variable} is not shown"));
         (setting["value"].clone(), setting["is_default"].clone())
     };
@@ -194,12 +261,20 @@ fn the_configuration_is_shown_without_secrets() {
     assert_eq!(setting("ATTO_WORK_THREADS"), (json!("1"), json!(false)));
     assert_eq!(setting("ATTO_WORK_QUEUE_SIZE"), (json!("4"), json!(true)));
     assert_eq!(setting("ATTO_WORK_KERNEL"), (Value::Null, json!(true)));
-    assert_eq!(setting("ATTO_WORK_API_KEYS_FILE"), (json!(file), json!(false)));
-    let secrets = key.split_whitespace().filter(|word| word.len() >= 32 && !word.contains('/'));
+    assert_eq!(
+        setting("ATTO_WORK_API_KEYS_FILE"),
+        (json!(file), json!(false))
+    );
+    let secrets = key
+        .split_whitespace()
+        .filter(|word| word.len() >= 32 && !word.contains('/'));
     let secrets: Vec<_> = secrets.chain([hash.as_str()]).collect();
     assert!(secrets.len() >= 2, "{key:?}");
     for secret in secrets {
         assert!(!data.body.contains(secret), "{secret}");
     }
-    assert!(!data.body.contains("wallet"), "a client's name is nobody's business");
+    assert!(
+        !data.body.contains("wallet"),
+        "a client's name is nobody's business"
+    );
 }

@@ -110,7 +110,7 @@ struct DeviceRow {
     engines: usize,
     /// Hashes a second while it searches, as measured.
     hash_rate: f64,
-    /// Hashes that it did in the last second.
+    /// Hashes a second that it did in the last three seconds.
     live_hash_rate: f64,
     /// Nonces tested since the service began.
     hashes: u64,

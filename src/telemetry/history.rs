@@ -25,6 +25,9 @@ const KEPT: usize = 120;
 /// How many of them make the last minute, beside the one that goes on.
 const LAST_MINUTE: usize = 12;
 
+/// Between how many samples the live rates are: batches do not come back evenly, so one second would jump.
+const LIVE_SAMPLES: usize = 4;
+
 /// The longest time that is told from longer ones: that of a request with the longest deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -67,10 +70,8 @@ struct State {
     live: Interval,
     /// The number of the live interval, from the beginning.
     number: u64,
-    /// The latest sample, and when it was taken.
-    sample: Option<(Instant, Sample)>,
-    /// Hashes a second of each device between the latest two samples.
-    live_rates: Vec<f64>,
+    /// The latest [`LIVE_SAMPLES`] samples, and when they were taken, the latest last.
+    samples: VecDeque<(Instant, Sample)>,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +164,7 @@ pub struct Snapshot {
     pub last_ten_minutes: Window,
     /// Interval by interval.
     pub intervals: Columns,
-    /// Hashes a second of each device in the last second, in the order of [`Sample::hashes`].
+    /// Hashes a second of each device in the last three seconds, in the order of [`Sample::hashes`].
     #[serde(skip)]
     pub live_rates: Vec<f64>,
 }
@@ -181,8 +182,7 @@ impl History {
             ended: VecDeque::with_capacity(KEPT),
             live: Interval::default(),
             number: 0,
-            sample: None,
-            live_rates: Vec::new(),
+            samples: VecDeque::with_capacity(LIVE_SAMPLES),
         })))
     }
 
@@ -261,18 +261,33 @@ impl State {
         let live = &mut self.live;
         live.queue = Some((sample.running, sample.waiting));
         live.hashes.resize(sample.hashes.len(), 0);
-        if let Some((then, before)) = &self.sample {
+        if let Some((then, before)) = self.samples.back() {
             let passed = now.saturating_duration_since(*then);
             live.sampled += passed;
-            self.live_rates.clear();
             for (device, hashes) in sample.hashes.iter().enumerate() {
                 let before = before.hashes.get(device).copied().unwrap_or_default();
-                let tried = hashes.saturating_sub(before);
-                live.hashes[device] += tried;
-                self.live_rates.push(rate(tried, passed).unwrap_or(0.0));
+                live.hashes[device] += hashes.saturating_sub(before);
             }
         }
-        self.sample = Some((now, sample));
+        if self.samples.len() == LIVE_SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((now, sample));
+    }
+
+    /// Hashes a second of each device between the first and the last of the latest samples.
+    fn live_rates(&self) -> Vec<f64> {
+        let (Some((then, before)), Some((now, sample))) =
+            (self.samples.front(), self.samples.back())
+        else {
+            return Vec::new();
+        };
+        let passed = now.saturating_duration_since(*then);
+        let of = |(device, hashes): (usize, &u64)| {
+            let before = before.hashes.get(device).copied().unwrap_or_default();
+            rate(hashes.saturating_sub(before), passed).unwrap_or(0.0)
+        };
+        sample.hashes.iter().enumerate().map(of).collect()
     }
 
     fn snapshot(&self, now: Instant, wall: SystemTime) -> Snapshot {
@@ -284,7 +299,7 @@ impl State {
             last_minute: self.window(LAST_MINUTE, live_for),
             last_ten_minutes: self.window(KEPT, live_for),
             intervals: self.columns(live_for, wall),
-            live_rates: self.live_rates.clone(),
+            live_rates: self.live_rates(),
         }
     }
 
@@ -327,8 +342,8 @@ impl State {
             u64::try_from(now.saturating_sub(ago).as_millis()).unwrap_or(u64::MAX)
         };
         let devices = self
-            .sample
-            .as_ref()
+            .samples
+            .back()
             .map_or(0, |(_, sample)| sample.hashes.len());
         let column = |spread: fn(&Interval) -> &Spread| {
             let mut columns = PercentileColumns::default();
@@ -589,7 +604,7 @@ mod tests {
         history.observe(1.5, 3, &[3000]);
         history.observe(2.5, 4, &[5000, 700]);
         let snapshot = history.snapshot(5.0);
-        assert_eq!(snapshot.live_rates, [2000.0, 700.0]);
+        assert_eq!(snapshot.live_rates, [2000.0, 350.0]);
         assert_eq!(snapshot.intervals.running, [Some(4)]);
         assert_eq!(snapshot.intervals.hash_rates, [[Some(2000)], [Some(350)]]);
         // A sample that comes late says nothing wrong, and a counter that begins again counts from there.
