@@ -142,10 +142,12 @@ pub async fn run(
         routes,
         limits,
         follow,
-        metrics,
+        metrics.clone(),
     )));
     lifecycle.serving();
-    let milliseconds = telemetry::since_start().map(|time| time.as_secs_f64() * 1e3);
+    let started = telemetry::since_start();
+    started.inspect(|time| metrics.ready(*time));
+    let milliseconds = started.map(|time| time.as_secs_f64() * 1e3);
     tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;
