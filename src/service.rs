@@ -98,6 +98,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = Metrics::new();
+    connections::begin_counts(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let lifecycle = Lifecycle::default();
     let address = listeners.public.local_addr()?;
@@ -146,7 +147,9 @@ pub async fn run(
     )));
     lifecycle.serving();
     let started = telemetry::since_start();
-    started.inspect(|time| metrics.ready(*time));
+    if let Some(time) = started {
+        metrics.ready(time);
+    }
     let milliseconds = started.map(|time| time.as_secs_f64() * 1e3);
     tracing::info!(%address, %management_address, milliseconds, "ready");
 

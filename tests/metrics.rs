@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
-use atto_work_server::device::DeviceError;
+use atto_work_server::device::{Device, DeviceError};
 use atto_work_server::scheduler::DeviceState;
 use atto_work_server::work::{Network, Threshold, Timestamp};
 use serde_json::Value;
@@ -115,6 +115,15 @@ fn spring(method: &str, outcome: &str, status: &str, uri: &str) -> String {
     )
 }
 
+/// The service in this process with these devices, once they serve.
+fn serving(devices: Vec<Device>) -> Service {
+    let service = Service::start(devices, None);
+    eventually("it is ready", || {
+        get(service.management, "/health/readiness").status == 200
+    });
+    service
+}
+
 fn metrics(management: SocketAddr) -> String {
     get(management, "/metrics").body
 }
@@ -139,8 +148,8 @@ fn known_requests_are_counted_exactly() {
     // The same again is remembered.
     assert_eq!(post_works(address, &local.to_string()).body, found.body);
     for number in 2..5 {
-        let dev = request("DEV", &target(number));
-        assert_work(&post_works(address, &dev.to_string()), &dev);
+        let other = request("LOCAL", &target(number));
+        assert_work(&post_works(address, &other.to_string()), &other);
     }
     for body in ["{}", "[", "{\"network\":\"NOWHERE\"}"] {
         assert_eq!(post_works(address, body).status, 400);
@@ -179,14 +188,13 @@ fn known_requests_are_counted_exactly() {
 
     let page = metrics(management);
     let requests = expected([
-        ("network=\"DEV\",outcome=\"ok\"", 3.0),
         ("network=\"LIVE\",outcome=\"cancelled\"", 2.0),
-        ("network=\"LOCAL\",outcome=\"ok\"", 2.0),
+        ("network=\"LOCAL\",outcome=\"ok\"", 5.0),
         ("network=\"none\",outcome=\"invalid\"", 3.0),
     ]);
     assert_eq!(counts(&page, "atto_work_requests_total"), requests);
     assert_eq!(counts(&page, "atto_work_request_seconds_count"), requests);
-    let searched = expected([("network=\"DEV\"", 3.0), ("network=\"LOCAL\"", 1.0)]);
+    let searched = expected([("network=\"LOCAL\"", 4.0)]);
     assert_eq!(counts(&page, "atto_work_wait_seconds_count"), searched);
     assert_eq!(counts(&page, "atto_work_solve_seconds_count"), searched);
     let verified = expected([
@@ -225,10 +233,10 @@ fn known_requests_are_counted_exactly() {
         assert!(longest <= sums[&labels] * 1.000_001, "{labels}");
     }
     let total = &counts(&page, "atto_work_request_seconds_sum");
-    let parts = |name| counts(&page, name)["network=\"DEV\""];
+    let parts = |name| counts(&page, name)["network=\"LOCAL\""];
     let parts = parts("atto_work_wait_seconds_sum") + parts("atto_work_solve_seconds_sum");
     assert!(
-        parts > 0.0 && parts <= total["network=\"DEV\",outcome=\"ok\""],
+        parts > 0.0 && parts <= total["network=\"LOCAL\",outcome=\"ok\""],
         "{page}"
     );
 }
@@ -236,7 +244,7 @@ fn known_requests_are_counted_exactly() {
 #[test]
 fn whoever_joins_a_search_has_waited_and_searched_too() {
     let (release, device) = patient();
-    let service = Service::start(vec![device], None);
+    let service = serving(vec![device]);
     let request = request("LOCAL", &target(1));
     let clients = [(); 3].map(|()| {
         let mut client = connect(service.address);
@@ -398,13 +406,13 @@ fn the_manual_has_every_family_and_every_row_is_served() {
     assert_work(&answer, &local);
     assert_eq!(post_works(server.address, "{}").status, 401);
 
-    let served = families(&metrics(server.management));
+    // A device that was measured.
+    let service = serving(vec![fake("card", unlucky)]);
+    let mut served = families(&metrics(service.management));
+    served.append(&mut families(&metrics(server.management)));
     let manual = manual();
-    let names = |of: BTreeSet<&String>| of.into_iter().cloned().collect::<Vec<_>>();
-    assert_eq!(
-        names(served.keys().collect()),
-        names(manual.keys().collect())
-    );
+    let names = served.keys().collect::<Vec<_>>();
+    assert_eq!(names, manual.keys().collect::<Vec<_>>());
     for (name, family) in served {
         let (kind, labels) = &manual[&name];
         assert_eq!(family.kind, *kind, "{name}");
@@ -482,8 +490,7 @@ fn what_can_be_known_is_there_before_it_happens() {
 fn a_work_of_now_is_expected_to_take_its_hashes_at_the_measured_rate() {
     let server = Server::on_cpu(&["--threads", "1"]);
     eventually("a rate is known", || {
-        let dev = request("DEV", &target(1)).to_string();
-        post_works(server.address, &dev);
+        post_works(server.address, &request("LOCAL", &target(1)).to_string());
         server.metric("atto_work_hash_rate") > 0.0
     });
     let page = get(server.management, "/metrics");
@@ -508,7 +515,7 @@ fn a_work_of_now_is_expected_to_take_its_hashes_at_the_measured_rate() {
 fn nothing_is_expected_before_a_rate_is_known() {
     let mut device = fake("unknown", unlucky);
     device.info.trials.clear();
-    let service = Service::start(vec![device], None);
+    let service = serving(vec![device]);
     let page = get(service.management, "/metrics");
     assert_eq!(
         page.metric("atto_work_device_hash_rate{device=\"unknown\"}"),
@@ -541,7 +548,7 @@ fn a_device_is_in_one_state_at_a_time() {
     let failing = fake("failing", |_| {
         Err(DeviceError::Lost("on purpose".to_owned()))
     });
-    let service = Service::start(vec![failing, honest()], None);
+    let service = serving(vec![failing, honest()]);
     assert_eq!(states(&service, "failing"), ["up"]);
     assert_eq!(states(&service, "cpu"), ["up"]);
     let mut number = 0;

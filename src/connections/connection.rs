@@ -58,11 +58,13 @@ impl Ending {
     }
 }
 
-/// Has the metrics show every count of this port's connections from now on.
-pub(super) fn begin_counts(metrics: &Metrics, port: Port) {
-    metrics.connections(port.label());
-    for ending in Ending::ALL {
-        metrics.connections_closed(port.label(), ending.label());
+/// Has the metrics show every count of connections from now on.
+pub fn begin_counts(metrics: &Metrics) {
+    for port in [Port::Public, Port::Management] {
+        metrics.connections(port.label());
+        for ending in Ending::ALL {
+            metrics.connections_closed(port.label(), ending.label());
+        }
     }
 }
 

@@ -35,7 +35,8 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use crate::telemetry::Metrics;
-use connection::{Connection, begin_counts};
+use connection::Connection;
+pub use connection::begin_counts;
 
 /// How many headers a request may have. The published client sends six.
 const MAX_HEADERS: usize = 64;
@@ -219,7 +220,6 @@ pub async fn serve(
     mut phase: watch::Receiver<Phase>,
     metrics: Metrics,
 ) {
-    begin_counts(&metrics, port);
     let room = Arc::new(Semaphore::new(
         limits.open.get().min(Semaphore::MAX_PERMITS),
     ));
