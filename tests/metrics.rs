@@ -436,7 +436,7 @@ fn what_can_be_known_is_there_before_it_happens() {
         assert!(
             page.contains(&format!("\n{sample} 0\n")),
             "{sample}: {page}"
-        )
+        );
     };
     for network in Network::ALL {
         for outcome in [
