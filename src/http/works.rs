@@ -15,7 +15,7 @@ use super::access::Client;
 use super::problem::{FieldError, Problem};
 use super::{Api, BodyLimits};
 use crate::scheduler::{Origin, Search, SolveError, Solved};
-use crate::telemetry::{Ended, History, Metrics, Outcome};
+use crate::telemetry::{EndedRequest, History, Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
@@ -76,7 +76,15 @@ pub(super) async fn post(
         )?;
         count.network = Some(request.network());
         let search = count.search.insert(api.scheduler.search(request)?);
-        Ok(search.answer().await?)
+        let solved = search.answer().await?;
+        if search.origin() != Origin::Remembered {
+            let Solved {
+                waited, searched, ..
+            } = solved;
+            api.metrics
+                .search_ended(request.network(), waited, searched);
+        }
+        Ok(solved)
     }
     .await;
     let mut times = Vec::new();
@@ -99,7 +107,9 @@ pub(super) async fn verify(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, Metrics::verification_ended);
+    let mut count = CountOnDrop::new(&api.metrics, |metrics, network, outcome, _| {
+        metrics.verification_ended(network, outcome);
+    });
     let answer = async {
         count.admit(api, headers)?;
         let body = read_json(headers, body, &api.limits).await?;
@@ -124,13 +134,16 @@ fn server_timing(parts: &[(&str, Duration)]) -> HeaderValue {
     HeaderValue::from_str(&parts.join(", ")).expect("names and digits")
 }
 
+/// Counts a request of this network, if it was understood, and outcome, which has ended this long after its head had come.
+type Ended = fn(&Metrics, Option<Network>, Outcome, Duration);
+
 /// Counts the request when it has ended, however it ends: warp drops the handler of a client that leaves. Until
 /// then it is one of its key's.
 struct CountOnDrop<'a> {
     metrics: &'a Metrics,
     /// Where requests for work leave their trace, for the status page.
     history: Option<&'a History>,
-    ended: fn(&Metrics, Option<Network>, Outcome),
+    ended: Ended,
     /// When its head had come.
     started: Instant,
     network: Option<Network>,
@@ -142,7 +155,7 @@ struct CountOnDrop<'a> {
 }
 
 impl<'a> CountOnDrop<'a> {
-    fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
+    fn new(metrics: &'a Metrics, ended: Ended) -> Self {
         Self {
             metrics,
             history: None,
@@ -183,11 +196,12 @@ impl<'a> CountOnDrop<'a> {
 
 impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
-        (self.ended)(self.metrics, self.network, self.outcome);
+        let total = self.started.elapsed();
+        (self.ended)(self.metrics, self.network, self.outcome, total);
         if let Some(history) = self.history {
-            history.request_ended(Ended {
+            history.request_ended(EndedRequest {
                 outcome: self.outcome,
-                total: self.started.elapsed(),
+                total,
                 search: self.search.as_ref().and_then(times),
             });
         }
@@ -199,8 +213,11 @@ impl Drop for CountOnDrop<'_> {
 
 /// How long a search was waited for and took, unless the answer was found before.
 fn times(search: &Search<'_>) -> Option<(Duration, Duration)> {
+    if search.origin() == Origin::Remembered {
+        return None;
+    }
     let progress = search.progress();
-    (progress.origin != Origin::Remembered).then_some((progress.waited, progress.searched))
+    Some((progress.waited, progress.searched))
 }
 
 const fn outcome(problem: &Problem) -> Outcome {

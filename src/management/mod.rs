@@ -5,7 +5,7 @@
 //! | `GET /health` | 200 `UP` while a device is in service, also while draining; else 503 `DOWN` |
 //! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN` |
 //! | `GET /health/readiness` | 200 `UP` while requests are taken and a device is in service; else 503 `OUT_OF_SERVICE` |
-//! | `GET /prometheus` | the metrics |
+//! | `GET /metrics`, `GET /prometheus` | the metrics |
 //! | `GET /` | the status page, for people: `status` |
 //! | `GET /status.json` | what it shows |
 //!
@@ -24,7 +24,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::http::Problem;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
 pub use status::{About, Setting, observe};
 
@@ -98,7 +98,7 @@ pub fn routes(
                 "/health" => |of| health(&of.lifecycle, &of.scheduler),
                 "/health/liveness" => |of| liveness(&of.lifecycle, &of.scheduler),
                 "/health/readiness" => |of| readiness(&of.lifecycle, &of.scheduler),
-                "/prometheus" => |of| prometheus(&of.scheduler, &of.metrics),
+                "/metrics" | "/prometheus" => |of| prometheus(&of.scheduler, &of.metrics),
                 path => {
                     return Problem::NotFound {
                         path: path.to_owned(),
@@ -164,6 +164,10 @@ fn prometheus(scheduler: &Scheduler, metrics: &Metrics) -> Response {
     let status = scheduler.status();
     metrics.observe_queue(status.running, status.waiting, status.capacity);
     metrics.observe_pace(status.hash_rate, status.expected_wait);
+    for device in scheduler.devices() {
+        let states = DeviceState::ALL.map(|state| (state.as_str(), state == device.state));
+        metrics.observe_device(&device.info, states, device.hash_rate);
+    }
     match metrics.render() {
         Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
             .into_response(),

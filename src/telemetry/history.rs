@@ -36,7 +36,7 @@ const PRECISION: u8 = 1;
 
 /// A request that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub struct EndedRequest {
     /// How.
     pub outcome: Outcome,
     /// How long it took in all. Counts only if it was answered.
@@ -187,7 +187,7 @@ impl History {
     }
 
     /// Counts a request for work that has ended.
-    pub fn request_ended(&self, ended: Ended) {
+    pub fn request_ended(&self, ended: EndedRequest) {
         self.at(Instant::now()).count(ended);
     }
 
@@ -238,8 +238,8 @@ impl State {
         self.number += over;
     }
 
-    fn count(&mut self, ended: Ended) {
-        let Ended {
+    fn count(&mut self, ended: EndedRequest) {
+        let EndedRequest {
             outcome,
             total,
             search,
@@ -470,7 +470,7 @@ mod tests {
             let millis = Duration::from_millis;
             let search = search.map(|(wait, solve)| (millis(wait), millis(solve)));
             let total = search.map_or(millis(1), |(wait, solve)| wait + solve);
-            self.0.at(self.time(seconds)).count(Ended {
+            self.0.at(self.time(seconds)).count(EndedRequest {
                 outcome,
                 total,
                 search,

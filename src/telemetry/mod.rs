@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub use history::{
-    Columns, Ended, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
+    Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
-pub use metrics::{Metrics, Outcome, Rebuild};
+pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild};
 use tracing_subscriber::EnvFilter;
 
 /// When logging was started.
