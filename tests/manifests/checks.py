@@ -6,13 +6,14 @@ import re
 
 import jsonschema
 import kubernetes_validate
-from manifest import IMAGE, NAME, RESOURCES, adapter_rule, read
+from manifest import IMAGE, NAME, RESOURCES, adapter_rule, lies_in, read
 
 # What k8s/README.md promises. Every field that is used is stable since the older one.
 VERSIONS = ("1.31", "1.37")
 # Variables of others that the process heeds.
 OTHER_VARIABLES = {
     "XDG_CACHE_HOME": "the drivers",
+    "XDG_RUNTIME_DIR": "the drivers",
     "VK_LOADER_DRIVERS_DISABLE": "the Vulkan loader",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "OpenTelemetry",
     "RUST_LOG": "tracing-subscriber",
@@ -377,7 +378,7 @@ def volumes(manifest):
     if any("subPath" in mount for mount in mounts):
         yield "a file that is mounted by subPath is never renewed"
     for name, value in manifest.environment.items():
-        if value and value.startswith("/") and not any(value.startswith(mount["mountPath"] + "/") for mount in mounts):
+        if value and value.startswith("/") and not any(lies_in(value, mount) for mount in mounts):
             yield f"{name} is {value}, which is in no volume"
     for volume in available.values():
         if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:

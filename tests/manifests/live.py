@@ -1,5 +1,6 @@
 """The real server, with the environment of a manifest."""
 
+import contextlib
 import copy
 import http.client
 import json
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from manifest import Wrong, read
+from manifest import Wrong, lies_in, read
 from mutations import GONE, in_container, in_pod, put, variable
 
 
@@ -45,7 +46,7 @@ class Running:
     def mapped(self, value):
         """A path in a volume is one in a folder of the test."""
         for mount in self.manifest.container["volumeMounts"]:
-            if value.startswith(mount["mountPath"] + "/"):
+            if lies_in(value, mount):
                 return f"{self.folder}{value}"
         return value
 
@@ -57,10 +58,8 @@ class Running:
         self.process.wait()
 
     def lines(self):
-        for line in self.log.read_text().splitlines():
-            # Mesa's own, about windows.
-            if "XDG_RUNTIME_DIR" in line:
-                continue
+        """What the log has by now, of whole lines."""
+        for line in self.log.read_text().split("\n")[:-1]:
             try:
                 yield json.loads(line)
             except ValueError:
@@ -70,7 +69,7 @@ class Running:
         """The addresses of both ports, or nothing if the server has ended."""
         for _ in range(1800):
             ended = self.process.poll() is not None
-            for line in self.lines() if self.log.read_text().endswith("\n") else ():
+            for line in self.lines():
                 fields = line.get("fields", line)
                 if fields.get("message") == "ready":
                     self.public, self.management = fields["address"], fields["management_address"]
@@ -93,10 +92,10 @@ class Running:
 
 
 def ask(address, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection(address, timeout=60)
-    connection.request(method, path, body, headers or {})
-    response = connection.getresponse()
-    return response.status, response.read().decode()
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 def expect(what, found, wanted):

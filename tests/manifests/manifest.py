@@ -143,6 +143,11 @@ class Manifest:
             yield "the adapter's series", metrics_in(rule["seriesQuery"])
 
 
+def lies_in(path, mount):
+    """Whether a path is in what is mounted there."""
+    return f"{path}/".startswith(f"{mount['mountPath']}/")
+
+
 def metrics_in(query):
     """The server's own metrics in PromQL; a name with a colon is a recorded one."""
     names = re.findall(r"(?<![:\w])atto_work_\w+(?![\w:])", query)
