@@ -18,22 +18,11 @@ import tempfile
 import yaml
 
 SOURCES = pathlib.Path("src")
-TABLE = SOURCES / "telemetry" / "metrics.rs"
 
 # Labels that Prometheus gives a target: the first two everywhere, the others in Kubernetes.
 TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 # What the level of a recorded series stands for beside its own words; see the head of rules.yaml.
 LEVELS = {"job": {"namespace", "job"}, "instance": {"namespace", "job", "pod", "instance"}}
-# What ProcessCollector of the crate `prometheus` 0.14 exports (its src/process_collector.rs).
-PROCESS = [
-    "process_cpu_seconds_total",
-    "process_max_fds",
-    "process_open_fds",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-    "process_threads",
-    "process_virtual_memory_bytes",
-]
 # Labels whose values are fixed, and stand in the sources as literals.
 FIXED_VALUES = {"backend", "listener", "network", "outcome", "reason", "state"}
 SEVERITIES = {"critical", "warning"}
@@ -60,7 +49,7 @@ class Expression:
         text = re.sub(r'"(?:\\.|[^"\\])*"', "", text)
         text = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)", self._grouping, text)
         for match in re.finditer(r"(?<![\w.:])[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])", text):
-            if match[0].lower() not in KEYWORDS | {"group_left", "group_right", "by", "on"}:
+            if match[0].lower() not in KEYWORDS:
                 self.metrics.append(match[0])
 
     def _selector(self, match):
@@ -77,11 +66,11 @@ class Expression:
 
 
 def known_metrics(groups):
-    """Each series that there is, with its labels: those of the table in metrics.rs, and those that rules record."""
-    metrics = {name: set() for name in PROCESS}
-    metrics.update({"up": set(), "ALERTS": {"alertname", "alertstate", "severity", "device", "network"}})
-    for line in TABLE.read_text().splitlines():
-        row = re.match(r"//! \| (`[^|]*`) \| ([^|]*) \| ([^|]*) \|", line)
+    """Each series that there is, with its labels: those of the table of metrics in src/telemetry, those that rules
+    record, and those that Prometheus makes."""
+    metrics = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity", "device", "network"}}
+    for line in sources("telemetry").splitlines():
+        row = re.match(r"//! \| (`[^|]*`) \|([^|]*)\|([^|]*)\|", line)
         if not row:
             continue
         labels = set(re.findall(r"`(\w+)`", row[3]))
@@ -90,7 +79,7 @@ def known_metrics(groups):
             if kind.startswith("histogram"):
                 metrics[f"{name}_bucket"] = labels | {"le"}
                 metrics[f"{name}_sum"] = metrics[f"{name}_count"] = labels
-            if not kind.startswith("histogram"):
+            else:
                 metrics[name] = labels
     for rule in all_rules(groups):
         if "record" in rule:
@@ -99,8 +88,8 @@ def known_metrics(groups):
     return metrics
 
 
-def source_literals():
-    return set(re.findall(r'"([\w-]+)"', "".join(path.read_text() for path in sorted(SOURCES.rglob("*.rs")))))
+def sources(folder=""):
+    return "".join(path.read_text() for path in sorted((SOURCES / folder).rglob("*.rs")))
 
 
 class Names:
@@ -108,7 +97,7 @@ class Names:
 
     def __init__(self, groups):
         self.metrics = known_metrics(groups)
-        self.literals = source_literals()
+        self.literals = set(re.findall(r'"([\w-]+)"', sources()))
 
     def check(self, where, text, problems):
         expression = Expression(text)
@@ -205,16 +194,27 @@ def custom_resource(groups):
         "kind": "PrometheusRule",
         "metadata": {
             "name": "atto-work-server",
-            "labels": {"app.kubernetes.io/name": "atto-work-server", "app.kubernetes.io/component": "monitoring"},
+            # kube-prometheus-stack looks only at what bears its release's name, if it was not told otherwise.
+            "labels": {"app.kubernetes.io/name": "atto-work-server", "release": "kube-prometheus-stack"},
         },
         "spec": groups,
     }
 
 
+class Blocks(yaml.SafeDumper):
+    """Writes text of several lines as such, and not with escapes."""
+
+    def represent_text(self, text):
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Blocks.add_representer(str, Blocks.represent_text)
+
+
 def generate(folder):
     groups = yaml.safe_load((folder / "rules.yaml").read_text())
     head = "# The rules of rules.yaml for the operator of Prometheus. Made by `tests/monitoring generate`; change rules.yaml instead.\n"
-    body = yaml.safe_dump(custom_resource(groups), sort_keys=False, width=120)
+    body = yaml.dump(custom_resource(groups), Dumper=Blocks, sort_keys=False, width=120)
     (folder / "prometheus-rule.yaml").write_text(head + body)
 
 
