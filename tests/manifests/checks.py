@@ -167,6 +167,15 @@ def parts(manifest):
 
 
 @check
+def size(manifest):
+    """`kubectl apply` keeps each document in an annotation of it, and annotations have 256 KiB."""
+    for document in manifest.documents:
+        length = len(json.dumps(document, separators=(",", ":")))
+        if length > 240 * 1024:
+            yield f"{document['kind']} has {length} characters"
+
+
+@check
 def selectors(manifest):
     """Every selector finds the pods."""
 

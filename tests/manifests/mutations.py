@@ -103,6 +103,7 @@ MUTATIONS = [
     ("parts", "cpu", without("PodDisruptionBudget")),
     ("parts", "cpu", twice("NetworkPolicy")),
     ("parts", "cpu", stray_namespace),
+    ("size", "monitoring", put("ConfigMap", ["data", "atto-work-server.json"], "x" * 250_000)),
     ("selectors", "cpu", put("Service", ["spec", "selector"], {"app": NAME})),
     ("selectors", "cpu", put("PodDisruptionBudget", ["spec", "selector", "matchLabels"], {})),
     ("selectors", "cpu", put("NetworkPolicy", ["spec", "podSelector", "matchLabels"], {"app.kubernetes.io/name": "x"})),
