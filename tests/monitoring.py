@@ -226,7 +226,7 @@ def check_custom_resource(folder, groups, problems):
 # The dashboard
 
 
-def check_dashboard(folder, names, promtool, problems):
+def check_dashboard(folder, groups, names, promtool, problems):
     dashboard = json.loads((folder / "dashboard.json").read_text())
     variables = {variable["name"] for variable in dashboard["templating"]["list"]}
     for expected in ("datasource", "namespace", "pod", "network", "device"):
@@ -274,7 +274,8 @@ def check_dashboard(folder, names, promtool, problems):
             for label in re.findall(r"\{\{\s*(\w+)\s*\}\}", target.get("legendFormat", "")):
                 if label not in names.labels(expression) | {"le"}:
                     problems.add(where, f"its legend names a label {label}, which it has not")
-    check_syntax(expressions, promtool, problems)
+    if check_syntax(expressions, promtool, problems):
+        check_answers(folder, groups, names, expressions, promtool, problems)
 
 
 def check_data_sources(node, problems):
@@ -314,23 +315,84 @@ def check_layout(panels, problems):
                     return
 
 
+def without_variables(text):
+    return re.sub(r"\$\{?\w+\}?", ".*", re.sub(r"\$\{?__(rate_interval|range|interval)\}?", "5m", text))
+
+
 def check_syntax(expressions, promtool, problems):
-    """promtool parses rules only, so each expression becomes one, with values for Grafana's variables."""
+    """promtool parses rules only, so each expression becomes one, with values for Grafana's variables. True if all parse."""
     rules, wheres = [], {}
     for number, (where, text) in enumerate(expressions):
-        text = re.sub(r"\$\{?__(rate_interval|range|interval)\}?", "5m", text)
-        text = re.sub(r"\$\{?\w+\}?", "x", text)
-        rules.append({"record": f"expression:number_{number}:parsed", "expr": text})
-        wheres[f"number_{number}:"] = where
+        rules.append({"record": f"expression:number_{number}:parsed", "expr": without_variables(text)})
+        wheres[f"expression:number_{number}:parsed"] = where
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "expressions.yaml")
         path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
         result = subprocess.run([promtool, "check", "rules", "--lint=none", path], capture_output=True, text=True)
     if result.returncode:
         output = result.stdout + result.stderr
-        for number, where in wheres.items():
-            output = output.replace(f"expression:{number}parsed", where)
+        for rule, where in wheres.items():
+            output = output.replace(f'"{rule}"', where)
         problems.add("dashboard", f"promtool cannot parse what it asks: {output.strip()}")
+    return result.returncode == 0
+
+
+# Two values where panels tell these apart, or alerts; elsewhere one is enough.
+SAMPLE_VALUES = {
+    "alertname": ["AttoWorkStuck"],
+    "alertstate": ["firing"],
+    "backend": ["cpu", "gpu"],
+    "device": ["card", "cpu"],
+    "instance": ["10.0.0.1:8081", "10.0.0.2:8081"],
+    "le": ["0.1", "1", "+Inf"],
+    "network": ["LIVE", "LOCAL"],
+    "outcome": ["ok", "deadline", "invalid", "failed", "exported"],
+    "state": ["up", "standby", "unresponsive", "down"],
+}
+
+
+def check_answers(folder, groups, names, expressions, promtool, problems):
+    """Every expression has an answer where there are all metrics, of two servers: what is matched with what fits together."""
+    recorded = {rule["record"] for rule in all_rules(groups) if "record" in rule}
+    series = []
+    for metric, labels in names.metrics.items():
+        if metric in recorded:
+            continue
+        sets = [{"namespace": "atto", "job": "atto-work-server"}]
+        for label in sorted(labels | {"instance"}):
+            sets = [{**known, label: value} for known in sets for value in SAMPLE_VALUES.get(label, ["x"])]
+        for labels_of_one in sets:
+            labels_of_one["pod"] = labels_of_one["instance"].partition(":")[0]
+            text = ", ".join(f'{label}="{value}"' for label, value in labels_of_one.items())
+            series.append({"series": f"{metric}{{{text}}}", "values": "1+1x20"})
+    questions = {f"count({without_variables(text)}) > bool 0": where for where, text in expressions}
+    test = {
+        "rule_files": [str((folder / "rules.yaml").resolve())],
+        "evaluation_interval": "1m",
+        "group_eval_order": [group["name"] for group in groups["groups"]],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": series,
+                "promql_expr_test": [
+                    {"expr": question, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]}
+                    for question in questions
+                ],
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch, "test.yaml")
+        path.write_text(yaml.safe_dump(test))
+        result = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True)
+    if result.returncode == 0:
+        return
+    output = result.stdout + result.stderr
+    silent = [where for question, where in questions.items() if json.dumps(question) in output]
+    for where in silent:
+        problems.add(where, "what it asks has no answer though there are all metrics, or cannot be worked out")
+    if not silent:
+        problems.add("dashboard", f"what it asks cannot be worked out: {output.strip()}")
 
 
 # All of it
@@ -343,7 +405,7 @@ def check(folder, promtool):
     check_rules(folder, groups, names, problems)
     check_tests(folder, groups, names, problems)
     check_custom_resource(folder, groups, problems)
-    check_dashboard(folder, names, promtool, problems)
+    check_dashboard(folder, groups, names, promtool, problems)
     return problems
 
 
@@ -373,6 +435,7 @@ DEFECTS = [
     ("rules-test.yaml", ("expr: job:atto_work_works:rate5m", "expr: job:atto_work_hashes:rate5m"), "job:atto_work_works:rate5m: no test"),
     ("rules-test.yaml", ("atto_work_searches_running{", "atto_work_searches{"), "no metric is called atto_work_searches"),
     ("dashboard.json", edit_json(lambda d: panels_of(d)[0]["targets"][0].update(expr="sum(")), "promtool cannot parse"),
+    ("dashboard.json", ("/ on (namespace, job, pod, instance)", "/ on (namespace, job)"), "cannot be worked out"),
     ("dashboard.json", edit_json(lambda d: panels_of(d)[3].pop("description")), "it has no description"),
     ("dashboard.json", edit_json(lambda d: panels_of(d)[3].update(id=panels_of(d)[4]["id"])), "another has its id"),
     ("dashboard.json", edit_json(lambda d: panels_of(d)[1]["gridPos"].update(panels_of(d)[0]["gridPos"])), "it overlaps"),
