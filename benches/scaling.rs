@@ -8,11 +8,11 @@
 //! the `TURNS` that take turns with the same chance, and the next in line takes its place. A Service sends each request to a
 //! ready server at random. Arrivals are a Poisson process, whose rate a `Load` may change with time.
 //!
-//! **The autoscaler** is the Horizontal Pod Autoscaler's algorithm (Kubernetes' documentation, "Horizontal Pod
-//! Autoscaling", "Algorithm details", and the `behavior` of `autoscaling/v2`): every `PERIOD` seconds the wanted number is that of the ready servers times
-//! the metric's mean over them by its target, rounded up; nothing is changed within a tenth; as many as there are, or four, may be added at
-//! once; and as many are kept as were wanted at any time in the last `CALM` seconds. KEDA configures the same autoscaler. What it
-//! sees of a server is as old as scraping makes it: the mean of the last two scrapes.
+//! **The autoscaler** is the Horizontal Pod Autoscaler's algorithm (Kubernetes' documentation, "Horizontal Pod Autoscaling",
+//! "Algorithm details") with the `behavior` of the manifests in `k8s`: every `PERIOD` seconds the wanted number is that of
+//! the ready servers times the metric's mean over them by its target, rounded up; nothing is changed within a tenth. As
+//! many as there are, or four, may come in 30 s, and one may go in 60 s, if no more were wanted at any time in the last
+//! `CALM` seconds. KEDA configures the same autoscaler. Metrics are means over the `WINDOW` latest scrapes.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -33,8 +33,13 @@ const TURNS: usize = 4;
 const PERIOD: f64 = 15.0;
 /// For how many seconds it keeps what was wanted.
 const CALM: f64 = 300.0;
+/// How many scrapes a metric is the mean of: a minute.
+const WINDOW: usize = 4;
 /// The fewest and the most servers.
-const SERVERS: (usize, usize) = (2, 20);
+const SERVERS: (usize, usize) = (2, 10);
+/// In how many seconds as many servers may come as there are, or four, and in how many one may go.
+const UP: f64 = 30.0;
+const DOWN: f64 = 60.0;
 /// Seconds from the decision until a new server is ready: on a node that has the image and a free card, and where a
 /// node must be made first.
 const START: [f64; 2] = [20.0, 240.0];
@@ -169,7 +174,7 @@ fn autoscaled() {
             "day",
             Load::Wave {
                 low: 0.5 * one,
-                high: 8.0 * one,
+                high: 5.0 * one,
                 period: 6.0 * 3600.0,
             },
         ),
@@ -177,7 +182,7 @@ fn autoscaled() {
             "bursts",
             Load::Bursts {
                 calm: one,
-                burst: 8.0 * one,
+                burst: 5.0 * one,
                 every: 1800.0,
                 lasts: 180.0,
             },
@@ -192,7 +197,7 @@ fn autoscaled() {
         DEFAULT,
     ];
     println!(
-        "Autoscaled from {} to {} servers. `day`: a wave from 0.5 to 8 cards' worth of work every 6 hours; `bursts`: 8 cards' worth for 3 minutes of every 30, else 1.",
+        "Autoscaled from {} to {} servers. `day`: a wave from 0.5 to 5 cards' worth of work every 6 hours; `bursts`: 5 cards' worth for 3 minutes of every 30, else 1.",
         SERVERS.0, SERVERS.1
     );
     for start in START {
@@ -209,7 +214,7 @@ fn autoscaled() {
         );
         for (name, load) in &loads {
             let scaled = signals.map(|signal| (signal.to_string(), Fleet::scaled(signal, start)));
-            let fixed = ("10 servers, always".to_owned(), Fleet::fixed(10));
+            let fixed = ("8 servers, always".to_owned(), Fleet::fixed(8));
             for (what, mut fleet) in scaled.into_iter().chain([fixed]) {
                 let times = fleet.run(load, DURATION);
                 println!(
@@ -217,7 +222,7 @@ fn autoscaled() {
                     fleet.server_seconds / DURATION,
                     times.percentiles(),
                     100.0 * times.share_over(30.0),
-                    f64::from(fleet.changes) / DURATION * 3600.0,
+                    fleet.changed.len() as f64 / DURATION * 3600.0,
                     100.0 * times.0.len() as f64 * SEARCH / fleet.server_seconds,
                 );
             }
@@ -354,7 +359,8 @@ struct Fleet {
     busy_seconds: f64,
     /// What was wanted, and when.
     wanted: VecDeque<(f64, usize)>,
-    changes: u32,
+    /// How many came or went, and when.
+    changed: Vec<(f64, isize)>,
     /// Of all servers, the starting ones included.
     server_seconds: f64,
 }
@@ -368,7 +374,7 @@ impl Fleet {
             scraped: VecDeque::new(),
             busy_seconds: 0.0,
             wanted: VecDeque::new(),
-            changes: 0,
+            changed: Vec::new(),
             server_seconds: 0.0,
         }
     }
@@ -449,7 +455,7 @@ impl Fleet {
             (self.busy_seconds / PERIOD / count).min(1.0),
         ));
         self.busy_seconds = 0.0;
-        if self.scraped.len() > 2 {
+        if self.scraped.len() > WINDOW {
             self.scraped.pop_front();
         }
         let mean = |part: fn(&(f64, f64)) -> f64| {
@@ -466,7 +472,7 @@ impl Fleet {
         if excess > 1.0 {
             wanted = wanted.max(has);
         }
-        wanted = wanted.min(has + has.max(4)).clamp(SERVERS.0, SERVERS.1);
+        wanted = wanted.clamp(SERVERS.0, SERVERS.1);
         self.wanted.push_back((now, wanted));
         self.wanted.retain(|&(at, _)| at > now - CALM);
         let calm = self
@@ -475,9 +481,22 @@ impl Fleet {
             .map(|&(_, wanted)| wanted)
             .max()
             .unwrap_or(wanted);
-        let to = if wanted > has { wanted } else { calm.min(has) };
+        let changed = |period: f64, way: fn(isize) -> bool| -> isize {
+            let recent = self
+                .changed
+                .iter()
+                .filter(|&&(at, by)| at > now - period && way(by));
+            recent.map(|&(_, by)| by).sum()
+        };
+        let to = if wanted > has {
+            let before = has - changed(UP, |by| by > 0).unsigned_abs();
+            wanted.min(before + before.max(4)).max(has)
+        } else {
+            let before = has + changed(DOWN, |by| by < 0).unsigned_abs();
+            calm.max(before - 1).min(has)
+        };
         if to != has {
-            self.changes += 1;
+            self.changed.push((now, to as isize - has as isize));
         }
         for _ in has..to {
             self.servers.push(Server {

@@ -17,7 +17,7 @@ import threading
 import yaml
 from checks import CHECKS, VERSIONS
 from live import LIVE_MUTATIONS, expect, fails, serve, serve_on_a_card
-from manifest import NAME, Manifest, Server, Wrong, adapter_rule, read, run
+from manifest import NAME, Manifest, Server, Wrong, adapter_rules, read, run
 from mutations import MUTATIONS
 
 DEVICES = ("cpu", "cuda", "rocm", "intel")
@@ -163,13 +163,19 @@ def autoscalers_agree(overlays):
     expect("pods at least", keda["minReplicaCount"], own["minReplicas"])
     expect("pods at most", keda["maxReplicaCount"], own["maxReplicas"])
     expect("behaviour", keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"], own["behavior"])
-    (metric,), (trigger,) = own["metrics"], keda["triggers"]
-    expect("target", trigger["metadata"]["threshold"], metric["pods"]["target"]["averageValue"])
 
     def bare(query):
-        return re.sub(r"sum by \(.*?\) |sum|\{.*?\}|\s", "", query)
+        return re.sub(r"sum by \(.*?\) |sum|\{.*?\}|[\s()]", "", query)
 
-    expect("the query", bare(trigger["metadata"]["query"]), bare(adapter_rule()["metricsQuery"]))
+    rules = {rule["name"]["as"]: bare(rule["metricsQuery"]) for rule in adapter_rules()}
+    expect(
+        "queries and targets",
+        [(bare(trigger["metadata"]["query"]), trigger["metadata"]["threshold"]) for trigger in keda["triggers"]],
+        [
+            (rules[metric["pods"]["metric"]["name"]], metric["pods"]["target"]["averageValue"])
+            for metric in own["metrics"]
+        ],
+    )
 
 
 def main():

@@ -6,7 +6,7 @@ import re
 
 import jsonschema
 import kubernetes_validate
-from manifest import IMAGE, NAME, RESOURCES, adapter_rule, lies_in, read
+from manifest import IMAGE, NAME, RESOURCES, adapter_rules, lies_in, read
 
 # What k8s/README.md promises. Every field that is used is stable since the older one.
 VERSIONS = ("1.31", "1.37")
@@ -493,9 +493,9 @@ def scaling(manifest):
         if not manifest.of("PodMonitor") and not manifest.name.endswith("without PodMonitor"):
             yield "nobody scrapes the metric that the autoscaler needs"
     for autoscaler in manifest.of("HorizontalPodAutoscaler"):
-        rule = adapter_rule()
+        known = {rule["name"]["as"] for rule in adapter_rules()}
         for metric in autoscaler["spec"]["metrics"]:
-            if metric["type"] != "Pods" or metric["pods"]["metric"]["name"] != rule["name"]["as"]:
+            if metric["type"] != "Pods" or metric["pods"]["metric"]["name"] not in known:
                 yield f"the metric {metric} is none of the adapter's"
     for scaler in manifest.of("ScaledObject"):
         namespace = scaler["metadata"].get("namespace")

@@ -138,9 +138,9 @@ class Manifest:
                 for entry in group["rules"]:
                     yield f"PrometheusRule {entry.get('alert') or entry.get('record')}", metrics_in(entry["expr"])
         if self.of("HorizontalPodAutoscaler"):
-            rule = adapter_rule()
-            yield "the adapter's query", metrics_in(rule["metricsQuery"])
-            yield "the adapter's series", metrics_in(rule["seriesQuery"])
+            for rule in adapter_rules():
+                yield "the adapter's query", metrics_in(rule["metricsQuery"])
+                yield "the adapter's series", metrics_in(rule["seriesQuery"])
 
 
 def lies_in(path, mount):
@@ -154,6 +154,5 @@ def metrics_in(query):
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
 
 
-def adapter_rule():
-    (rule,) = yaml.safe_load(read("k8s/components/autoscale-hpa/prometheus-adapter-values.yaml"))["rules"]["custom"]
-    return rule
+def adapter_rules():
+    return yaml.safe_load(read("k8s/components/autoscale-hpa/prometheus-adapter-values.yaml"))["rules"]["custom"]
