@@ -99,8 +99,7 @@ fn progress(network: Network, threshold: Threshold, hashes: u64, rate: f64) -> S
     let chance = 100.0 * (1.0 - (-(hashes as f64) / needed).exp());
     let tested = terminal::hashes(hashes as f64);
     let at = terminal::hashes(rate);
-    let line =
-        format!("{network}: {tested} tested at {at}/s; chance to be done by now {chance:.1} %");
+    let line = format!("{network}: {tested} tested, {at}/s, chance by now {chance:.1} %");
     if rate > 0.0 {
         let ahead = terminal::seconds(needed / rate);
         format!("{line}, {ahead} more on average")
