@@ -507,7 +507,7 @@ fn errors_say_what_to_do_next() {
                 "--network",
                 "LOCAL",
                 "--target",
-                "0g",
+                "00",
                 "--work",
                 "00",
             ],
