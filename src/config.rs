@@ -6,8 +6,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
-
 use crate::connections;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
@@ -79,7 +77,8 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8080"
+        default_value = "0.0.0.0:8080",
+        value_parser = address
     )]
     pub address: SocketAddr,
 
@@ -88,7 +87,8 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8081"
+        default_value = "0.0.0.0:8081",
+        value_parser = address
     )]
     pub management_address: SocketAddr,
 
@@ -205,12 +205,29 @@ impl ServeArgs {
     }
 }
 
-fn count(from: u64, to: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(from..=to)
+/// Reads a whole number from `from` to `to`.
+fn count(
+    from: usize,
+    to: usize,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok();
+        let allowed = number.filter(|number| (from..=to).contains(number));
+        allowed.ok_or_else(|| format!("it must be a whole number from {from} to {to}"))
+    }
+}
+
+/// Reads where to listen or to connect.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| {
+        "it must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080; names are not looked up"
+    })
 }
 
 /// Reads seconds from `from` to an hour.
-fn seconds(from: f64) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+pub(crate) fn seconds(
+    from: f64,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     move |text| {
         let rule = || format!("it must be a number of seconds from {from} to 3600");
         let seconds: f64 = text.parse().map_err(|_| rule())?;
@@ -224,6 +241,21 @@ fn seconds(from: f64) -> impl Fn(&str) -> Result<Duration, String> + Clone + Sen
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_and_addresses_say_what_is_allowed() {
+        let read = count(1, 1024);
+        assert_eq!((read("1"), read("1024")), (Ok(1), Ok(1024)));
+        for wrong in ["0", "1025", "-1", "many", "", "1.5"] {
+            let error = read(wrong).expect_err(wrong);
+            assert_eq!(error, "it must be a whole number from 1 to 1024");
+        }
+        assert!(address("[::1]:80").is_ok());
+        for wrong in ["localhost:8080", "0.0.0.0", ":8080", "0.0.0.0:99999"] {
+            let error = address(wrong).expect_err(wrong);
+            assert!(error.contains("such as 0.0.0.0:8080"), "{error}");
+        }
+    }
 
     #[test]
     fn seconds_are_read_within_their_range() {

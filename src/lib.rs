@@ -13,10 +13,12 @@
 //!
 //! - Modules depend downwards only: [`work`] ← [`device`] ← [`scheduler`] ← [`connections`] ← [`http`],
 //!   [`management`] ← [`service`] ← [`config`], [`cli`]. [`telemetry`] may be called from all but the first two.
+//!   [`build_info`] depends on nothing.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp; nothing outside [`device::gpu`] knows wgpu.
 //! - Nothing is answered that [`work::Work::verify`] has not seen: a [`work::Work`] cannot be made otherwise.
 //! - `unsafe` stands only in the SIMD kernels and where the shader is loaded.
 
+pub mod build_info;
 pub mod cli;
 pub mod config;
 pub mod connections;

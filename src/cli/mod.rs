@@ -2,17 +2,20 @@
 //!
 //! | exit code | meaning |
 //! | --- | --- |
-//! | 0 | done; for `verify`: the work is valid |
-//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid |
+//! | 0 | done; for `verify`: the work is valid; for `health`: the server is ready |
+//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid; for `health`: the server is not |
 //! | 64 | a flag or an environment variable has a value that it may not have |
 
 mod bench;
+mod completions;
 mod devices;
 mod hash_key;
+mod health;
 mod restart;
 mod serve;
 mod shader;
 mod solve;
+mod terminal;
 mod verify;
 
 use std::ffi::OsString;
@@ -23,6 +26,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::build_info;
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
@@ -36,7 +40,12 @@ const EXIT_USAGE: u8 = 64;
 
 /// Computes proof of work for the Atto network
 #[derive(Debug, Parser)]
-#[command(name = "work-server", version, max_term_width = 100)]
+#[command(
+    name = "work-server",
+    version,
+    long_version = build_info::LONG_VERSION,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +59,8 @@ enum Command {
     Devices(devices::Args),
     /// Compute one work and print it
     Solve(solve::Args),
+    /// Ask a serving process whether it is ready: exit 0 if it is and 1 if not, for container health checks
+    Health(health::Args),
     /// Check one work: print its digest and the threshold, exit 0 if it is valid and 1 if not
     Verify(verify::Args),
     /// Measure the search alone, device by device
@@ -58,6 +69,8 @@ enum Command {
     HashKey(hash_key::Args),
     /// Write the search shader as it is loaded, or list its forms
     Shader(shader::Args),
+    /// Write a script with which a shell completes this command line, to standard output
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -67,8 +80,20 @@ impl Command {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
             Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
             Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
-            Self::Verify(_) | Self::HashKey(_) | Self::Shader(_) => None,
+            Self::Health(_)
+            | Self::Verify(_)
+            | Self::HashKey(_)
+            | Self::Shader(_)
+            | Self::Completions(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
+        }
+    }
+
+    /// What is logged by default: of a command that ends by itself, only what somebody should look at.
+    fn log_level(&self) -> tracing::Level {
+        match self {
+            Self::Serve(_) => tracing::Level::INFO,
+            _ => tracing::Level::WARN,
         }
     }
 }
@@ -80,17 +105,25 @@ enum CommandError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error(transparent)]
+    #[error(
+        "{0}; choose another device with --device or --backend, as `work-server devices` lists them"
+    )]
     Device(#[from] DeviceError),
-    #[error(transparent)]
+    #[error(
+        "{0}; the lines above say why, and `work-server devices` what else there is for --device or --backend"
+    )]
     Solve(#[from] SolveError),
     #[error(transparent)]
     Spirv(#[from] SpirvError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error(transparent)]
+    #[error("{0}; `work-server hash-key --generate` makes one")]
     Key(#[from] InvalidKey),
-    #[error("{} cannot be written: {error}", path.display())]
+    #[error(
+        "{} cannot be written: {error}; name a file in a folder that is there and may be written to, or - for standard \
+         output",
+        path.display()
+    )]
     Output { path: PathBuf, error: io::Error },
     /// Values that may not stand together.
     #[error("{0}")]
@@ -110,7 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error, &args),
     };
     if let Some((format, backend)) = cli.command.devices() {
-        telemetry::start_logging(format);
+        telemetry::start_logging(format, cli.command.log_level());
         if backend != BackendChoice::Cpu {
             restart::with_missing_variables(&given);
         }
@@ -119,10 +152,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Solve(args) => solve::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
         Command::Shader(args) => shader::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe has seen enough.
@@ -174,7 +209,9 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
         return None;
     }
     let cli = Cli::command();
-    let mut arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    // Commands have flags of one name that are set by different variables.
+    let command = cli.find_subcommand(args.get(1)?)?;
+    let mut arguments = command.get_arguments();
     let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
     argument
         .get_env()

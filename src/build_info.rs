@@ -1,0 +1,56 @@
+//! What this binary is: its version, the commit it was built from, and what was built in. `build.rs` finds it out.
+
+/// The version, such as `0.1.0`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that was checked out when this was built, in full (40 hex digits); or what `ATTO_WORK_COMMIT` said during
+/// the build; or `unknown`. It does not tell of changes that were not committed.
+pub const COMMIT: &str = env!("ATTO_WORK_BUILD_COMMIT");
+
+/// What is built in, separated by commas: `vulkan` for graphics cards, the processor's kernels, and then the Cargo
+/// features that were on, such as `vulkan,avx512,avx2,portable`.
+pub const FEATURES: &str = env!("ATTO_WORK_BUILD_FEATURES");
+
+/// What it was built for, such as `x86_64-unknown-linux-gnu`.
+pub const TARGET: &str = env!("ATTO_WORK_BUILD_TARGET");
+
+/// How it was built: `release` or `debug`.
+pub const PROFILE: &str = env!("ATTO_WORK_BUILD_PROFILE");
+
+/// What `--version` prints after the program's name.
+pub(crate) const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit:   ",
+    env!("ATTO_WORK_BUILD_COMMIT"),
+    "\nfeatures: ",
+    env!("ATTO_WORK_BUILD_FEATURES"),
+    "\ntarget:   ",
+    env!("ATTO_WORK_BUILD_TARGET"),
+    "\nprofile:  ",
+    env!("ATTO_WORK_BUILD_PROFILE"),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu::Kernel;
+
+    #[test]
+    fn the_features_name_every_kernel_of_this_processor() {
+        let features: Vec<_> = FEATURES.split(',').collect();
+        assert_eq!(features[0], "vulkan");
+        for kernel in Kernel::available() {
+            assert!(features.contains(&kernel.name()), "{FEATURES}");
+        }
+    }
+
+    #[test]
+    fn every_part_is_one_word() {
+        for part in [VERSION, COMMIT, FEATURES, TARGET, PROFILE] {
+            assert!(
+                !part.is_empty() && !part.contains(char::is_whitespace),
+                "{part:?}"
+            );
+        }
+    }
+}
