@@ -5,7 +5,7 @@
 //! | `GET /health` | 200 `UP` while a device is in service, also while draining; else 503 `DOWN` |
 //! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN` |
 //! | `GET /health/readiness` | 200 `UP` while requests are taken and a device is in service; else 503 `OUT_OF_SERVICE` |
-//! | `GET /prometheus` | the metrics |
+//! | `GET /metrics`, `GET /prometheus` | the metrics |
 //!
 //! Paths, bodies and status codes are those of Spring Boot Actuator, as the reference server answers.
 
@@ -20,7 +20,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::http::Problem;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
 
 /// Where the service is in its life. A clone is the same one.
@@ -67,7 +67,9 @@ pub fn routes(
                 "/health" => |lifecycle, scheduler, _| health(lifecycle, scheduler),
                 "/health/liveness" => |lifecycle, scheduler, _| liveness(lifecycle, scheduler),
                 "/health/readiness" => |lifecycle, scheduler, _| readiness(lifecycle, scheduler),
-                "/prometheus" => |_, scheduler, metrics| prometheus(scheduler, metrics),
+                "/metrics" | "/prometheus" => {
+                    |_, scheduler, metrics| prometheus(scheduler, metrics)
+                }
                 path => {
                     return Problem::NotFound {
                         path: path.to_owned(),
@@ -133,6 +135,10 @@ fn prometheus(scheduler: &Scheduler, metrics: &Metrics) -> Response {
     let status = scheduler.status();
     metrics.observe_queue(status.running, status.waiting, status.capacity);
     metrics.observe_pace(status.hash_rate, status.expected_wait);
+    for device in scheduler.devices() {
+        let states = DeviceState::ALL.map(|state| (state.as_str(), state == device.state));
+        metrics.observe_device(&device.info, states, device.hash_rate);
+    }
     match metrics.render() {
         Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
             .into_response(),

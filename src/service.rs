@@ -125,6 +125,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = Metrics::new();
+    connections::begin_counts(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let lifecycle = Lifecycle::default();
     let address = listeners.public.local_addr()?;
@@ -169,10 +170,14 @@ pub async fn run(
         routes,
         limits,
         follow,
-        metrics,
+        metrics.clone(),
     )));
     lifecycle.serving();
-    let milliseconds = telemetry::since_start().map(|time| time.as_secs_f64() * 1e3);
+    let started = telemetry::since_start();
+    if let Some(time) = started {
+        metrics.ready(time);
+    }
+    let milliseconds = started.map(|time| time.as_secs_f64() * 1e3);
     tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;

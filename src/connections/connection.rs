@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::pulse::{Overdue, Pulse};
 use super::socket::Socket;
-use super::{FAREWELL, Shared, closing, requests};
+use super::{FAREWELL, Port, Shared, closing, requests};
+use crate::telemetry::Metrics;
 
 /// How a connection ended: a label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,18 @@ enum Ending {
 }
 
 impl Ending {
+    /// All there are.
+    const ALL: [Self; 8] = [
+        Self::Closed,
+        Self::Broken,
+        Self::Overdue(Overdue::Header),
+        Self::Overdue(Overdue::Idle),
+        Self::Overdue(Overdue::Unread),
+        Self::Overdue(Overdue::Resets),
+        Self::Displaced,
+        Self::Stopped,
+    ];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -41,6 +54,16 @@ impl Ending {
             Self::Overdue(Overdue::Resets) => "reset_flood",
             Self::Displaced => "displaced",
             Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Has the metrics show every count of connections from now on.
+pub fn begin_counts(metrics: &Metrics) {
+    for port in [Port::Public, Port::Management] {
+        metrics.connections(port.label());
+        for ending in Ending::ALL {
+            metrics.connections_closed(port.label(), ending.label());
         }
     }
 }
@@ -139,6 +162,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.open.dec();
         let metrics = &self.shared.metrics;
-        metrics.connection_closed(self.shared.port.label(), self.ending.label());
+        let closed = metrics.connections_closed(self.shared.port.label(), self.ending.label());
+        closed.inc();
     }
 }

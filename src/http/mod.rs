@@ -47,6 +47,9 @@ pub struct Admission {
     pub origins: Option<Origins>,
 }
 
+/// What requests are counted by that no route takes: Spring's way for files, which the reference server tries last.
+const NO_ROUTE: &str = "/**";
+
 /// What answers need.
 struct Api {
     scheduler: Scheduler,
@@ -78,6 +81,17 @@ impl<'a> Route<'a> {
             "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
             "/" => Some(Self::Root),
             path => path.strip_prefix(openapi::PAGES).map(Self::Page),
+        }
+    }
+
+    /// What its requests are counted by.
+    const fn uri(self) -> &'static str {
+        match self {
+            Self::Works => "/works",
+            Self::Verify => "/works/verify",
+            Self::Description => "/openapi.json",
+            Self::Root => "/",
+            Self::Page(_) => "/swagger-ui/**",
         }
     }
 
@@ -138,6 +152,21 @@ impl Api {
         origins.expose(headers, &mut answer);
         answer
     }
+
+    /// The answer, counted and timed; also if the client leaves before it is there.
+    async fn answer_counted(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    ) -> Response {
+        let uri = Route::of(path).map_or(NO_ROUTE, Route::uri);
+        let request = self.metrics.http_request(method.as_str(), uri);
+        let answer = self.answer_pages(method, path, headers, body).await;
+        request.answered(answer.status().as_u16());
+        answer
+    }
 }
 
 fn not_found(path: &str) -> Response {
@@ -170,7 +199,7 @@ pub fn routes(
             move |method: Method, path: FullPath, headers: HeaderMap, body| {
                 let api = Arc::clone(&api);
                 async move {
-                    api.answer_pages(method, path.as_str(), &headers, body)
+                    api.answer_counted(method, path.as_str(), &headers, body)
                         .await
                 }
             },

@@ -14,7 +14,7 @@ use warp::{Buf, Reply};
 use super::access::Client;
 use super::problem::{FieldError, Problem};
 use super::{Api, BodyLimits};
-use crate::scheduler::{Search, SolveError, Solved};
+use crate::scheduler::{Origin, Search, SolveError, Solved};
 use crate::telemetry::{Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
 
@@ -75,7 +75,15 @@ pub(super) async fn post(
         )?;
         count.network = Some(request.network());
         let search = count.search.insert(api.scheduler.search(request)?);
-        Ok(search.answer().await?)
+        let solved = search.answer().await?;
+        if search.origin() != Origin::Remembered {
+            let Solved {
+                waited, searched, ..
+            } = solved;
+            api.metrics
+                .search_ended(request.network(), waited, searched);
+        }
+        Ok(solved)
     }
     .await;
     let mut times = Vec::new();
@@ -98,7 +106,9 @@ pub(super) async fn verify(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, Metrics::verification_ended);
+    let mut count = CountOnDrop::new(&api.metrics, |metrics, network, outcome, _| {
+        metrics.verification_ended(network, outcome);
+    });
     let answer = async {
         count.admit(api, headers)?;
         let body = read_json(headers, body, &api.limits).await?;
@@ -123,11 +133,14 @@ fn server_timing(parts: &[(&str, Duration)]) -> HeaderValue {
     HeaderValue::from_str(&parts.join(", ")).expect("names and digits")
 }
 
+/// Counts a request of this network, if it was understood, and outcome, which has ended this long after its head had come.
+type Ended = fn(&Metrics, Option<Network>, Outcome, Duration);
+
 /// Counts the request when it has ended, however it ends: warp drops the handler of a client that leaves. Until
 /// then it is one of its key's.
 struct CountOnDrop<'a> {
     metrics: &'a Metrics,
-    ended: fn(&Metrics, Option<Network>, Outcome),
+    ended: Ended,
     /// When its head had come.
     started: Instant,
     network: Option<Network>,
@@ -139,7 +152,7 @@ struct CountOnDrop<'a> {
 }
 
 impl<'a> CountOnDrop<'a> {
-    fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
+    fn new(metrics: &'a Metrics, ended: Ended) -> Self {
         Self {
             metrics,
             ended,
@@ -179,7 +192,12 @@ impl<'a> CountOnDrop<'a> {
 
 impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
-        (self.ended)(self.metrics, self.network, self.outcome);
+        (self.ended)(
+            self.metrics,
+            self.network,
+            self.outcome,
+            self.started.elapsed(),
+        );
         if let Some(client) = &self.client {
             self.metrics.key_request_ended(client.name(), self.outcome);
         }

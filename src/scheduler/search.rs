@@ -154,15 +154,22 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// How the request came to it.
+    pub const fn origin(&self) -> Origin {
+        match &self.part {
+            Part::Remembered(_) => Origin::Remembered,
+            Part::Interest(interest) if interest.has_joined => Origin::Joined,
+            Part::Interest(_) => Origin::Own,
+        }
+    }
+
     /// How it goes now.
     pub fn progress(&self) -> Progress {
         let (waited, searched) = self.times(Instant::now());
-        let Part::Interest(Interest {
-            job, has_joined, ..
-        }) = &self.part
-        else {
+        let origin = self.origin();
+        let Part::Interest(Interest { job, .. }) = &self.part else {
             return Progress {
-                origin: Origin::Remembered,
+                origin,
                 waited,
                 searched,
                 hashes: 0,
@@ -172,11 +179,7 @@ impl<'a> Search<'a> {
             };
         };
         Progress {
-            origin: if *has_joined {
-                Origin::Joined
-            } else {
-                Origin::Own
-            },
+            origin,
             waited,
             searched,
             hashes: job.hashes(),

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-pub use metrics::{Metrics, Outcome, Rebuild};
+pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild};
 use tracing_subscriber::EnvFilter;
 
 /// When logging was started.

@@ -1,0 +1,170 @@
+//! How things end: the labels, and what is counted by them.
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus::core::{MetricVec, MetricVecBuilder};
+
+use crate::work::Network;
+
+/// How a request for work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with work.
+    Ok,
+    /// Refused as wrong: any 4xx but the next two.
+    Invalid,
+    /// Refused without an API key, or with one that is not known.
+    Unauthorized,
+    /// Refused because its API key had as many requests in progress as it may.
+    Limited,
+    /// The client left before there was an answer.
+    Cancelled,
+    /// Refused because too many searches were waiting.
+    QueueFull,
+    /// No device could serve.
+    NoDevice,
+    /// The service was shutting down.
+    Closed,
+    /// There was no work in time.
+    Deadline,
+}
+
+impl Outcome {
+    /// How many there are.
+    const COUNT: usize = Self::Deadline as usize + 1;
+
+    /// How a request can end that was understood.
+    pub(super) const OF_UNDERSTOOD: [Self; 6] = [
+        Self::Ok,
+        Self::Cancelled,
+        Self::QueueFull,
+        Self::NoDevice,
+        Self::Closed,
+        Self::Deadline,
+    ];
+
+    /// How one can end that was not, or not yet.
+    pub(super) const OF_OTHERS: [Self; 5] = [
+        Self::Invalid,
+        Self::Unauthorized,
+        Self::Limited,
+        Self::Cancelled,
+        Self::Closed,
+    ];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Unauthorized => "unauthorized",
+            Self::Limited => "limited",
+            Self::Cancelled => "cancelled",
+            Self::QueueFull => "queue_full",
+            Self::NoDevice => "no_device",
+            Self::Closed => "closed",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// How an attempt to open a failed device anew ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebuild {
+    /// It was opened, and serves again.
+    Ok,
+    /// It could not be opened, or failed its self-test.
+    Failed,
+}
+
+impl Rebuild {
+    pub(super) const ALL: [Self; 2] = [Self::Ok, Self::Failed];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A family of metrics with labels.
+pub(super) trait Family {
+    /// The metric of one value for each label.
+    type Child;
+
+    /// That of these values, one for each label in their order.
+    fn labelled(&self, values: &[&str]) -> Self::Child;
+}
+
+impl<B: MetricVecBuilder> Family for MetricVec<B> {
+    type Child = B::M;
+
+    fn labelled(&self, values: &[&str]) -> B::M {
+        self.with_label_values(values)
+    }
+}
+
+/// A family with the labels `network` and `outcome`. Each of its children is looked up once, since that takes a lock and
+/// hashes the labels.
+#[derive(Clone, Debug)]
+pub(super) struct PerRequest<F: Family> {
+    family: F,
+    children: Arc<Children<F::Child>>,
+}
+
+/// By network, the last for requests that were not understood, and by outcome.
+type Children<M> = [[OnceLock<M>; Outcome::COUNT]; Network::ALL.len() + 1];
+
+impl<F: Family> PerRequest<F> {
+    pub(super) fn new(family: F) -> Self {
+        let children = Arc::default();
+        Self { family, children }
+    }
+
+    /// The child for requests of this network, if they were understood, and outcome. There from then on.
+    pub(super) fn child(&self, network: Option<Network>, outcome: Outcome) -> &F::Child {
+        let row = network.map_or(Network::ALL.len(), |network| network as usize);
+        self.children[row][outcome as usize].get_or_init(|| {
+            let network = network.map_or("none", Network::as_str);
+            self.family.labelled(&[network, outcome.label()])
+        })
+    }
+
+    /// Has these children there.
+    pub(super) fn begin(&self, network: Option<Network>, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.child(network, *outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounterVec, Opts};
+
+    use super::*;
+
+    #[test]
+    fn each_network_and_outcome_has_a_child_of_its_own() {
+        let labels = ["network", "outcome"];
+        let family = IntCounterVec::new(Opts::new("requests_total", "Requests."), &labels).unwrap();
+        let requests = PerRequest::new(family.clone());
+        let mut networks: Vec<_> = Network::ALL.into_iter().map(Some).collect();
+        networks.push(None);
+        let outcomes = [&Outcome::OF_UNDERSTOOD[..], &Outcome::OF_OTHERS].concat();
+        for network in &networks {
+            for outcome in &outcomes {
+                requests.child(*network, *outcome).inc();
+            }
+        }
+        for network in ["LIVE", "BETA", "DEV", "LOCAL", "none"] {
+            for outcome in &outcomes {
+                // Two are in both lists.
+                let twice = matches!(outcome, Outcome::Cancelled | Outcome::Closed);
+                let counted = family.with_label_values(&[network, outcome.label()]).get();
+                assert_eq!(counted, if twice { 2 } else { 1 }, "{network} {outcome:?}");
+            }
+        }
+        assert_eq!(Outcome::COUNT, outcomes.len() - 2);
+    }
+}
