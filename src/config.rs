@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::connections;
@@ -81,7 +80,8 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8080"
+        default_value = "0.0.0.0:8080",
+        value_parser = address
     )]
     pub address: SocketAddr,
 
@@ -90,7 +90,8 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8081"
+        default_value = "0.0.0.0:8081",
+        value_parser = address
     )]
     pub management_address: SocketAddr,
 
@@ -282,8 +283,23 @@ fn named(value: &impl ValueEnum) -> Option<String> {
     Some(value.to_possible_value()?.get_name().to_owned())
 }
 
-fn count(from: u64, to: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(from..=to)
+/// Reads a whole number from `from` to `to`.
+fn count(
+    from: usize,
+    to: usize,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok();
+        let allowed = number.filter(|number| (from..=to).contains(number));
+        allowed.ok_or_else(|| format!("it must be a whole number from {from} to {to}"))
+    }
+}
+
+/// Reads where to listen or to connect.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| {
+        "it must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080; names are not looked up"
+    })
 }
 
 /// Reads seconds from `from` to an hour.
@@ -362,6 +378,21 @@ mod tests {
                 ("ATTO_WORK_LOG_FORMAT", "json"),
             ]
         );
+    }
+
+    #[test]
+    fn counts_and_addresses_say_what_is_allowed() {
+        let read = count(1, 1024);
+        assert_eq!((read("1"), read("1024")), (Ok(1), Ok(1024)));
+        for wrong in ["0", "1025", "-1", "many", "", "1.5"] {
+            let error = read(wrong).expect_err(wrong);
+            assert_eq!(error, "it must be a whole number from 1 to 1024");
+        }
+        assert!(address("[::1]:80").is_ok());
+        for wrong in ["localhost:8080", "0.0.0.0", ":8080", "0.0.0.0:99999"] {
+            let error = address(wrong).expect_err(wrong);
+            assert!(error.contains("such as 0.0.0.0:8080"), "{error}");
+        }
     }
 
     #[test]

@@ -52,13 +52,20 @@ impl Listeners {
     ///
     /// [`ServiceError::Bind`] if one cannot be had.
     pub fn bind(public: SocketAddr, management: SocketAddr) -> Result<Self, ServiceError> {
-        let bind = |address| {
+        let bind = |address, option| {
             let listener = connections::bind(address);
-            listener.map_err(|source| ServiceError::Bind { address, source })
+            listener.map_err(|source| ServiceError::Bind {
+                address,
+                option,
+                source,
+            })
         };
         Ok(Self {
-            public: bind(public)?,
-            management: bind(management)?,
+            public: bind(public, "--address (ATTO_WORK_ADDRESS)")?,
+            management: bind(
+                management,
+                "--management-address (ATTO_WORK_MANAGEMENT_ADDRESS)",
+            )?,
         })
     }
 }
@@ -67,10 +74,12 @@ impl Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// A port cannot be had.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; {}", way_out(source, option))]
     Bind {
         /// The address that was asked for.
         address: SocketAddr,
+        /// The flag and the variable that it is set by.
+        option: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -80,6 +89,24 @@ pub enum ServiceError {
     /// The system refuses something.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
+}
+
+/// What to do about an address that cannot be listened on.
+fn way_out(error: &io::Error, option: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "something listens there already, perhaps another work server or this one's other port: end it, or choose \
+             another port with {option}"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "ports below 1024 are not for everybody: choose a higher one with {option}, or give the process \
+             CAP_NET_BIND_SERVICE"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this machine does not have that address: choose one of its own with {option}, or 0.0.0.0 for all"
+        ),
+        _ => format!("choose another address with {option}"),
+    }
 }
 
 /// Serves until `shutdown` is ready, then ends in order.
@@ -211,5 +238,33 @@ struct Aborting(JoinHandle<()>);
 impl Drop for Aborting {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_had_says_what_to_do() {
+        let cases = [
+            (io::ErrorKind::AddrInUse, "something listens there already"),
+            (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
+            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
+            (io::ErrorKind::Other, "another address"),
+        ];
+        for (kind, told) in cases {
+            let error = ServiceError::Bind {
+                address: ([127, 0, 0, 1], 80).into(),
+                option: "--address",
+                source: kind.into(),
+            };
+            let text = error.to_string();
+            assert!(
+                text.starts_with("cannot listen on 127.0.0.1:80: "),
+                "{text}"
+            );
+            assert!(text.contains(told) && text.contains("--address"), "{text}");
+        }
     }
 }

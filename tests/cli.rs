@@ -4,8 +4,9 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use support::{Server, target, work_server};
@@ -165,10 +166,23 @@ fn devices_lists_the_processor_and_the_cards() {
     }
     let text = run(&["devices"]);
     assert_eq!(code(&text), 0);
+    let table = stdout(&text);
+    for part in [cards[0]["label"].as_str().unwrap(), "Index", "Kernels"] {
+        assert!(table.contains(part), "{table}");
+    }
+    let rows = table.lines().take_while(|line| !line.starts_with('└'));
     assert!(
-        stdout(&text).contains(cards[0]["name"].as_str().unwrap()),
-        "{text:?}"
+        rows.clone().all(|row| row.chars().count() <= 100),
+        "{table}"
     );
+    let software = rows.clone().any(|row| row.contains("software"));
+    assert_eq!(
+        software,
+        cards.iter().any(|card| card["used_by_default"] == false),
+        "{table}"
+    );
+    let is_needed = cards.iter().all(|card| card["used_by_default"] == false);
+    assert_eq!(report["cpu"]["used_by_default"], is_needed);
 }
 
 #[test]
@@ -253,9 +267,275 @@ fn bench_measures_what_it_is_told_to() {
     assert!(
         (number("hashes_per_cpu_second") - number("hashes") / number("cpu_seconds")).abs() < 1.0
     );
+    let limit = device["limited_by"].as_str().unwrap();
+    assert!(limit.contains("% of the bound of its ports"), "{limit}");
+    // Two reports of one rate: that of the device, and that of all of one.
+    for networks in [&device["networks"], &report["together"]["networks"]] {
+        let names = networks.as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|network| &network["network"]).collect();
+        assert_eq!(names, ["LIVE", "BETA", "DEV", "LOCAL"]);
+        let live = &networks[0];
+        let needed = 2_f64.powi(64) / (live["threshold"].as_f64().unwrap() + 1.0);
+        let mean = live["expected_seconds"].as_f64().unwrap();
+        assert!((mean * number("hashes_per_second") / needed - 1.0).abs() < 1e-9);
+        let p99 = live["p99_seconds"].as_f64().unwrap();
+        assert!((p99 / mean - 100_f64.ln()).abs() < 1e-9);
+    }
     let table = run(&["bench", "--backend", "gpu", "--seconds", "1"]);
     assert_eq!(code(&table), 0, "{table:?}");
-    assert!(stdout(&table).lines().count() >= 2, "{table:?}");
+    let table = stdout(&table);
+    for part in [
+        "Limited by",
+        "H/s",
+        "LIVE",
+        "LOCAL",
+        "expected",
+        "99 of 100 within",
+    ] {
+        assert!(table.contains(part), "no {part}: {table}");
+    }
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 100),
+        "{table}"
+    );
+}
+
+/// A command of the real binary on a terminal of 100 columns; what that shows comes through the standard output.
+fn on_a_terminal(args: &str) -> Command {
+    let binary = env!("CARGO_BIN_EXE_work-server");
+    let line = format!("stty cols 100; exec {binary} {args}");
+    // The environment of `work_server`, which has nothing of its caller's variables.
+    let mut command = Command::new("script");
+    for (name, value) in work_server(&[]).get_envs() {
+        assert!(value.is_none(), "{name:?} is set");
+        command.env_remove(name);
+    }
+    command
+        .args(["-qefc", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn bench_shows_its_progress_on_a_terminal_only() {
+    const BENCH: &str = "bench --backend cpu --kernel portable --threads 1 --seconds 1";
+    let piped = run(&BENCH.split(' ').collect::<Vec<_>>());
+    assert_eq!(stderr(&piped), "");
+    let shown = on_a_terminal(BENCH)
+        .output()
+        .expect("`script` of util-linux");
+    assert_eq!(code(&shown), 0, "{shown:?}");
+    let (progress, table) = stdout(&shown).split_once("Limited by").expect("a table");
+    assert!(
+        progress.contains("cpu") && progress.contains("of 1 s  "),
+        "{shown:?}"
+    );
+    assert!(progress.contains("MH/s"), "{shown:?}");
+    assert!(!table.contains("of 1 s"), "{shown:?}");
+}
+
+/// Of the year 2055: no device of today ends it.
+const ENDLESS: &str = "solve --backend cpu --threads 1 --network LIVE --timestamp 2700000000000 --target \
+                       0000000000000000000000000000000000000000000000000000000000000001";
+
+#[test]
+fn solve_shows_its_progress_on_a_terminal() {
+    let mut child = on_a_terminal(ENDLESS)
+        .spawn()
+        .expect("`script` of util-linux");
+    let mut terminal = child.stdout.take().unwrap();
+    let (mut seen, mut part) = (String::new(), [0; 1024]);
+    let is_shown = |seen: &str| seen.contains("LIVE: ") && seen.contains(" more on average");
+    while !is_shown(&seen) {
+        let length = terminal.read(&mut part).unwrap();
+        assert_ne!(length, 0, "it ended with {seen:?}");
+        seen += &String::from_utf8_lossy(&part[..length]);
+    }
+    // It passes the signal on.
+    let script = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(script, rustix::process::Signal::TERM).unwrap();
+    child.wait().unwrap();
+    assert!(
+        seen.contains("H tested, ") && seen.contains("chance by now 0.0 %"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn solve_shows_nothing_of_its_progress_in_a_pipe() {
+    let mut command = work_server(&ENDLESS.split_whitespace().collect::<Vec<_>>());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Ten times as long as a terminal is left without a line.
+    thread::sleep(Duration::from_secs(1));
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((stdout(&output), stderr(&output)), ("", ""));
+}
+
+#[test]
+fn only_the_service_logs_what_goes_well() {
+    let solve = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target(3),
+    ];
+    assert_eq!(stderr(&run(&solve)), "");
+    let mut command = work_server(&solve);
+    let told = command.env("RUST_LOG", "info").output().unwrap();
+    assert!(stderr(&told).contains("device in service"), "{told:?}");
+}
+
+#[test]
+fn completions_name_every_command_and_its_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        for part in ["health", "completions", "hash-key", "management-address"] {
+            assert!(stdout(&output).contains(part), "no {part} for {shell}");
+        }
+    }
+    assert_eq!(code(&run(&["completions", "cmd"])), 64);
+}
+
+#[test]
+fn the_completions_of_bash_complete() {
+    let script = run(&["completions", "bash"]);
+    // As bash does it: by the function that the script has it call.
+    let ask = "source /dev/stdin; complete=$(complete -p work-server); function=${complete#*-F }; \
+               COMP_WORDS=(work-server he); COMP_CWORD=1; ${function%% *} work-server he work-server; \
+               echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let mut bash = bash
+        .args(["-c", ask])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(&script.stdout)
+        .unwrap();
+    let output = bash.wait_with_output().unwrap();
+    assert!(
+        stdout(&output).split(' ').any(|word| word == "health"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn hash_key_never_prints_a_key_it_was_given() {
+    const KEY: &str = "a-key-of-some-characters";
+    let mut hash = work_server(&["hash-key", "wallet", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hash.stdin
+        .take()
+        .unwrap()
+        .write_all(KEY.as_bytes())
+        .unwrap();
+    let output = hash.wait_with_output().unwrap();
+    let report = json(&output);
+    assert_eq!(report["name"], "wallet");
+    let line = report["line"].as_str().unwrap();
+    assert!(line.starts_with("wallet:blake2b-256:"), "{line}");
+    assert!(
+        !stdout(&output).contains(KEY) && stderr(&output).is_empty(),
+        "{output:?}"
+    );
+    let generated = run(&["hash-key", "wallet", "--generate", "--json"]);
+    let key = stderr(&generated).trim();
+    assert!(
+        !key.is_empty() && !stdout(&generated).contains(key),
+        "{generated:?}"
+    );
+}
+
+#[test]
+fn errors_say_what_to_do_next() {
+    let no_keys = [
+        "--address",
+        "127.0.0.1:0",
+        "--management-address",
+        "127.0.0.1:0",
+    ];
+    let serve = |more: &[&'static str]| [&["serve", "--backend", "cpu"][..], more].concat();
+    let cases: [(Vec<&str>, &[&str]); 8] = [
+        (
+            serve(&[
+                "--address",
+                "203.0.113.7:8080",
+                "--management-address",
+                "127.0.0.1:0",
+            ]),
+            &["203.0.113.7:8080", "--address", "0.0.0.0 for all"],
+        ),
+        (
+            [serve(&no_keys), vec!["--api-keys-file", "/no/such/keys"]].concat(),
+            &["/no/such/keys", "ATTO_WORK_API_KEYS_FILE"],
+        ),
+        (
+            vec!["bench", "--backend", "gpu", "--device", "77"],
+            &[
+                "no adapter fits \"77\"",
+                "there are 0: ",
+                "work-server devices",
+            ],
+        ),
+        (
+            serve(&["--threads", "many"]),
+            &["--threads", "whole number from 1 to 1024"],
+        ),
+        (
+            serve(&["--address", "localhost:8080"]),
+            &["--address", "0.0.0.0:8080"],
+        ),
+        (
+            vec![
+                "verify",
+                "--network",
+                "LOCAL",
+                "--target",
+                "00",
+                "--work",
+                "00",
+            ],
+            &["--target", "64 hex digits"],
+        ),
+        (
+            vec![
+                "shader",
+                "--form",
+                "u64",
+                "--output",
+                "/no/such/folder/shader",
+            ],
+            &["/no/such/folder/shader", "a folder that is there"],
+        ),
+        (vec!["hash-key"], &["0 characters", "--generate"]),
+    ];
+    for (args, parts) in cases {
+        let output = run(&args);
+        assert_ne!(code(&output), 0, "{args:?}");
+        for part in parts {
+            assert!(
+                stderr(&output).contains(part),
+                "no {part}: {}",
+                stderr(&output)
+            );
+        }
+    }
 }
 
 #[test]
@@ -363,7 +643,8 @@ fn a_port_that_is_taken_is_named() {
     ]);
     assert_eq!(code(&output), 1);
     assert!(
-        stderr(&output).contains(&format!("cannot listen on {address}")),
+        stderr(&output).contains(&format!("cannot listen on {address}"))
+            && stderr(&output).contains("choose another port with --address"),
         "{output:?}"
     );
 }

@@ -111,7 +111,7 @@ fn expected<const N: usize>(counts: [(&str, f64); N]) -> BTreeMap<String, f64> {
 /// Spring's labels of a request.
 fn spring(method: &str, outcome: &str, status: &str, uri: &str) -> String {
     format!(
-        "error=\"none\",exception=\"none\",method={method:?},outcome={outcome:?},status={status:?},uri={uri:?}"
+        "application=\"atto-work-server\",error=\"none\",exception=\"none\",method={method:?},outcome={outcome:?},status={status:?},uri={uri:?}"
     )
 }
 

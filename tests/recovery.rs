@@ -12,7 +12,9 @@ use std::time::Duration;
 use atto_work_server::device::{
     self, Absent, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice,
 };
-use atto_work_server::scheduler::{Backoff, Limits, Scheduler, SolveError};
+use atto_work_server::scheduler::{
+    Backoff, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
+};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Nonce, Target, Timestamp, WorkRequest};
 use support::devices::{
@@ -510,4 +512,57 @@ fn the_scheduler_stops_while_a_device_is_waited_for() {
     // A thread that sleeps on would be waited for.
     let stopping = thread::spawn(move || scheduler.stop(NEVER));
     eventually("it has stopped", || stopping.is_finished());
+}
+
+#[test]
+fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
+    let device = reopened_by(bad_card(lost), lost_at_opening);
+    let scheduler = Scheduler::start(with_backoff(ONE_ATTEMPT), Metrics::new()).unwrap();
+    scheduler
+        .put_to_work(OpenDevices {
+            devices: vec![device],
+            fallback: Some(Opener::new(|| Ok(honest()))),
+            ..OpenDevices::default()
+        })
+        .unwrap();
+    let time = Timestamp::now();
+    let request = WorkRequest::new(Network::Local, time, Target::new([0; 32]), time).unwrap();
+    let search = scheduler.search(request).unwrap();
+    pollster::block_on(search.answer()).unwrap();
+
+    let progress = search.progress();
+    assert_eq!(progress.origin, Origin::Own);
+    assert!(progress.hashes > 0 && progress.batches > 0, "{progress:?}");
+    assert_eq!(progress.found_by.unwrap().name, "cpu");
+    let setbacks: Vec<_> = progress.setbacks.iter().collect();
+    assert_eq!(setbacks.len(), 1, "{setbacks:?}");
+    assert_eq!(setbacks[0].device.name, "card");
+    assert!(setbacks[0].error.contains("fell off the bus"));
+
+    eventually("the attempt to open it has failed", || {
+        scheduler.incidents().len() == 3
+    });
+    let states: Vec<_> = scheduler
+        .devices()
+        .into_iter()
+        .map(|device| (device.info.name.clone(), device.state, device.faults))
+        .collect();
+    let expected = [
+        ("card".to_owned(), DeviceState::Down, 1),
+        ("cpu".to_owned(), DeviceState::Up, 0),
+    ];
+    assert_eq!(states, expected);
+    let incidents = scheduler.incidents();
+    let about_the_card = incidents
+        .iter()
+        .filter(|incident| incident.device == "card");
+    let events: Vec<_> = about_the_card.map(|incident| &incident.event).collect();
+    assert!(
+        matches!(events[..], [Event::Fault(_), Event::NotOpened(_)]),
+        "{events:?}"
+    );
+    let fallback = incidents
+        .iter()
+        .find(|incident| incident.event == Event::FallenBackTo);
+    assert_eq!(fallback.unwrap().device, "cpu");
 }

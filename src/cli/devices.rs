@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::terminal::table;
 use super::{CommandError, print};
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::driver::Machine;
@@ -13,7 +14,7 @@ use crate::device::gpu::{self, AdapterInfo, AdapterKind};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print a JSON object
+    /// Print a JSON object: `cpu`, the list `gpu`, and `obstacles`, which say why a card of the machine is not in it
     #[arg(long)]
     json: bool,
 }
@@ -21,7 +22,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     cpu: Processor,
-    gpu: Vec<AdapterInfo>,
+    gpu: Vec<Card>,
     /// Why there is no list of graphics cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_error: Option<String>,
@@ -48,6 +49,56 @@ struct Processor {
     threads: usize,
     /// The one expected to be fastest first.
     kernels: Vec<&'static str>,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Card {
+    #[serde(flatten)]
+    info: AdapterInfo,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
+/// Whether a device searches under the backend `auto`, and when it does or why not.
+#[derive(Debug, Serialize)]
+struct Usage {
+    used_by_default: bool,
+    used: &'static str,
+}
+
+impl Usage {
+    fn of_card(kind: AdapterKind) -> Self {
+        match kind {
+            AdapterKind::Software => Self {
+                used_by_default: false,
+                used: "no: software, slower than the processor; --backend gpu allows it",
+            },
+            AdapterKind::Discrete
+            | AdapterKind::Integrated
+            | AdapterKind::Virtual
+            | AdapterKind::Other => Self {
+                used_by_default: true,
+                used: "by default",
+            },
+        }
+    }
+
+    /// Beside cards one of which is used by default, or none.
+    fn of_processor(beside_cards: bool) -> Self {
+        if beside_cards {
+            Self {
+                used_by_default: false,
+                used: "when no card is left",
+            }
+        } else {
+            Self {
+                used_by_default: true,
+                used: "by default: there is no card to use",
+            }
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
@@ -69,9 +120,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     );
     let obstacles = obstacles(&Machine::here(), &gpu.iter().collect());
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
+    let card = |info: AdapterInfo| Card {
+        usage: Usage::of_card(info.kind),
+        info,
+    };
+    let gpu: Vec<_> = gpu.into_iter().map(card).collect();
     let cpu = Processor {
         threads: cpu::available_threads().get(),
         kernels,
+        usage: Usage::of_processor(gpu.iter().any(|card| card.usage.used_by_default)),
     };
     let report = Report {
         cpu,
@@ -88,41 +145,53 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 }
 
 fn print_text(report: &Report) -> std::io::Result<()> {
-    print(format_args!(
-        "cpu  {} threads, kernels {}",
-        report.cpu.threads,
-        report.cpu.kernels.join(", ")
-    ))?;
-    if let Some(error) = &report.gpu_error {
-        print(format_args!("gpu  none: {error}"))?;
-    } else if report.gpu.is_empty() {
-        print("gpu  none: no Vulkan driver has a device here")?;
+    let Report {
+        cpu,
+        gpu,
+        gpu_error,
+        obstacles,
+    } = report;
+    let mut devices = table(["Index", "Device", "Kind", "Driver", "Kernels", "Used"], 1);
+    devices.add_row([
+        "-",
+        "cpu",
+        &format!("{} threads", cpu.threads),
+        "-",
+        &cpu.kernels.join(", "),
+        cpu.usage.used,
+    ]);
+    for Card { info, usage } in gpu {
+        let kernels: Vec<_> = info.forms.iter().map(|form| form.name()).collect();
+        devices.add_row([
+            &*info.index.to_string(),
+            &info.label,
+            &format!("{:?}", info.kind).to_lowercase(),
+            &info.driver,
+            &kernels.join(", "),
+            usage.used,
+        ]);
     }
-    for adapter in &report.gpu {
-        let AdapterInfo {
-            index,
-            label,
-            kind,
-            driver,
-            forms,
-            ..
-        } = adapter;
-        let used = if *kind == AdapterKind::Software {
-            "only by --backend gpu"
-        } else {
-            "by default"
-        };
-        print(format_args!(
-            "gpu  {index}: {label}, {kind:?}, driver {driver}, kernels {}; used {used}",
-            forms
-                .iter()
-                .map(|form| form.name())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ))?;
+    print(devices)?;
+    if let Some(error) = gpu_error {
+        print(format_args!("No graphics card is listed: {error}"))?;
+    } else if gpu.is_empty() {
+        print("No graphics card is listed: no Vulkan driver has a device here")?;
     }
-    for reason in &report.obstacles {
-        print(format_args!("gpu  why not: {}", reason.text))?;
+    for reason in obstacles {
+        print(format_args!("Why not more: {}", reason.text))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_is_used_where_no_card_is() {
+        assert!(!Usage::of_card(AdapterKind::Software).used_by_default);
+        assert!(Usage::of_card(AdapterKind::Other).used_by_default);
+        assert!(Usage::of_processor(false).used_by_default);
+        assert!(!Usage::of_processor(true).used_by_default);
+    }
 }

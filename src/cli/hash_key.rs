@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::{CommandError, print};
 use crate::http::{ApiKey, KeyName};
 
@@ -15,6 +17,17 @@ pub(super) struct Args {
     /// Make a key and write it to standard error, instead of reading one from standard input
     #[arg(long)]
     generate: bool,
+
+    /// Print a JSON object: `name` and `line`; never the key
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    name: String,
+    /// For the file of API keys.
+    line: String,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
@@ -26,7 +39,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     } else {
         read()?
     };
-    print(format_args!("{}:{}", args.name, key.hash()))?;
+    let line = format!("{}:{}", args.name, key.hash());
+    if args.json {
+        let name = args.name.to_string();
+        print(serde_json::to_string(&Report { name, line })?)?;
+    } else {
+        print(line)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

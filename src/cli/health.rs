@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, print};
-use crate::config::seconds;
+use crate::config::{address, seconds};
 
 /// More than the head and the body of any answer of the management port to a probe.
 const LONGEST_ANSWER: u64 = 16 * 1024;
@@ -26,7 +26,8 @@ pub(super) struct Args {
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8081"
+        default_value = "0.0.0.0:8081",
+        value_parser = address
     )]
     address: SocketAddr,
 

@@ -7,6 +7,7 @@
 //! | 64 | a flag or an environment variable has a value that it may not have |
 
 mod bench;
+mod completions;
 mod devices;
 mod hash_key;
 mod health;
@@ -14,6 +15,7 @@ mod restart;
 mod serve;
 mod shader;
 mod solve;
+mod terminal;
 mod verify;
 
 use std::ffi::OsString;
@@ -67,6 +69,8 @@ enum Command {
     HashKey(hash_key::Args),
     /// Write the search shader as it is loaded, or list its forms
     Shader(shader::Args),
+    /// Write a script with which a shell completes this command line, to standard output
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -76,8 +80,20 @@ impl Command {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
             Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
             Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
-            Self::Health(_) | Self::Verify(_) | Self::HashKey(_) | Self::Shader(_) => None,
+            Self::Health(_)
+            | Self::Verify(_)
+            | Self::HashKey(_)
+            | Self::Shader(_)
+            | Self::Completions(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
+        }
+    }
+
+    /// What is logged by default: of a command that ends by itself, only what somebody should look at.
+    fn log_level(&self) -> tracing::Level {
+        match self {
+            Self::Serve(_) => tracing::Level::INFO,
+            _ => tracing::Level::WARN,
         }
     }
 }
@@ -89,17 +105,25 @@ enum CommandError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error(transparent)]
+    #[error(
+        "{0}; choose another device with --device or --backend, as `work-server devices` lists them"
+    )]
     Device(#[from] DeviceError),
-    #[error(transparent)]
+    #[error(
+        "{0}; the lines above say why, and `work-server devices` what else there is for --device or --backend"
+    )]
     Solve(#[from] SolveError),
     #[error(transparent)]
     Spirv(#[from] SpirvError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error(transparent)]
+    #[error("{0}; `work-server hash-key --generate` makes one")]
     Key(#[from] InvalidKey),
-    #[error("{} cannot be written: {error}", path.display())]
+    #[error(
+        "{} cannot be written: {error}; name a file in a folder that is there and may be written to, or - for standard \
+         output",
+        path.display()
+    )]
     Output { path: PathBuf, error: io::Error },
     /// Values that may not stand together.
     #[error("{0}")]
@@ -119,7 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error, &args),
     };
     if let Some((format, backend)) = cli.command.devices() {
-        telemetry::start_logging(format);
+        telemetry::start_logging(format, cli.command.log_level());
         if backend != BackendChoice::Cpu {
             restart::with_missing_variables(&given);
         }
@@ -133,6 +157,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
         Command::Shader(args) => shader::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe has seen enough.

@@ -4,14 +4,16 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::terminal::{self, Pace};
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::Metrics;
-use crate::work::{Network, Target, Timestamp, WorkRequest, digest};
+use crate::work::{Network, Target, Threshold, Timestamp, WorkRequest, digest};
 
 /// How long devices may take to end their last slice.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 
-    /// Print a JSON object
+    /// Print a JSON object: `work`, `network`, `timestamp`, `target`, `threshold`, `digest` and `seconds`
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +60,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let scheduler = Scheduler::start(limits, Metrics::new())?;
     scheduler.put_to_work(device::open(&args.devices.choice())?)?;
     let started = Instant::now();
-    let solved = pollster::block_on(scheduler.solve(request));
+    let line = ProgressBar::new_spinner();
+    line.set_style(
+        ProgressStyle::with_template("{msg:.bold}").expect("the template is well formed"),
+    );
+    let mut pace = Pace::from(0);
+    let show = |line: &ProgressBar| {
+        let devices = scheduler.devices();
+        let hashes = devices.iter().map(|device| device.hashes).sum();
+        let rate = pace.after(hashes);
+        line.set_message(progress(args.network, request.threshold(), hashes, rate));
+    };
+    let solved = terminal::watch(line, show, || pollster::block_on(scheduler.solve(request)));
     let seconds = started.elapsed().as_secs_f64();
     scheduler.stop(FAREWELL);
     let work = solved?.work;
@@ -77,4 +90,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     print(serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a search goes that has tested so many hashes, without end yet. It has no memory: what is ahead of it on average
+/// is always as much as at its start.
+fn progress(network: Network, threshold: Threshold, hashes: u64, rate: f64) -> String {
+    let needed = threshold.expected_hashes();
+    let chance = 100.0 * (1.0 - (-(hashes as f64) / needed).exp());
+    let tested = terminal::hashes(hashes as f64);
+    let at = terminal::hashes(rate);
+    let line = format!("{network}: {tested} tested, {at}/s, chance by now {chance:.1} %");
+    if rate > 0.0 {
+        let ahead = terminal::seconds(needed / rate);
+        format!("{line}, {ahead} more on average")
+    } else {
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_without_end_says_how_likely_that_was() {
+        let threshold = Threshold::new((1 << 32) - 1);
+        // As many hashes as a search needs on average: the chance is 1 - 1/e.
+        assert_eq!(
+            progress(Network::Live, threshold, 1 << 32, 1e9),
+            "LIVE: 4.29 GH tested, 1.00 GH/s, chance by now 63.2 %, 4.29 s more on average"
+        );
+        let begun = progress(Network::Live, threshold, 0, 0.0);
+        assert!(begun.ends_with("chance by now 0.0 %"), "{begun}");
+    }
 }

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 
-    /// Print a JSON object
+    /// Print a JSON object: `valid`, `digest` and `threshold`
     #[arg(long)]
     json: bool,
 }

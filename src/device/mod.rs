@@ -15,6 +15,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -109,6 +110,12 @@ pub trait Engine: Send {
     ///
     /// [`DeviceError`] if the device cannot be relied on.
     fn complete(&mut self) -> Result<Vec<Searched>, DeviceError>;
+
+    /// How long the device has been at work on the batches that are complete, by its own clock. `None` where it has no
+    /// clock, or one that cannot be right.
+    fn time_on_device(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// How much an engine takes on at once.
@@ -214,7 +221,7 @@ pub enum DeviceError {
     WrongAnswer(String),
     /// The device did not finish in time.
     #[error("no answer within {0:?}")]
-    Hung(std::time::Duration),
+    Hung(Duration),
     /// The driver has given the device up.
     #[error("device lost: {0}")]
     Lost(String),

@@ -87,7 +87,10 @@ impl fmt::Debug for Opener {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The processor's self-test failed.
-    #[error("the processor cannot be used: {0}")]
+    #[error(
+        "the processor cannot be used: {0}; choose another of its kernels with --kernel (ATTO_WORK_KERNEL), such as \
+         portable"
+    )]
     Cpu(DeviceError),
     /// No card can be used, and the processor may not be.
     #[error(

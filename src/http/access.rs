@@ -56,7 +56,11 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// It cannot be read.
-    #[error("the API keys in {} cannot be read: {error}", path.display())]
+    #[error(
+        "the API keys in {} cannot be read: {error}; name a file in ATTO_WORK_API_KEYS_FILE that is there and that this \
+         process may read",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,

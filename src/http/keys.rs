@@ -163,7 +163,7 @@ pub enum InvalidFile {
         reason: InvalidLine,
     },
     /// There is no key, which would keep everybody out; as likely, the file is not written yet.
-    #[error("there is no key in it")]
+    #[error("there is no key in it; `work-server hash-key --generate NAME` makes a line for it")]
     Empty,
 }
 

@@ -25,15 +25,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged where `RUST_LOG` does not say otherwise. The libraries that open a card have much to say
-/// that is of interest only when one cannot be opened.
-const DEFAULT_FILTER: &str = "info,wgpu_core=warn,wgpu_hal=warn,naga=warn";
+/// What is logged beside the level where `RUST_LOG` does not say otherwise. The libraries that open a card have much to
+/// say that is of interest only when one cannot be opened.
+const QUIET_LIBRARIES: &str = "wgpu_core=warn,wgpu_hal=warn,naga=warn";
 
 /// Starts logging to standard error, so that standard output is a command's own.
 ///
-/// The filter is that of `RUST_LOG`, or `DEFAULT_FILTER` if that is not set or cannot be read, which is
-/// then said. May be called once a process; a second call changes nothing.
-pub fn start_logging(format: LogFormat) {
+/// The filter is that of `RUST_LOG`, or `level` if that is not set or cannot be read, which is then said. May be called
+/// once a process; a second call changes nothing.
+pub fn start_logging(format: LogFormat, level: tracing::Level) {
     STARTED.get_or_init(Instant::now);
     let given = EnvFilter::try_from_default_env();
     let complaint = given
@@ -41,7 +41,7 @@ pub fn start_logging(format: LogFormat) {
         .err()
         .filter(|_| std::env::var_os("RUST_LOG").is_some())
         .map(ToString::to_string);
-    let filter = given.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = given.unwrap_or_else(|_| EnvFilter::new(format!("{level},{QUIET_LIBRARIES}")));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // A standard error that cannot be written to must not end the thread that has something to say.

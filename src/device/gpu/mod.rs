@@ -171,6 +171,8 @@ struct GpuEngine {
     program: Option<Program>,
     fault: Fault,
     pace: Pace,
+    /// The sum over the batches that are complete, as long as the card's clock could be believed.
+    on_device: Option<Duration>,
     searches: Searches,
     /// The batches in flight, the oldest first: each slice's search by its number, and its nonces.
     in_flight: VecDeque<Vec<(u32, NonceRange)>>,
@@ -194,6 +196,7 @@ impl GpuEngine {
             program: Some(program),
             fault,
             pace: Pace::default(),
+            on_device: Some(Duration::ZERO),
             searches: Searches::default(),
             in_flight: VecDeque::new(),
         };
@@ -285,7 +288,13 @@ impl Engine for GpuEngine {
             .map_err(|error| self.fail(error))?;
         let tried = searched.iter().map(|searched| searched.tried).sum();
         self.pace.observe(tried, report.elapsed);
+        let sum = self.on_device.zip(report.by_device);
+        self.on_device = sum.map(|(before, more)| before + more);
         Ok(searched)
+    }
+
+    fn time_on_device(&self) -> Option<Duration> {
+        self.on_device
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Report {
     pub(super) found: Findings,
     /// How long it took, by the device's own clock where it has one.
     pub(super) elapsed: Duration,
+    /// The same where that clock said it.
+    pub(super) by_device: Option<Duration>,
 }
 
 const FOUND_SIZE: u64 = size_of::<Findings>() as u64;
@@ -148,11 +150,11 @@ impl Program {
         let bytes = frame.readback.get_mapped_range(..).map_err(driver_error)?;
         let (found, ticks) = bytes.split_at(size_of::<Findings>());
         let by_device = frame.clock.as_ref().and_then(|clock| clock.elapsed(ticks));
+        let by_device = by_device.filter(|&time| is_credible(time, by_host, done - submitted_at));
         let report = Report {
             found: bytemuck::pod_read_unaligned(found),
-            elapsed: by_device
-                .filter(|&by_device| is_credible(by_device, by_host, done - submitted_at))
-                .unwrap_or(by_host),
+            elapsed: by_device.unwrap_or(by_host),
+            by_device,
         };
         drop(bytes);
         frame.readback.unmap();

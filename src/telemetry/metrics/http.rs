@@ -10,7 +10,19 @@ use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec};
 use super::peak::Peak;
 
 /// The labels.
-pub(super) const LABELS: [&str; 6] = ["error", "exception", "method", "outcome", "status", "uri"];
+pub(super) const LABELS: [&str; 7] = [
+    "application",
+    "error",
+    "exception",
+    "method",
+    "outcome",
+    "status",
+    "uri",
+];
+
+/// The name under which the reference server tags all its metrics (`management.metrics.tags` of its configuration), by
+/// which dashboards choose.
+const APPLICATION: &str = "atto-work-server";
 
 /// What stands for a method that is not one of these, and for the status of a request that was not answered.
 const UNKNOWN: &str = "UNKNOWN";
@@ -90,6 +102,7 @@ impl HttpRequests {
             let status = status.as_deref().unwrap_or(UNKNOWN);
             // An error that is answered is no exception here.
             let labels = [
+                APPLICATION,
                 "none",
                 "none",
                 key.method,
