@@ -5,26 +5,29 @@ mod cors;
 mod keys;
 mod openapi;
 mod problem;
+mod trace;
 mod works;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Buf, Filter, Reply};
 
-use crate::connections::Closing;
+use crate::connections::{Arrival, Closing};
 use crate::scheduler::Scheduler;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 pub use access::{Keys, KeysError};
 pub use cors::{InvalidOrigin, Origins};
 pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
 use openapi::Description;
 pub use problem::{Code, Problem};
+use trace::Trace;
 pub use works::MAX_BODY;
 #[doc(hidden)]
 pub use works::parse;
@@ -51,6 +54,7 @@ pub struct Admission {
 struct Api {
     scheduler: Scheduler,
     metrics: Metrics,
+    traces: Traces,
     limits: BodyLimits,
     admission: Admission,
     description: Description,
@@ -81,6 +85,17 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The path, or for pages what they have in common.
+    const fn pattern(self) -> &'static str {
+        match self {
+            Self::Works => "/works",
+            Self::Verify => "/works/verify",
+            Self::Description => "/openapi.json",
+            Self::Root => "/",
+            Self::Page(_) => openapi::PAGES,
+        }
+    }
+
     /// The methods, as the `Allow` header lists them.
     const fn methods(self) -> &'static str {
         match self {
@@ -96,14 +111,15 @@ impl Api {
         method: Method,
         path: &str,
         headers: &HeaderMap,
+        trace: &Trace,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
         let Some(route) = Route::of(path) else {
             return not_found(path);
         };
         match (route, method) {
-            (Route::Works, Method::POST) => works::post(self, headers, body).await,
-            (Route::Verify, Method::POST) => works::verify(self, headers, body).await,
+            (Route::Works, Method::POST) => works::post(self, headers, body, trace).await,
+            (Route::Verify, Method::POST) => works::verify(self, headers, body, trace).await,
             (Route::Description, Method::GET | Method::HEAD) => self.description.document(),
             (Route::Root, Method::GET | Method::HEAD) => openapi::to_the_page(),
             (Route::Page(file), Method::GET | Method::HEAD) => self
@@ -124,18 +140,39 @@ impl Api {
         method: Method,
         path: &str,
         headers: &HeaderMap,
+        trace: &Trace,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
         let Some(origins) = &self.admission.origins else {
-            return self.answer(method, path, headers, body).await;
+            return self.answer(method, path, headers, trace, body).await;
         };
         let methods = Route::of(path).map(Route::methods);
         let preflight = methods.and_then(|methods| origins.preflight(&method, headers, methods));
         if let Some(answer) = preflight {
             return answer;
         }
-        let mut answer = self.answer(method, path, headers, body).await;
+        let mut answer = self.answer(method, path, headers, trace, body).await;
         origins.expose(headers, &mut answer);
+        answer
+    }
+}
+
+impl Api {
+    /// The answer, within the request's trace. A client that leaves ends the trace with the future.
+    async fn answer_traced(
+        &self,
+        method: Method,
+        path: FullPath,
+        headers: HeaderMap,
+        arrival: Option<Arrival>,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    ) -> Response {
+        let path = path.as_str();
+        let mut trace = Trace::begin(&self.traces, &method, path, &headers, arrival.as_ref());
+        let lines = trace.lines();
+        let answer = self.answer_pages(method, path, &headers, &trace, body);
+        let answer = answer.instrument(lines).await;
+        trace.answered(&answer);
         answer
     }
 }
@@ -152,12 +189,14 @@ fn not_found(path: &str) -> Response {
 pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
+    traces: Traces,
     limits: BodyLimits,
     admission: Admission,
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         scheduler,
         metrics,
+        traces,
         limits,
         description: Description::new(admission.keys.is_some()),
         admission,
@@ -165,12 +204,13 @@ pub fn routes(
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
         .and(warp::body::stream())
         .then(
-            move |method: Method, path: FullPath, headers: HeaderMap, body| {
+            move |method, path, headers, arrival: Option<Arrival>, body| {
                 let api = Arc::clone(&api);
                 async move {
-                    api.answer_pages(method, path.as_str(), &headers, body)
+                    api.answer_traced(method, path, headers, arrival, body)
                         .await
                 }
             },

@@ -13,10 +13,11 @@ use warp::{Buf, Reply};
 
 use super::access::Client;
 use super::problem::{FieldError, Problem};
+use super::trace::{Ending, Trace};
 use super::{Api, BodyLimits};
 use crate::scheduler::{Search, SolveError, Solved};
 use crate::telemetry::{Metrics, Outcome};
-use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
+use crate::work::{InvalidRequest, Network, Nonce, Threshold, Timestamp, WorkRequest, digest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
 /// members that are ignored.
@@ -64,8 +65,9 @@ pub(super) async fn post(
     api: &Api,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    trace: &Trace,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended);
+    let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended, trace);
     let started = count.started;
     let answer = async {
         count.admit(api, headers)?;
@@ -73,9 +75,13 @@ pub(super) async fn post(
             &read_json(headers, body, &api.limits).await?,
             Timestamp::now(),
         )?;
-        count.network = Some(request.network());
+        count.asks(&request);
         let search = count.search.insert(api.scheduler.search(request)?);
-        Ok(search.answer().await?)
+        let solved = search.answer().await?;
+        // What is left of the time since it was found went into the reference hash.
+        let found = search.arrived() + solved.waited + solved.searched;
+        count.verified = Some((found, Instant::now()));
+        Ok(solved)
     }
     .await;
     let mut times = Vec::new();
@@ -97,14 +103,17 @@ pub(super) async fn verify(
     api: &Api,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    trace: &Trace,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, Metrics::verification_ended);
+    let mut count = CountOnDrop::new(&api.metrics, Metrics::verification_ended, trace);
     let answer = async {
         count.admit(api, headers)?;
         let body = read_json(headers, body, &api.limits).await?;
         let (request, nonce) = parse_verify(&body, Timestamp::now())?;
-        count.network = Some(request.network());
+        count.asks(&request);
+        let began = Instant::now();
         let (digest, threshold) = (digest(nonce, request.target()), request.threshold());
+        count.verified = Some((began, Instant::now()));
         Ok(VerifyResponse {
             valid: digest.meets(threshold),
             digest: digest.get().to_string(),
@@ -131,25 +140,42 @@ struct CountOnDrop<'a> {
     /// When its head had come.
     started: Instant,
     network: Option<Network>,
+    threshold: Option<Threshold>,
     /// There once a request for work was admitted. The search ends with it, if nobody else waits for it.
     search: Option<Search<'a>>,
     client: Option<Client>,
     permit: Option<OwnedSemaphorePermit>,
+    /// When the reference hash began and ended.
+    verified: Option<(Instant, Instant)>,
     outcome: Outcome,
+    trace: &'a Trace,
 }
 
 impl<'a> CountOnDrop<'a> {
-    fn new(metrics: &'a Metrics, ended: fn(&Metrics, Option<Network>, Outcome)) -> Self {
+    fn new(
+        metrics: &'a Metrics,
+        ended: fn(&Metrics, Option<Network>, Outcome),
+        trace: &'a Trace,
+    ) -> Self {
         Self {
             metrics,
             ended,
             started: Instant::now(),
             network: None,
+            threshold: None,
             search: None,
             client: None,
             permit: None,
+            verified: None,
             outcome: Outcome::Cancelled,
+            trace,
         }
+    }
+
+    /// The request is understood.
+    fn asks(&mut self, request: &WorkRequest) {
+        self.network = Some(request.network());
+        self.threshold = Some(request.threshold());
     }
 
     /// Lets the request go on, if keys are not needed or it has one that may ask for more.
@@ -183,6 +209,13 @@ impl Drop for CountOnDrop<'_> {
         if let Some(client) = &self.client {
             self.metrics.key_request_ended(client.name(), self.outcome);
         }
+        self.trace.ended(&Ending {
+            network: self.network,
+            threshold: self.threshold,
+            search: self.search.as_ref(),
+            verified: self.verified,
+            outcome: self.outcome,
+        });
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to open the device anew after it had failed; see [`Rebuild`] |
 //! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
 //! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as HTTP has it, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` by others, `stopped` with the service |
+//! | `atto_work_spans_total` | counter | `outcome` | spans of requests, only where tracing is on; see [`SpanOutcome`] |
 //! | `process_*` | | | the process's memory, descriptors, threads and CPU time |
 //!
 //! Labels come from enums, from the devices of this machine and from the names of its API keys, never from a request's text.
@@ -58,7 +59,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn label(self) -> &'static str {
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
@@ -91,6 +93,27 @@ impl Rebuild {
     }
 }
 
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanOutcome {
+    /// The collector has taken it.
+    Exported,
+    /// The collector has not, and it is gone.
+    Failed,
+    /// As many as may be were waiting for the collector (`OTEL_BSP_MAX_QUEUE_SIZE`).
+    Dropped,
+}
+
+impl SpanOutcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// The service's metrics. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -113,6 +136,7 @@ pub struct Metrics {
     device_rebuilds: IntCounterVec,
     connections: IntGaugeVec,
     connections_closed: IntCounterVec,
+    spans: IntCounterVec,
 }
 
 impl Metrics {
@@ -214,6 +238,11 @@ impl Metrics {
                 "Connections that have ended.",
                 &["listener", "reason"],
             ),
+            spans: counters(
+                "atto_work_spans_total",
+                "Spans of requests, by what became of them.",
+                &["outcome"],
+            ),
         };
         metrics.register().expect("the names differ");
         metrics
@@ -239,6 +268,7 @@ impl Metrics {
         registry.register(Box::new(self.device_rebuilds.clone()))?;
         registry.register(Box::new(self.connections.clone()))?;
         registry.register(Box::new(self.connections_closed.clone()))?;
+        registry.register(Box::new(self.spans.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))
     }
 
@@ -342,6 +372,11 @@ impl Metrics {
         self.connections_closed
             .with_label_values(&[listener, reason])
             .inc();
+    }
+
+    /// The counter of the spans that this became of.
+    pub fn spans(&self, outcome: SpanOutcome) -> IntCounter {
+        self.spans.with_label_values(&[outcome.label()])
     }
 
     /// All metrics, in Prometheus's text format 0.0.4.
