@@ -3,7 +3,7 @@
 //! ```text
 //! management listener -> devices (self-test) -> public listener -> ready
 //! signal -> not ready -> a delay for load balancers to see it, in which all is served as before
-//!        -> no new connections -> finish what was accepted -> refuse the rest -> management ends
+//!        -> no new connections -> finish what was accepted -> refuse the rest -> send traces -> management ends
 //! ```
 
 use std::io;
@@ -21,7 +21,10 @@ use crate::device::{OpenDevices, OpenError};
 use crate::http::{self, Admission, BodyLimits};
 use crate::management::{self, About, Lifecycle, Setting};
 use crate::scheduler::{Limits, Scheduler};
-use crate::telemetry::{self, History, Metrics};
+use crate::telemetry::{self, History, Metrics, Telemetry, Traces};
+
+/// How long the last traces may take to be sent when the service ends.
+pub const FLUSH: Duration = Duration::from_secs(3);
 
 /// What the service is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +130,7 @@ pub async fn run(
 ) -> Result<(), ServiceError> {
     let metrics = Metrics::new();
     connections::begin_counts(&metrics);
+    let traces = Traces::start(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let lifecycle = Lifecycle::default();
     let history = History::new();
@@ -175,7 +179,12 @@ pub async fn run(
         timeout: limits.body,
         closing: Closing::new(follow.clone()),
     };
-    let routes = http::routes(scheduler.clone(), metrics.clone(), history, body, admission);
+    let telemetry = Telemetry {
+        metrics: metrics.clone(),
+        history,
+        traces: traces.clone(),
+    };
+    let routes = http::routes(scheduler.clone(), telemetry, body, admission);
     let mut public = Aborting(tokio::spawn(connections::serve(
         listeners.public,
         Port::Public,
@@ -205,7 +214,8 @@ pub async fn run(
     drain(&mut public.0, &scheduler, settings.grace).await;
     drop(public);
     let stop = tokio::task::spawn_blocking(move || scheduler.stop(FAREWELL));
-    stop.await.map_err(io::Error::other)?;
+    let (stopped, ()) = tokio::join!(stop, traces.stop(FLUSH));
+    stopped.map_err(io::Error::other)?;
     drop(management);
     tracing::info!("stopped");
     Ok(())

@@ -1,6 +1,7 @@
 //! One connection, from its acceptance to its end.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -90,17 +91,23 @@ impl Connection {
     /// Serves requests until the connection ends.
     pub(super) async fn serve(mut self, stream: TcpStream) {
         let pulse = Pulse::start();
+        let peer = stream.peer_addr().ok();
         let socket = Socket::new(stream, pulse.clone());
-        self.ending = self.converse(&socket, &pulse).await;
+        self.ending = self.converse(&socket, &pulse, peer).await;
         if matches!(self.ending, Ending::Closed | Ending::Broken) {
             // hyper has answered also those that do not speak HTTP. Who then still sends is not heard for long.
             let _ = timeout(FAREWELL, socket.linger()).await;
         }
     }
 
-    async fn converse(&self, socket: &Socket, pulse: &Pulse) -> Ending {
+    async fn converse(&self, socket: &Socket, pulse: &Pulse, peer: Option<SocketAddr>) -> Ending {
         let shared = &*self.shared;
-        let requests = requests::answer(shared.routes.clone(), pulse.clone(), shared.phase.clone());
+        let requests = requests::answer(
+            shared.routes.clone(),
+            pulse.clone(),
+            shared.phase.clone(),
+            peer,
+        );
         let io = TokioIo::new(socket.clone());
         let mut http = pin!(shared.protocol.serve_connection(io, requests));
         let mut phase = shared.phase.clone();

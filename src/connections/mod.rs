@@ -37,6 +37,7 @@ use warp::reply::Response;
 use crate::telemetry::Metrics;
 use connection::Connection;
 pub use connection::begin_counts;
+pub use requests::Arrival;
 
 /// How many headers a request may have. The published client sends six.
 const MAX_HEADERS: usize = 64;

@@ -1,6 +1,7 @@
 //! Between hyper and the routes: keeps count of requests, and tells clients that the service is leaving.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,16 +11,29 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use warp::filters::BoxedFilter;
+use warp::http::uri::Authority;
 use warp::http::{HeaderValue, Method, Request, Response, Version, header};
 
 use super::Phase;
 use super::pulse::{InProgress, Pulse};
+
+/// How a request has come, for the routes to ask for.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// Of HTTP.
+    pub version: Version,
+    /// Whom the client takes this server for, where that is said beside the headers, as HTTP/2 does.
+    pub authority: Option<Authority>,
+}
 
 /// Answers the requests of one connection.
 pub(super) fn answer(
     routes: BoxedFilter<(warp::reply::Response,)>,
     pulse: Pulse,
     phase: watch::Receiver<Phase>,
+    peer: Option<SocketAddr>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<Answer<impl Body<Data: Send, Error: Send + Sync + std::error::Error>>>,
@@ -27,7 +41,13 @@ pub(super) fn answer(
     Future: Send + 'static,
 > {
     let routes = TowerToHyperService::new(warp::service(routes));
-    hyper::service::service_fn(move |request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let arrival = Arrival {
+            peer,
+            version: request.version(),
+            authority: request.uri().authority().cloned(),
+        };
+        request.extensions_mut().insert(arrival);
         let mut in_progress = pulse.begin(request.version());
         let without_body = request.method() == Method::HEAD;
         let answer = routes.call(request);

@@ -5,26 +5,29 @@ mod cors;
 mod keys;
 mod openapi;
 mod problem;
+mod trace;
 mod works;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Buf, Filter, Reply};
 
-use crate::connections::Closing;
+use crate::connections::{Arrival, Closing};
 use crate::scheduler::Scheduler;
-use crate::telemetry::{History, Metrics};
+use crate::telemetry::Telemetry;
 pub use access::{Keys, KeysError};
 pub use cors::{InvalidOrigin, Origins};
 pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
 use openapi::Description;
 pub use problem::{Code, Problem};
+use trace::Trace;
 pub use works::MAX_BODY;
 #[doc(hidden)]
 pub use works::parse;
@@ -53,8 +56,7 @@ const NO_ROUTE: &str = "/**";
 /// What answers need.
 struct Api {
     scheduler: Scheduler,
-    metrics: Metrics,
-    history: History,
+    telemetry: Telemetry,
     limits: BodyLimits,
     admission: Admission,
     description: Description,
@@ -85,8 +87,8 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What its requests are counted by.
-    const fn uri(self) -> &'static str {
+    /// What its requests are counted and traced by: the path, or for pages what they have in common.
+    const fn pattern(self) -> &'static str {
         match self {
             Self::Works => "/works",
             Self::Verify => "/works/verify",
@@ -111,14 +113,15 @@ impl Api {
         method: Method,
         path: &str,
         headers: &HeaderMap,
+        trace: &Trace,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
         let Some(route) = Route::of(path) else {
             return not_found(path);
         };
         match (route, method) {
-            (Route::Works, Method::POST) => works::post(self, headers, body).await,
-            (Route::Verify, Method::POST) => works::verify(self, headers, body).await,
+            (Route::Works, Method::POST) => works::post(self, headers, body, trace).await,
+            (Route::Verify, Method::POST) => works::verify(self, headers, body, trace).await,
             (Route::Description, Method::GET | Method::HEAD) => self.description.document(),
             (Route::Root, Method::GET | Method::HEAD) => openapi::to_the_page(),
             (Route::Page(file), Method::GET | Method::HEAD) => self
@@ -139,32 +142,40 @@ impl Api {
         method: Method,
         path: &str,
         headers: &HeaderMap,
+        trace: &Trace,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
         let Some(origins) = &self.admission.origins else {
-            return self.answer(method, path, headers, body).await;
+            return self.answer(method, path, headers, trace, body).await;
         };
         let methods = Route::of(path).map(Route::methods);
         let preflight = methods.and_then(|methods| origins.preflight(&method, headers, methods));
         if let Some(answer) = preflight {
             return answer;
         }
-        let mut answer = self.answer(method, path, headers, body).await;
+        let mut answer = self.answer(method, path, headers, trace, body).await;
         origins.expose(headers, &mut answer);
         answer
     }
 
-    /// The answer, counted and timed; also if the client leaves before it is there.
-    async fn answer_counted(
+    /// The answer, counted, timed and traced; also if the client leaves before it is there, which ends the future.
+    async fn answer_observed(
         &self,
         method: Method,
-        path: &str,
-        headers: &HeaderMap,
+        path: FullPath,
+        headers: HeaderMap,
+        arrival: Option<Arrival>,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
-        let uri = Route::of(path).map_or(NO_ROUTE, Route::uri);
-        let request = self.metrics.http_request(method.as_str(), uri);
-        let answer = self.answer_pages(method, path, headers, body).await;
+        let path = path.as_str();
+        let uri = Route::of(path).map_or(NO_ROUTE, Route::pattern);
+        let request = self.telemetry.metrics.http_request(method.as_str(), uri);
+        let traces = &self.telemetry.traces;
+        let mut trace = Trace::begin(traces, &method, path, &headers, arrival.as_ref());
+        let lines = trace.lines();
+        let answer = self.answer_pages(method, path, &headers, &trace, body);
+        let answer = answer.instrument(lines).await;
+        trace.answered(&answer);
         request.answered(answer.status().as_u16());
         answer
     }
@@ -181,15 +192,13 @@ fn not_found(path: &str) -> Response {
 /// warp's own ever reaches a client.
 pub fn routes(
     scheduler: Scheduler,
-    metrics: Metrics,
-    history: History,
+    telemetry: Telemetry,
     limits: BodyLimits,
     admission: Admission,
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         scheduler,
-        metrics,
-        history,
+        telemetry,
         limits,
         description: Description::new(admission.keys.is_some()),
         admission,
@@ -197,12 +206,13 @@ pub fn routes(
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
         .and(warp::body::stream())
         .then(
-            move |method: Method, path: FullPath, headers: HeaderMap, body| {
+            move |method, path, headers, arrival: Option<Arrival>, body| {
                 let api = Arc::clone(&api);
                 async move {
-                    api.answer_counted(method, path.as_str(), &headers, body)
+                    api.answer_observed(method, path, headers, arrival, body)
                         .await
                 }
             },

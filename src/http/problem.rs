@@ -230,6 +230,8 @@ impl Reply for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.extend(self.header().map(|(name, value)| (Some(name), value)));
+        // For the request's trace.
+        response.extensions_mut().insert(self.code());
         response
     }
 }

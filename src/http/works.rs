@@ -13,10 +13,11 @@ use warp::{Buf, Reply};
 
 use super::access::Client;
 use super::problem::{FieldError, Problem};
+use super::trace::{Ending, Trace};
 use super::{Api, BodyLimits};
 use crate::scheduler::{Origin, Search, SolveError, Solved};
 use crate::telemetry::{EndedRequest, History, Metrics, Outcome};
-use crate::work::{InvalidRequest, Network, Nonce, Timestamp, WorkRequest, digest};
+use crate::work::{InvalidRequest, Network, Nonce, Threshold, Timestamp, WorkRequest, digest};
 
 /// The most bytes that a body may have. A request has about 130; this leaves room for white space and for
 /// members that are ignored.
@@ -64,9 +65,10 @@ pub(super) async fn post(
     api: &Api,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    trace: &Trace,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, Metrics::request_ended);
-    count.history = Some(&api.history);
+    let mut count = CountOnDrop::new(&api.telemetry.metrics, Metrics::request_ended, trace);
+    count.history = Some(&api.telemetry.history);
     let started = count.started;
     let answer = async {
         count.admit(api, headers)?;
@@ -74,16 +76,20 @@ pub(super) async fn post(
             &read_json(headers, body, &api.limits).await?,
             Timestamp::now(),
         )?;
-        count.network = Some(request.network());
+        count.asks(&request);
         let search = count.search.insert(api.scheduler.search(request)?);
         let solved = search.answer().await?;
         if search.origin() != Origin::Remembered {
             let Solved {
                 waited, searched, ..
             } = solved;
-            api.metrics
+            api.telemetry
+                .metrics
                 .search_ended(request.network(), waited, searched);
         }
+        // What is left of the time since it was found went into the reference hash.
+        let found = search.arrived() + solved.waited + solved.searched;
+        count.verified = Some((found, Instant::now()));
         Ok(solved)
     }
     .await;
@@ -106,16 +112,18 @@ pub(super) async fn verify(
     api: &Api,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    trace: &Trace,
 ) -> Response {
-    let mut count = CountOnDrop::new(&api.metrics, |metrics, network, outcome, _| {
-        metrics.verification_ended(network, outcome);
-    });
+    let ended: Ended = |metrics, network, outcome, _| metrics.verification_ended(network, outcome);
+    let mut count = CountOnDrop::new(&api.telemetry.metrics, ended, trace);
     let answer = async {
         count.admit(api, headers)?;
         let body = read_json(headers, body, &api.limits).await?;
         let (request, nonce) = parse_verify(&body, Timestamp::now())?;
-        count.network = Some(request.network());
+        count.asks(&request);
+        let began = Instant::now();
         let (digest, threshold) = (digest(nonce, request.target()), request.threshold());
+        count.verified = Some((began, Instant::now()));
         Ok(VerifyResponse {
             valid: digest.meets(threshold),
             digest: digest.get().to_string(),
@@ -147,26 +155,39 @@ struct CountOnDrop<'a> {
     /// When its head had come.
     started: Instant,
     network: Option<Network>,
+    threshold: Option<Threshold>,
     /// There once a request for work was admitted. The search ends with it, if nobody else waits for it.
     search: Option<Search<'a>>,
     client: Option<Client>,
     permit: Option<OwnedSemaphorePermit>,
+    /// When the reference hash began and ended.
+    verified: Option<(Instant, Instant)>,
     outcome: Outcome,
+    trace: &'a Trace,
 }
 
 impl<'a> CountOnDrop<'a> {
-    fn new(metrics: &'a Metrics, ended: Ended) -> Self {
+    fn new(metrics: &'a Metrics, ended: Ended, trace: &'a Trace) -> Self {
         Self {
             metrics,
             history: None,
             ended,
             started: Instant::now(),
             network: None,
+            threshold: None,
             search: None,
             client: None,
             permit: None,
+            verified: None,
             outcome: Outcome::Cancelled,
+            trace,
         }
+    }
+
+    /// The request is understood.
+    fn asks(&mut self, request: &WorkRequest) {
+        self.network = Some(request.network());
+        self.threshold = Some(request.threshold());
     }
 
     /// Lets the request go on, if keys are not needed or it has one that may ask for more.
@@ -208,6 +229,13 @@ impl Drop for CountOnDrop<'_> {
         if let Some(client) = &self.client {
             self.metrics.key_request_ended(client.name(), self.outcome);
         }
+        self.trace.ended(&Ending {
+            network: self.network,
+            threshold: self.threshold,
+            search: self.search.as_ref(),
+            verified: self.verified,
+            outcome: self.outcome,
+        });
     }
 }
 

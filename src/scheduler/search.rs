@@ -163,6 +163,11 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// When the request came to it.
+    pub const fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
     /// How it goes now.
     pub fn progress(&self) -> Progress {
         let (waited, searched) = self.times(Instant::now());

@@ -1,7 +1,8 @@
-//! What operators see: logs here, metrics beside.
+//! What operators see: logs here, metrics and traces beside.
 
 mod history;
 mod metrics;
+mod traces;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -10,11 +11,27 @@ use std::time::{Duration, Instant};
 pub use history::{
     Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
-pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild};
+pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild, SpanOutcome};
+pub use traces::{Recording, Traces};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// When logging was started.
 static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// What the service tells of its requests, and to whom. A clone tells the same.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// To Prometheus.
+    pub metrics: Metrics,
+    /// To the status page.
+    pub history: History,
+    /// To a collector of traces, if there is one.
+    pub traces: Traces,
+}
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,7 +67,13 @@ pub fn start_logging(format: LogFormat, level: tracing::Level) {
     // The only failure is a logger that was set before, and then that one stays.
     let _ = match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Json => lines
+            .json()
+            .map_event_format(|format| {
+                let format = format.flatten_event(true);
+                Flat(format.with_current_span(false).with_span_list(false))
+            })
+            .try_init(),
     };
     if let Some(error) = complaint {
         tracing::warn!(error, "RUST_LOG cannot be read and is ignored");
@@ -60,4 +83,34 @@ pub fn start_logging(format: LogFormat, level: tracing::Level) {
 /// How long ago logging was started, which is the first thing that a command does; none if it was not.
 pub fn since_start() -> Option<Duration> {
     STARTED.get().map(Instant::elapsed)
+}
+
+/// JSON lines that have a request's `trace_id` and `span_id` among their own fields, where OpenTelemetry's convention
+/// for logs has them (<https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/>).
+struct Flat(Format<Json>);
+
+impl<S> FormatEvent<S, JsonFields> for Flat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let Some(span) = context.lookup_current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<JsonFields>>();
+        let fields = fields.and_then(|fields| fields.fields.strip_prefix('{'));
+        match (line.trim_end().strip_suffix('}'), fields) {
+            (Some(line), Some(fields)) if fields != "}" => writeln!(writer, "{line},{fields}"),
+            _ => writer.write_str(&line),
+        }
+    }
 }

@@ -33,7 +33,8 @@ pub(crate) const PORTS: [&str; 4] = [
 pub(crate) fn work_server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_work-server"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ATTO_WORK_") {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("ATTO_WORK_") || name_text.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

@@ -26,6 +26,7 @@
 //! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to open the device anew after it had failed; see [`Rebuild`] |
 //! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
 //! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as HTTP has it, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` by others, `stopped` with the service |
+//! | `atto_work_spans_total` | counter | `outcome` | spans of requests, all at zero where tracing is off; see [`SpanOutcome`] |
 //! | `atto_work_build_info` | gauge | `version`, `commit`, `features` | always 1: what this binary is |
 //! | `http_server_requests_seconds` | histogram | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | requests of every kind to the public port, from when the head of each had come until its answer was ready, as Spring Boot 3 labels them. `uri` is the route, `/**` where there is none; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` where the client left before there was an answer; `error` and `exception` are always `none`, and `application` is `atto-work-server` as at the reference server |
 //! | `http_server_requests_seconds_max` | gauge | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | the longest of these of the last two minutes, 80 s at least, as Micrometer has it; 0 if there was none |
@@ -66,7 +67,7 @@ use crate::work::{Network, Threshold, Timestamp};
 pub use http::HttpRequest;
 use http::HttpRequests;
 use outcome::PerRequest;
-pub use outcome::{Outcome, Rebuild};
+pub use outcome::{Outcome, Rebuild, SpanOutcome};
 
 /// The upper bounds of the histograms' buckets in seconds, from an easy work on a card to a hard one on a processor. The
 /// time of a search is spread exponentially, so steps of 2 to 2.5 tell enough.
@@ -104,6 +105,7 @@ pub struct Metrics {
     device_rebuilds: IntCounterVec,
     connections: IntGaugeVec,
     connections_closed: IntCounterVec,
+    spans: IntCounterVec,
     http: HttpRequests,
     ready_time: Gauge,
     uptime: Gauge,
@@ -229,6 +231,11 @@ impl Metrics {
                 "Connections that have ended.",
                 &["listener", "reason"],
             ),
+            spans: declare.counters(
+                "atto_work_spans_total",
+                "Spans of requests, by what became of them.",
+                &["outcome"],
+            ),
             http: HttpRequests::new(
                 declare.histograms(
                     "http_server_requests_seconds",
@@ -265,6 +272,9 @@ impl Metrics {
         }
         self.requests.begin(None, &Outcome::OF_OTHERS);
         self.verifications.begin(None, &Outcome::OF_OTHERS);
+        for outcome in SpanOutcome::ALL {
+            self.spans(outcome);
+        }
         self.observe_pace(0.0, None);
         self.ready_time.set(f64::NAN);
     }
@@ -380,6 +390,11 @@ impl Metrics {
                 .with_label_values(&[&device.name, &trial.kernel])
                 .set(rate);
         }
+    }
+
+    /// The counter of spans that this has become of.
+    pub fn spans(&self, outcome: SpanOutcome) -> IntCounter {
+        self.spans.with_label_values(&[outcome.label()])
     }
 
     /// Counts an attempt to open this device anew.

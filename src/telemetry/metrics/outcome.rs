@@ -101,6 +101,29 @@ impl Rebuild {
     }
 }
 
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanOutcome {
+    /// The collector has taken it.
+    Exported,
+    /// The collector has not, and it is gone.
+    Failed,
+    /// As many as may be were waiting for the collector (`OTEL_BSP_MAX_QUEUE_SIZE`).
+    Dropped,
+}
+
+impl SpanOutcome {
+    pub(super) const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Dropped];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// A family of metrics with labels.
 pub(super) trait Family {
     /// The metric of one value for each label.

@@ -1,0 +1,351 @@
+//! What a request's trace says, after OpenTelemetry's semantic conventions for HTTP
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
+//!
+//! | span | from | to | attributes of our own |
+//! | --- | --- | --- | --- |
+//! | `POST /works`, of the kind server | its head has come | its answer is made, or its client has left | `atto.work.network`, `atto.work.threshold`, `atto.work.origin`, `atto.work.outcome` |
+//! | `queue` | the request is admitted | a device begins to search | |
+//! | `search` | then | a device has found the work, or nobody waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
+//! | `verify` | then | the reference hash has confirmed the work | |
+//!
+//! A refusal is the event `atto.work.refused` of the request, with its `atto.work.code`. A device that went out of service
+//! in the middle of a search, which others went on with, is the event `atto.work.retry` of that, with
+//! `atto.work.device` and `exception.message`. A fault that hits no request belongs to no trace, and is logged and counted
+//! only. The target is in no trace: it would tie it to an account, and no question about the service needs it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status};
+use opentelemetry::{KeyValue, Value};
+use warp::http::uri::Authority;
+use warp::http::{HeaderMap, Method, Version, header};
+use warp::reply::Response;
+
+use super::Route;
+use super::problem::Code;
+use crate::connections::Arrival;
+use crate::scheduler::{Origin, Progress, Search};
+use crate::telemetry::{Outcome, Recording, Traces};
+use crate::work::{Network, Threshold};
+
+/// The most bytes of a client's text that go into a trace.
+const LONGEST: usize = 256;
+
+/// The trace of one request, from its head to its answer or to where it is dropped.
+#[derive(Debug)]
+pub(super) struct Trace {
+    name: &'static str,
+    started: Instant,
+    status: Option<u16>,
+    /// What the log says of all its lines.
+    lines: tracing::Span,
+    recording: Option<Recorded>,
+}
+
+/// What there is of a request that is sampled.
+#[derive(Debug)]
+struct Recorded {
+    recording: Recording,
+    /// Two clocks at the same time: everything else is known by the first.
+    clocks: (Instant, SystemTime),
+}
+
+/// What is known of a request's work when it ends.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) network: Option<Network>,
+    pub(super) threshold: Option<Threshold>,
+    pub(super) search: Option<&'a Search<'a>>,
+    /// When the reference hash began, and when it had confirmed the work.
+    pub(super) verified: Option<(Instant, Instant)>,
+    pub(super) outcome: Outcome,
+}
+
+impl Trace {
+    /// Begins the trace of a request whose head has come.
+    pub(super) fn begin(
+        traces: &Traces,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        arrival: Option<&Arrival>,
+    ) -> Self {
+        let route = Route::of(path);
+        let caller = traces.caller(headers);
+        let clocks = (Instant::now(), SystemTime::now());
+        let name = name(method, route);
+        let span = SpanBuilder::from_name(name)
+            .with_kind(SpanKind::Server)
+            .with_start_time(clocks.1);
+        let recording = traces.begin(span, caller.clone());
+        if let Some(recording) = &recording {
+            let attributes = request_attributes(method, route, path, headers, arrival);
+            recording.span().set_attributes(attributes);
+        }
+        // A caller's trace is of use in the log also where nothing of it is recorded here.
+        let ids = recording
+            .as_ref()
+            .map(|recording| recording.span().span_context().clone());
+        let lines = match ids.or(caller) {
+            // At the highest level, so that every line that is written has them.
+            Some(ids) => {
+                tracing::error_span!("request", trace_id = %ids.trace_id(), span_id = %ids.span_id())
+            }
+            None => tracing::Span::none(),
+        };
+        Self {
+            name,
+            started: clocks.0,
+            status: None,
+            lines,
+            recording: recording.map(|recording| Recorded { recording, clocks }),
+        }
+    }
+
+    /// The span of the request's log lines.
+    pub(super) fn lines(&self) -> tracing::Span {
+        self.lines.clone()
+    }
+
+    /// The request has an answer.
+    pub(super) fn answered(&mut self, answer: &Response) {
+        self.status = Some(answer.status().as_u16());
+        let Some(recorded) = &self.recording else {
+            return;
+        };
+        let span = recorded.recording.span();
+        let status = answer.status();
+        span.set_attribute(KeyValue::new(
+            "http.response.status_code",
+            i64::from(status.as_u16()),
+        ));
+        let code = answer.extensions().get::<Code>().map(|code| code.as_str());
+        if status.is_client_error() || status.is_server_error() {
+            let kind = code.map_or_else(|| Value::from(status.as_str().to_owned()), Value::from);
+            span.set_attribute(KeyValue::new("error.type", kind));
+        }
+        if let Some(code) = code {
+            let attributes = vec![KeyValue::new("atto.work.code", code)];
+            span.add_event("atto.work.refused", attributes);
+        }
+        // What a client does wrong is no error of the server's.
+        if status.is_server_error() {
+            span.set_status(Status::error(""));
+        }
+    }
+
+    /// The request's work has come to this. To be called while its search is still there.
+    pub(super) fn ended(&self, ending: &Ending<'_>) {
+        let Some(recorded) = &self.recording else {
+            return;
+        };
+        let span = recorded.recording.span();
+        if let Some(network) = ending.network {
+            span.set_attribute(KeyValue::new("atto.work.network", network.as_str()));
+        }
+        if let Some(threshold) = ending.threshold {
+            // As text: half of its values are beyond the signed integers that attributes have.
+            let threshold = threshold.get().to_string();
+            span.set_attribute(KeyValue::new("atto.work.threshold", threshold));
+        }
+        span.set_attribute(KeyValue::new("atto.work.outcome", ending.outcome.label()));
+        if let Some(search) = ending.search {
+            let progress = search.progress();
+            span.set_attribute(KeyValue::new("atto.work.origin", origin(progress.origin)));
+            if progress.origin != Origin::Remembered {
+                recorded.searched(search.arrived(), &progress, ending.verified);
+            }
+        }
+        if let Some((began, confirmed)) = ending.verified {
+            recorded.child("verify", began, confirmed);
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _lines = self.lines.enter();
+        tracing::debug!(
+            request = self.name,
+            status = self.status,
+            milliseconds = self.started.elapsed().as_secs_f64() * 1e3,
+            "{}",
+            match self.status {
+                Some(_) => "request ended",
+                None => "client left",
+            }
+        );
+    }
+}
+
+impl Recorded {
+    /// The spans of the queue and of the search.
+    fn searched(
+        &self,
+        arrived: Instant,
+        progress: &Progress,
+        verified: Option<(Instant, Instant)>,
+    ) {
+        let began = arrived + progress.waited;
+        self.child("queue", arrived, began);
+        if progress.searched == Duration::ZERO {
+            return;
+        }
+        let until = verified.map_or(began + progress.searched, |(from, _)| from);
+        let mut span = self.begin("search", began);
+        if let Some(device) = &progress.found_by {
+            span.set_attribute(KeyValue::new("atto.work.device", device.name.clone()));
+            span.set_attribute(KeyValue::new("atto.work.kernel", device.kernel.clone()));
+        }
+        span.set_attribute(KeyValue::new("atto.work.hashes", count(progress.hashes)));
+        span.set_attribute(KeyValue::new(
+            "atto.work.dispatches",
+            count(progress.batches),
+        ));
+        for setback in &progress.setbacks {
+            let attributes = vec![
+                KeyValue::new("atto.work.device", setback.device.name.clone()),
+                KeyValue::new("exception.message", setback.error.to_string()),
+            ];
+            span.add_event_with_timestamp("atto.work.retry", self.time(setback.at), attributes);
+        }
+        span.end_with_timestamp(self.time(until));
+    }
+
+    fn child(&self, name: &'static str, from: Instant, to: Instant) {
+        self.begin(name, from).end_with_timestamp(self.time(to));
+    }
+
+    fn begin(&self, name: &'static str, from: Instant) -> opentelemetry_sdk::trace::Span {
+        let span = SpanBuilder::from_name(name)
+            .with_kind(SpanKind::Internal)
+            .with_start_time(self.time(from));
+        self.recording.child(span)
+    }
+
+    /// What the wall clock would have shown, had nobody set it meanwhile. Nothing is before the request itself.
+    fn time(&self, at: Instant) -> SystemTime {
+        self.clocks.1 + at.saturating_duration_since(self.clocks.0)
+    }
+}
+
+/// The name of a request's span, of which there are few.
+fn name(method: &Method, route: Option<Route<'_>>) -> &'static str {
+    let is = |known: Method| *method == known;
+    match route {
+        Some(Route::Works) if is(Method::POST) => "POST /works",
+        Some(Route::Verify) if is(Method::POST) => "POST /works/verify",
+        Some(Route::Description) if is(Method::GET) => "GET /openapi.json",
+        Some(Route::Root) if is(Method::GET) => "GET /",
+        Some(Route::Page(_)) if is(Method::GET) => "GET page",
+        _ => known(method).unwrap_or("HTTP"),
+    }
+}
+
+/// The methods that the conventions know, so that a client cannot make up new values.
+fn known(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+    ];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}
+
+fn request_attributes(
+    method: &Method,
+    route: Option<Route<'_>>,
+    path: &str,
+    headers: &HeaderMap,
+    arrival: Option<&Arrival>,
+) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(12);
+    let mut add = |name: &'static str, value: Value| attributes.push(KeyValue::new(name, value));
+    add(
+        "http.request.method",
+        known(method).unwrap_or("_OTHER").into(),
+    );
+    if known(method).is_none() {
+        add("http.request.method_original", cut(method.as_str()).into());
+    }
+    if let Some(route) = route {
+        add("http.route", route.pattern().into());
+    }
+    add("url.scheme", "http".into());
+    add("url.path", cut(path).into());
+    if let Some(agent) = headers.get(header::USER_AGENT) {
+        let agent = String::from_utf8_lossy(agent.as_bytes());
+        add("user_agent.original", cut(&agent).into());
+    }
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let Some(arrival) = arrival else {
+        return attributes;
+    };
+    if let Some(authority) = host.as_ref().or(arrival.authority.as_ref()) {
+        add("server.address", cut(authority.host()).into());
+        if let Some(port) = authority.port_u16() {
+            add("server.port", i64::from(port).into());
+        }
+    }
+    if let Some(peer) = arrival.peer {
+        // Whoever connects: what a proxy says of its own clients could be said by anybody.
+        add(
+            "client.address",
+            peer.ip().to_canonical().to_string().into(),
+        );
+        add("client.port", i64::from(peer.port()).into());
+    }
+    let version = match arrival.version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    };
+    add("network.protocol.version", version.into());
+    attributes
+}
+
+/// No more of a client's text than is worth keeping.
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST);
+    text[..end].to_owned()
+}
+
+const fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Own => "own",
+        Origin::Joined => "joined",
+        Origin::Remembered => "remembered",
+    }
+}
+
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_make_names_up() {
+        let brew = Method::from_bytes(b"BREW").unwrap();
+        let names = [
+            (Method::POST, "/works", "POST /works"),
+            (Method::GET, "/works", "GET"),
+            (Method::POST, "/elsewhere", "POST"),
+            (brew.clone(), "/works", "HTTP"),
+            (Method::GET, "/swagger-ui/index.html", "GET page"),
+        ];
+        for (method, path, expected) in names {
+            assert_eq!(name(&method, Route::of(path)), expected, "{method} {path}");
+        }
+        let attributes = request_attributes(&brew, None, &"é".repeat(200), &HeaderMap::new(), None);
+        let of = |name: &str| {
+            let found = attributes.iter().find(|pair| pair.key.as_str() == name);
+            found.map(|pair| pair.value.as_str().into_owned())
+        };
+        assert_eq!(of("http.request.method").as_deref(), Some("_OTHER"));
+        assert_eq!(of("http.request.method_original").as_deref(), Some("BREW"));
+        assert_eq!(of("url.path").unwrap().len(), LONGEST);
+        assert_eq!(of("http.route"), None);
+    }
+}

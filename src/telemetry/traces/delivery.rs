@@ -1,0 +1,215 @@
+//! The way of ended spans to the collector.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanProcessor,
+};
+use prometheus::IntCounter;
+use tokio::runtime::Runtime;
+
+use super::environment::{Export, Protocol};
+use crate::telemetry::{Metrics, SpanOutcome};
+
+/// Why nothing can be exported.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("the exporter cannot be made: {0}")]
+    Exporter(#[from] ExporterBuildError),
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What is known of the spans of this process.
+#[derive(Debug)]
+pub(super) struct Spans {
+    /// Those that have ended, and have neither been taken by the collector nor given up.
+    pending: AtomicU64,
+    exported: IntCounter,
+    failed: IntCounter,
+    dropped: IntCounter,
+}
+
+impl Spans {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            pending: AtomicU64::new(0),
+            exported: metrics.spans(SpanOutcome::Exported),
+            failed: metrics.spans(SpanOutcome::Failed),
+            dropped: metrics.spans(SpanOutcome::Dropped),
+        }
+    }
+
+    /// How many wait for the collector, or are on their way.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// How many the collector has not taken.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.get()
+    }
+}
+
+/// Makes the exporter, and the queue before it.
+pub(super) fn start(
+    export: &Export,
+    metrics: &Metrics,
+) -> Result<(Bounded, Arc<Spans>), StartError> {
+    let spans = Arc::new(Spans::new(metrics));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let made = {
+        // The gRPC client starts a task when it is made.
+        let _inside = runtime.enter();
+        match export.protocol {
+            Protocol::Http => SpanExporter::builder()
+                .with_http()
+                .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+                .build(),
+            Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
+        }
+    };
+    let exporter = match made {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            // A runtime must not be dropped where another one runs.
+            runtime.shutdown_background();
+            return Err(error.into());
+        }
+    };
+    let delivery = Delivery {
+        exporter,
+        runtime,
+        endpoint: export.endpoint.clone(),
+        timeout: export.timeout,
+        spans: Arc::clone(&spans),
+        failing: AtomicBool::new(false),
+    };
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(export.queue)
+        .with_max_export_batch_size(export.batch)
+        .with_scheduled_delay(export.delay)
+        .build();
+    let bounded = Bounded {
+        batches: BatchSpanProcessor::new(delivery, config),
+        capacity: export.queue as u64,
+        spans: Arc::clone(&spans),
+        said: AtomicBool::new(false),
+    };
+    Ok((bounded, spans))
+}
+
+/// Takes the spans that have ended, up to so many at once. The SDK's own queue has the same bound, but does not say what
+/// it drops before the process ends.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    batches: BatchSpanProcessor,
+    capacity: u64,
+    spans: Arc<Spans>,
+    /// Whether the log says that spans are dropped.
+    said: AtomicBool,
+}
+
+impl SpanProcessor for Bounded {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.batches.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.spans.pending.fetch_add(1, Ordering::Relaxed) < self.capacity {
+            self.batches.on_end(span);
+            return;
+        }
+        self.spans.pending.fetch_sub(1, Ordering::Relaxed);
+        self.spans.dropped.inc();
+        if !self.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                waiting = self.capacity,
+                "spans are dropped: the collector is too slow or gone; atto_work_spans_total counts them"
+            );
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+/// Sends batches, on the thread that makes them, and tells when the collector goes and comes.
+#[derive(Debug)]
+struct Delivery {
+    exporter: SpanExporter,
+    /// The exporter's own: nothing of it runs on the service's.
+    runtime: Runtime,
+    endpoint: String,
+    /// For a batch, with everything that is tried again.
+    timeout: Duration,
+    spans: Arc<Spans>,
+    /// Whether the collector has not taken the last batch.
+    failing: AtomicBool,
+}
+
+impl Delivery {
+    /// Counts a batch of `count` spans, and says it if this one ended otherwise than the last.
+    fn settle(&self, count: usize, result: &OTelSdkResult) {
+        let outcome = match result {
+            Ok(()) => &self.spans.exported,
+            Err(_) => &self.spans.failed,
+        };
+        outcome.inc_by(count as u64);
+        self.spans
+            .pending
+            .fetch_sub(count as u64, Ordering::Relaxed);
+        let endpoint = &self.endpoint;
+        match (
+            result,
+            self.failing.swap(result.is_err(), Ordering::Relaxed),
+        ) {
+            (Err(error), false) => {
+                tracing::warn!(
+                    endpoint,
+                    %error,
+                    "the collector does not take traces: they are lost until it does, and requests are served as before"
+                );
+            }
+            (Ok(()), true) => tracing::info!(endpoint, "the collector takes traces again"),
+            _ => {}
+        }
+    }
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for Delivery {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len();
+        // Called on the thread of the batches, which has nothing else to do and is in no other runtime. The clients'
+        // own limits do not hold while they connect.
+        let result = self.runtime.block_on(async {
+            let export = self.exporter.export(batch);
+            tokio::time::timeout(self.timeout, export)
+                .await
+                .unwrap_or(Err(OTelSdkError::Timeout(self.timeout)))
+        });
+        self.settle(count, &result);
+        result
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
