@@ -82,8 +82,11 @@ impl Server {
         // Read to the end, since a full pipe would stop the server. Mesa writes lines that are no JSON.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let _ =
-                    sender.send(serde_json::from_str(&line).unwrap_or(json!({ "message": line })));
+                let parsed = serde_json::from_str(&line).ok().filter(Value::is_object);
+                let mut parsed = parsed.unwrap_or_else(|| json!({ "message": line }));
+                // As it was written: of two members of one name, only one is parsed.
+                parsed["raw"] = line.into();
+                let _ = sender.send(parsed);
             }
         });
         let (_, ready) = wait_for(&log, "ready");
