@@ -409,7 +409,11 @@ fn the_manual_has_every_family_and_every_row_is_served() {
     // A device that was measured.
     let service = serving(vec![fake("card", unlucky)]);
     let mut served = families(&metrics(service.management));
-    served.append(&mut families(&metrics(server.management)));
+    let page = metrics(server.management);
+    // For `tests/run`, which has Prometheus's own tool look at it.
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.txt");
+    fs::write(kept, &page).unwrap();
+    served.append(&mut families(&page));
     let manual = manual();
     let names = served.keys().collect::<Vec<_>>();
     assert_eq!(names, manual.keys().collect::<Vec<_>>());
