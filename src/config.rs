@@ -132,6 +132,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
     pub idle_timeout: Duration,
 
+    /// How many seconds a connection may be open until its client is asked to connect anew, fractions allowed: without
+    /// that, a server that is added behind a load balancer gets nothing of the clients that are there [range: 1 to 3600]
+    #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
+    pub max_connection_age: Duration,
+
     /// The file of API keys, one of which a client must send; it is read again when it changes
     /// [default: no key is needed]
     #[arg(long, env = "ATTO_WORK_API_KEYS_FILE", value_name = "PATH")]
@@ -238,6 +243,10 @@ impl ServeArgs {
             ("ATTO_WORK_BODY_TIMEOUT", seconds(self.body_timeout)),
             ("ATTO_WORK_IDLE_TIMEOUT", seconds(self.idle_timeout)),
             (
+                "ATTO_WORK_MAX_CONNECTION_AGE",
+                seconds(self.max_connection_age),
+            ),
+            (
                 "ATTO_WORK_API_KEYS_FILE",
                 keys_file.map(|path| path.display().to_string()),
             ),
@@ -271,6 +280,7 @@ impl ServeArgs {
                 header: self.header_timeout,
                 body: self.body_timeout,
                 idle: self.idle_timeout,
+                age: self.max_connection_age,
             },
             delay: self.shutdown_delay,
             grace: self.shutdown_grace,

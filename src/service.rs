@@ -204,8 +204,8 @@ pub async fn run(
     shutdown.await;
     lifecycle.draining();
     if !settings.delay.is_zero() {
-        tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
         phase.send_replace(Phase::Leaving);
+        tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
         sleep(settings.delay).await;
     }
     let status = scheduler.status();

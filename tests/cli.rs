@@ -540,7 +540,7 @@ fn errors_say_what_to_do_next() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 26] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),
@@ -562,6 +562,7 @@ fn a_wrong_value_stops_the_start_and_is_named() {
         (&["--header-timeout", "0"], "--header-timeout"),
         (&["--body-timeout", "NaN"], "--body-timeout"),
         (&["--idle-timeout", "3601"], "--idle-timeout"),
+        (&["--max-connection-age", "0.5"], "--max-connection-age"),
         (&["--api-keys-file", ""], "--api-keys-file"),
         (&["--api-key-requests", "0"], "--api-key-requests"),
         (&["--api-key-requests", "100001"], "--api-key-requests"),

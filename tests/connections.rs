@@ -635,6 +635,34 @@ fn an_http_2_client_is_told_of_the_end_and_gets_its_answer() {
 }
 
 #[test]
+fn clients_of_old_connections_are_asked_to_connect_anew() {
+    let server = server(&["--max-connection-age", "1"]);
+    let http2 = Http2::connect(server.address, &h2::client::Builder::new());
+    let kept = connect(server.address);
+    let mut number = 0;
+    let mut answers = || {
+        number += 1;
+        (&kept).write_all(local(number).as_bytes()).unwrap();
+        let answer = read(&kept, false);
+        assert_eq!(answer.status, 200);
+        answer.header("connection").map(str::to_owned)
+    };
+    assert_eq!(answers(), None);
+    let mut last = None;
+    eventually("it is asked", || {
+        last = answers();
+        last.is_some()
+    });
+    assert_eq!(last.as_deref(), Some("close"));
+    assert_closed(&kept);
+    // HTTP/2 is told by a frame, though nothing is asked for.
+    http2.end().unwrap();
+    // Others are served as before.
+    let answer = read(&send(server.address, &local(0)), false);
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+}
+
+#[test]
 fn all_is_served_until_the_delay_is_over() {
     let mut server = server(&["--shutdown-delay", LONG]);
     let kept = send(server.address, &local(1));

@@ -102,10 +102,12 @@ impl Connection {
 
     async fn converse(&self, socket: &Socket, pulse: &Pulse, peer: Option<SocketAddr>) -> Ending {
         let shared = &*self.shared;
+        let old_at = Instant::now() + shared.limits.age.mul_f64(1.0 + 0.1 * fastrand::f64());
         let requests = requests::answer(
             shared.routes.clone(),
             pulse.clone(),
             shared.phase.clone(),
+            old_at,
             peer,
         );
         let io = TokioIo::new(socket.clone());
@@ -114,6 +116,8 @@ impl Connection {
         let mut to_close = pin!(closing(&mut phase));
         let mut closing: Option<Instant> = None;
         let mut told = false;
+        let mut is_old = false;
+        let mut ageing = pin!(sleep_until(old_at));
         let mut clock = pin!(sleep_until(Instant::now()));
         let mut displaced = pin!(None::<Notified<'_>>);
         poll_fn(|cx| {
@@ -121,6 +125,7 @@ impl Connection {
             if closing.is_none() && to_close.as_mut().poll(cx).is_ready() {
                 closing = Some(Instant::now());
             }
+            is_old = is_old || ageing.as_mut().poll(cx).is_ready();
             loop {
                 if let Poll::Ready(ended) = http.as_mut().poll(cx) {
                     return Poll::Ready(if ended.is_ok() {
@@ -131,7 +136,8 @@ impl Connection {
                 }
                 // HTTP/1.1 is told with its next answer; before the first byte, or in the middle of the preface,
                 // nothing can be told.
-                if closing.is_none() || told || !pulse.is_http2() {
+                let is_over = closing.is_some() || is_old;
+                if !is_over || told || !pulse.is_http2() {
                     break;
                 }
                 told = true;

@@ -94,6 +94,9 @@ pub struct Limits {
     pub body: Duration,
     /// How long a connection may be open without a request.
     pub idle: Duration,
+    /// How old a connection may become before its client is asked to connect anew. Up to a tenth is added, so that those
+    /// which came together do not come back together.
+    pub age: Duration,
 }
 
 /// How the service stands to its clients.

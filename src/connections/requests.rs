@@ -1,4 +1,4 @@
-//! Between hyper and the routes: keeps count of requests, and tells clients that the service is leaving.
+//! Between hyper and the routes: keeps count of requests, and tells clients to connect anew.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use warp::filters::BoxedFilter;
 use warp::http::uri::Authority;
 use warp::http::{HeaderValue, Method, Request, Response, Version, header};
@@ -28,11 +29,12 @@ pub struct Arrival {
     pub authority: Option<Authority>,
 }
 
-/// Answers the requests of one connection.
+/// Answers the requests of one connection, which the client is to replace by another from `old_at` on.
 pub(super) fn answer(
     routes: BoxedFilter<(warp::reply::Response,)>,
     pulse: Pulse,
     phase: watch::Receiver<Phase>,
+    old_at: Instant,
     peer: Option<SocketAddr>,
 ) -> impl Service<
     Request<Incoming>,
@@ -56,7 +58,8 @@ pub(super) fn answer(
             let mut answer = answer.await?;
             in_progress.answer();
             // HTTP/2 says so by a frame of its own.
-            if in_progress.version() < Version::HTTP_2 && *phase.borrow() > Phase::Serving {
+            let is_over = *phase.borrow() > Phase::Serving || Instant::now() >= old_at;
+            if in_progress.version() < Version::HTTP_2 && is_over {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(header::CONNECTION, close);
             }

@@ -261,6 +261,7 @@ impl Service {
                 header: Duration::from_secs(10),
                 body: Duration::from_secs(10),
                 idle: Duration::from_secs(75),
+                age: Duration::from_secs(300),
             },
             delay: Duration::ZERO,
             grace: Duration::from_secs(20),

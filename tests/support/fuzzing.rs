@@ -207,6 +207,7 @@ fn flag(name: &str, value: &str) {
     for timeout in [args.header_timeout, args.body_timeout, args.idle_timeout] {
         assert!(seconds(0.1).contains(&timeout), "{given:?}");
     }
+    assert!(seconds(1.0).contains(&args.max_connection_age), "{given:?}");
     for time in [args.shutdown_delay, args.shutdown_grace] {
         assert!(seconds(0.0).contains(&time), "{given:?}");
     }
@@ -214,6 +215,7 @@ fn flag(name: &str, value: &str) {
         ("header-timeout", args.header_timeout),
         ("body-timeout", args.body_timeout),
         ("idle-timeout", args.idle_timeout),
+        ("max-connection-age", args.max_connection_age),
         ("shutdown-delay", args.shutdown_delay),
         ("shutdown-grace", args.shutdown_grace),
     ];
