@@ -53,7 +53,8 @@ pub struct DeviceInfo {
     pub kernel: String,
     /// How many threads drive it.
     pub threads: usize,
-    /// What each form of the search that it could run was measured at, the one that serves among them.
+    /// What forms of the search were measured at when it was opened, the one that serves among them: on a card all that
+    /// it could run.
     pub trials: Vec<Trial>,
 }
 

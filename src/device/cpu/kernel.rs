@@ -81,6 +81,15 @@ impl Kernel {
             .map_or(Self(Isa::Portable), |(_, kernel)| *kernel)
     }
 
+    /// Nonces a second of one core at its best, measured in a millisecond or some.
+    pub(super) fn hashes_per_second(self) -> u64 {
+        let rate = RACE_LENGTH as f64 / self.time().as_secs_f64().max(1e-9);
+        // Truncation is meant, and no core does 10^18.
+        #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
+        let rate = rate as u64;
+        rate
+    }
+
     /// How long the kernel takes for [`RACE_LENGTH`] nonces at its best.
     fn time(self) -> Duration {
         let job = Job::new(&Target::new([0x55; 32]));

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub use kernel::{Kernel, NoSuchKernel};
 use search::Job;
 
-use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, self_test};
+use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, self_test};
 use crate::work::{Nonce, Threshold};
 
 /// How long a slice should keep a core. An easy search that comes while a hard one has every core waits for the
@@ -49,7 +49,11 @@ pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError
             backend: Backend::Cpu,
             kernel: kernel.name().to_owned(),
             threads: threads.get(),
-            trials: Vec::new(),
+            // So that the first who ask are told how long it takes.
+            trials: vec![Trial {
+                kernel: kernel.name().to_owned(),
+                hashes_per_second: kernel.hashes_per_second(),
+            }],
         },
         engines: engines.collect(),
         reopen: None,
