@@ -459,7 +459,7 @@ fn health_is_answered_as_actuator_does() {
 #[test]
 fn management_refuses_what_it_does_not_serve() {
     let server = Server::on_cpu(&[]);
-    for path in ["/", "/works", "/health/", "/health/nothing"] {
+    for path in ["/works", "/health/", "/health/nothing"] {
         assert_problem(&get(server.management, path), 404, "NOT_FOUND");
     }
     let answer = exchange(
