@@ -3,10 +3,18 @@
 //!
 //!     cargo bench --bench scaling
 //!
-//! **The model.** A server has one card, on which a search alone takes `SEARCH` seconds on average. That time is spread
-//! exponentially and has no memory: so while a server has anything to do, it ends a search at the rate 1/`SEARCH`, any of
-//! the `TURNS` that take turns with the same chance, and the next in line takes its place. A Service sends each request to a
-//! ready server at random. Arrivals are a Poisson process, whose rate a `Load` may change with time.
+//! **The model.** A server has one device, on which a search alone takes so many seconds on average (`L4`, `CORES`). That time
+//! is spread exponentially and has no memory: so while a server has anything to do, it ends a search at the inverse rate, any
+//! of the `TURNS` that take turns with the same chance, and the next in line takes its place. Arrivals are a Poisson process,
+//! whose rate a `Load` may change with time. No request is given up: what takes longer than 300 s, a server would have
+//! refused.
+//!
+//! **Which server.** A Service chooses one at random, of those that are ready, for each connection. If clients opened one for
+//! each request, that would be for each request (`Routing::Requests`), and so it is where nothing else is said. But they keep
+//! them: then there are `CONNECTIONS`, each request takes any of them, and a connection stays with its server until that
+//! goes, or until the server closes it (`ATTO_WORK_MAX_CONNECTION_AGE`), after times that are taken as spread exponentially
+//! about `AGE`. A connection takes any number of requests at once, though with HTTP/1.1 a client opens another for each:
+//! so this is the worst of it.
 //!
 //! **The autoscaler** is the Horizontal Pod Autoscaler's algorithm (Kubernetes' documentation, "Horizontal Pod Autoscaling",
 //! "Algorithm details") with the `behavior` of the manifests in `k8s`: every `PERIOD` seconds the wanted number is that of
@@ -26,7 +34,12 @@ use fastrand::Rng;
 
 /// Mean seconds that a LIVE search of 2026 (2^32 hashes) takes alone on an NVIDIA L4 at its power limit, 3.2 GH/s. An
 /// estimate, from the instructions of a hash and the card's clock.
-const SEARCH: f64 = 1.34;
+const L4: f64 = 1.34;
+/// The same on the four processor cores of a pod of the overlay `cpu`: 0.2 GH/s.
+const CORES: f64 = 20.0;
+/// Connections that clients keep, and after how many seconds on average the server closes one.
+const CONNECTIONS: usize = 40;
+const AGE: f64 = 300.0;
 /// How many searches take turns on a server: the default of `ATTO_WORK_QUEUE_SIZE`.
 const TURNS: usize = 4;
 /// Seconds between two decisions of the autoscaler, and between two scrapes.
@@ -52,13 +65,16 @@ const DEFAULT: Signal = Signal::Either {
 };
 /// Requests of each simulation of a steady load, and seconds of each of an autoscaler.
 const REQUESTS: u64 = 400_000;
+const DRAWS: u64 = 40;
 const DURATION: f64 = 12.0 * 3600.0;
 
 fn main() {
-    println!("A search alone takes {SEARCH} s on average; {TURNS} take turns on a server.\n");
+    println!("A search alone takes {L4} s on average; {TURNS} take turns on a server.\n");
     steady();
+    kept();
     cards();
     autoscaled();
+    autoscaled_kept();
 }
 
 /// How long requests take at a steady load, by how much of the servers it takes up.
@@ -76,7 +92,7 @@ fn steady() {
     );
     for busy in [0.3, 0.5, 0.7, 0.8, 0.9] {
         for servers in [1, 4, 16] {
-            let rate = busy * servers as f64 / SEARCH;
+            let rate = busy * servers as f64 / L4;
             let seconds = REQUESTS as f64 / rate;
             let calm = Fleet::fixed(servers).run(&Load::Steady(rate), seconds);
             // Five times the rate for a sixth of the time, so that the mean stays the same.
@@ -87,7 +103,7 @@ fn steady() {
                 lasts: 60.0,
             };
             let bursty = Fleet::fixed(servers).run(&bursts, seconds);
-            let theory = SEARCH / (1.0 - busy);
+            let theory = L4 / (1.0 - busy);
             println!(
                 "{:>7.0}% {servers:>8} {:>19.2} {:>10} {:>26} {:>24}",
                 100.0 * busy,
@@ -95,6 +111,38 @@ fn steady() {
                 format!("({theory:.2})"),
                 calm.percentiles(),
                 bursty.percentiles()
+            );
+        }
+    }
+    println!();
+}
+
+/// The same, where clients keep their connections. How these are spread over the servers is drawn `DRAWS` times.
+fn kept() {
+    println!("The same, Poisson, with {CONNECTIONS} kept connections: p50   p95   p99.");
+    println!(
+        "{:>8} {:>8} {:>24} {:>24} {:>24}",
+        "busy", "servers", "one for each request", "closed after 300 s", "never closed"
+    );
+    for busy in [0.3, 0.5, 0.7] {
+        for servers in [4, 16] {
+            let rate = busy * servers as f64 / L4;
+            let times = Routing::ALL.map(|routing| {
+                let draws = (0..DRAWS).flat_map(|draw| {
+                    let mut fleet = Fleet::fixed(servers).routed(routing);
+                    fleet.random.seed(draw);
+                    fleet
+                        .run(&Load::Steady(rate), (REQUESTS / DRAWS) as f64 / rate)
+                        .0
+                });
+                Times::of(draws.collect()).percentiles()
+            });
+            println!(
+                "{:>7.0}% {servers:>8} {:>24} {:>24} {:>24}",
+                100.0 * busy,
+                times[0],
+                times[1],
+                times[2]
             );
         }
     }
@@ -140,12 +188,12 @@ fn cards() {
 /// requests are so many Poisson processes, so one of them stands for all.
 fn needed(works: f64, search: f64, limit: f64) -> Option<u32> {
     let holds = |servers: u32| {
-        let rate = works * search / f64::from(servers) / SEARCH;
-        rate * SEARCH < 1.0
+        let rate = works * search / f64::from(servers) / L4;
+        rate * L4 < 1.0
             && Fleet::fixed(1)
                 .run(&Load::Steady(rate), 40_000.0 / rate)
                 .percentile(0.99)
-                <= limit * SEARCH / search
+                <= limit * L4 / search
     };
     let (mut too_few, mut enough) = ((works * search) as u32, 1);
     enough = enough.max(2 * too_few + 1);
@@ -166,10 +214,10 @@ fn needed(works: f64, search: f64, limit: f64) -> Option<u32> {
     Some(enough)
 }
 
-/// What several signals and targets make of loads that change.
-fn autoscaled() {
-    let one = 1.0 / SEARCH;
-    let loads = [
+/// A wave and bursts, of so many devices' worth of work.
+fn changing(search: f64) -> [(&'static str, Load); 2] {
+    let one = 1.0 / search;
+    [
         (
             "day",
             Load::Wave {
@@ -187,7 +235,12 @@ fn autoscaled() {
                 lasts: 180.0,
             },
         ),
-    ];
+    ]
+}
+
+/// What several signals and targets make of loads that change.
+fn autoscaled() {
+    let loads = changing(L4);
     let signals = [
         Signal::Searches(1.0),
         Signal::Searches(2.0),
@@ -223,9 +276,68 @@ fn autoscaled() {
                     times.percentiles(),
                     100.0 * times.share_over(30.0),
                     fleet.changed.len() as f64 / DURATION * 3600.0,
-                    100.0 * times.0.len() as f64 * SEARCH / fleet.server_seconds,
+                    100.0 * times.0.len() as f64 * L4 / fleet.server_seconds,
                 );
             }
+        }
+    }
+    println!();
+}
+
+/// What the manifests make of loads that change where clients keep their connections, on cards and on processors.
+fn autoscaled_kept() {
+    println!(
+        "The same with the manifests' signal and {CONNECTIONS} kept connections, on cards and on processors."
+    );
+    println!(
+        "{:>8} {:>7} {:>8} {:<22} {:>8} {:>24} {:>11} {:>10}",
+        "search",
+        "start",
+        "load",
+        "connections",
+        "servers",
+        "seconds: p50   p95   p99",
+        "over 300 s",
+        "changes/h"
+    );
+    for (search, start) in [(L4, START[0]), (L4, START[1]), (CORES, START[0])] {
+        for (name, load) in changing(search) {
+            for routing in Routing::ALL {
+                let mut fleet = Fleet::scaled(DEFAULT, start).routed(routing);
+                fleet.search = search;
+                let times = fleet.run(&load, DURATION);
+                println!(
+                    "{search:>6} s {start:>5} s {name:>8} {:<22} {:>8.1} {:>24} {:>10.2}% {:>10.1}",
+                    routing.to_string(),
+                    fleet.server_seconds / DURATION,
+                    times.percentiles(),
+                    100.0 * times.share_over(300.0),
+                    fleet.changed.len() as f64 / DURATION * 3600.0,
+                );
+            }
+        }
+    }
+}
+
+/// What a Service chooses a server for.
+#[derive(Clone, Copy)]
+enum Routing {
+    /// Each request.
+    Requests,
+    /// Each of the connections that clients keep, until its server goes; or closes it, after so many seconds on average.
+    Kept(Option<f64>),
+}
+
+impl Routing {
+    const ALL: [Self; 3] = [Self::Requests, Self::Kept(Some(AGE)), Self::Kept(None)];
+}
+
+impl fmt::Display for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests => f.pad("one for each request"),
+            Self::Kept(Some(age)) => f.pad(&format!("closed after {age} s")),
+            Self::Kept(None) => f.pad("never closed"),
         }
     }
 }
@@ -320,6 +432,8 @@ impl fmt::Display for Signal {
 /// One server: when each of its requests came.
 #[derive(Default)]
 struct Server {
+    /// Counted from the first that there was.
+    number: usize,
     running: Vec<f64>,
     waiting: VecDeque<f64>,
     ready_at: f64,
@@ -348,9 +462,22 @@ impl Server {
     }
 }
 
+/// A kept connection: to which server, and until when.
+#[derive(Clone, Copy)]
+struct Connection {
+    server: usize,
+    until: f64,
+}
+
 /// The servers and their autoscaler.
 struct Fleet {
     servers: Vec<Server>,
+    /// How many there have been.
+    made: usize,
+    /// Mean seconds of a search alone.
+    search: f64,
+    routing: Routing,
+    connections: Vec<Option<Connection>>,
     scaling: Option<(Signal, f64)>,
     random: Rng,
     /// The metrics as last scraped, the mean over the ready servers, since the decision before the last.
@@ -368,7 +495,16 @@ struct Fleet {
 impl Fleet {
     fn fixed(servers: usize) -> Self {
         Self {
-            servers: (0..servers).map(|_| Server::default()).collect(),
+            servers: (0..servers)
+                .map(|number| Server {
+                    number,
+                    ..Server::default()
+                })
+                .collect(),
+            made: servers,
+            search: L4,
+            routing: Routing::Requests,
+            connections: vec![None; CONNECTIONS],
             scaling: None,
             random: Rng::with_seed(2026),
             scraped: VecDeque::new(),
@@ -386,6 +522,47 @@ impl Fleet {
         }
     }
 
+    fn routed(self, routing: Routing) -> Self {
+        Self { routing, ..self }
+    }
+
+    /// The server that gets a request.
+    fn choose(&mut self, now: f64) -> &mut Server {
+        let lasts = match self.routing {
+            Routing::Requests => {
+                let place = self.any_ready(now);
+                return &mut self.servers[place];
+            }
+            Routing::Kept(None) => f64::INFINITY,
+            Routing::Kept(Some(age)) => -(1.0 - self.random.f64()).ln() * age,
+        };
+        let nth = self.random.usize(..CONNECTIONS);
+        let kept = self.connections[nth].filter(|connection| connection.until > now);
+        let place = kept.and_then(|connection| {
+            self.servers
+                .iter()
+                .position(|server| server.number == connection.server && !server.leaves)
+        });
+        let place = place.unwrap_or_else(|| {
+            let place = self.any_ready(now);
+            self.connections[nth] = Some(Connection {
+                server: self.servers[place].number,
+                until: now + lasts,
+            });
+            place
+        });
+        &mut self.servers[place]
+    }
+
+    /// The place of a ready server, at random.
+    fn any_ready(&mut self, now: f64) -> usize {
+        let ready = |(_, server): &(usize, &Server)| server.ready_at <= now && !server.leaves;
+        let count = self.servers.iter().enumerate().filter(ready).count();
+        let drawn = self.random.usize(..count);
+        let mut servers = self.servers.iter().enumerate().filter(ready);
+        servers.nth(drawn).expect("so many are ready").0
+    }
+
     /// How long the requests took that came in so many seconds.
     fn run(&mut self, load: &Load, duration: f64) -> Times {
         let mut times = Vec::new();
@@ -396,7 +573,7 @@ impl Fleet {
                 .iter()
                 .filter(|server| !server.running.is_empty())
                 .count();
-            let ends = busy as f64 / SEARCH;
+            let ends = busy as f64 / self.search;
             let total = load.highest() + ends;
             // The time to the next event of a Poisson process of the sum of all rates.
             let step = -(1.0 - self.random.f64()).ln() / total;
@@ -427,11 +604,7 @@ impl Fleet {
                 self.servers
                     .retain(|server| !(server.leaves && server.searches() == 0));
             } else if event - ends < load.at(now) {
-                let ready = |server: &&mut Server| server.ready_at <= now && !server.leaves;
-                let count = self.servers.iter_mut().filter(ready).count();
-                let nth = self.random.usize(..count);
-                let server = self.servers.iter_mut().filter(ready).nth(nth);
-                server.expect("so many are ready").begin(now);
+                self.choose(now).begin(now);
             }
         }
         Times::of(times)
@@ -499,7 +672,9 @@ impl Fleet {
             self.changed.push((now, to as isize - has as isize));
         }
         for _ in has..to {
+            self.made += 1;
             self.servers.push(Server {
+                number: self.made - 1,
                 ready_at: now + start,
                 ..Server::default()
             });

@@ -1,6 +1,7 @@
 """What promtool does not check of k8s/monitoring: see the functions whose names begin with `check`.
 
     monitoring.py check FOLDER PROMTOOL
+    monitoring.py autoscalers FOLDER PROMTOOL
     monitoring.py generate FOLDER
     monitoring.py self-test FOLDER PROMTOOL
 
@@ -474,10 +475,85 @@ def self_test(folder, promtool):
     return problems
 
 
+# What the autoscalers ask
+
+AUTOSCALERS = pathlib.Path("k8s/components")
+# A sample every 15 s, what each pod's metrics are, and whether Prometheus has it as a target. They are asked after 4 minutes, the
+# 17th sample; the rate of hashes is 1 a second. The fifth has not been scraped for more than a minute.
+PODS = {
+    "searches": {"hashes": "0+15x20", "rate": "2x20", "up": "1x20"},
+    "new": {"hashes": "0x20", "rate": "0x20", "up": "1x20"},
+    "gone": {"hashes": "0+15x14 stale", "rate": "2x14 stale", "up": "1x14 stale"},
+    "missed": {"hashes": "0+15x15 stale", "rate": "4x15 stale", "up": "1x15 0"},
+    "lost": {"hashes": "0+15x10 stale", "rate": "4x10 stale", "up": "1x10 0x20"},
+}
+# What each pod has by itself: the part of the time in which it searches, and its searches. Of the others none of it counts.
+PARTS = {"searches": (0.5, 3), "new": (0, 3), "missed": (0.25, 3)}
+
+
+def check_autoscalers(promtool, problems):
+    """Pods without a rate count as not busy, pods that have gone count for nothing, and what is not known is not 0."""
+    keda = yaml.safe_load((AUTOSCALERS / "autoscale-keda/scaledobject.yaml").read_text())
+    scaler = [trigger["metadata"]["query"] for trigger in keda["spec"]["triggers"]]
+    adapter = yaml.safe_load((AUTOSCALERS / "autoscale-hpa/prometheus-adapter-values.yaml").read_text())
+    own = [rule["metricsQuery"] for rule in adapter["rules"]["custom"]]
+
+    def case(pods, query, expected):
+        series = []
+        for pod in pods:
+            labels = f'namespace="atto-work", job="atto-work-server", pod="{pod}", instance="{pod}:8081"'
+            of_pod = PODS[pod]
+            queue = re.sub(r"^\d+(\+\d+)?", "1", of_pod["hashes"])
+            running = re.sub(r"^\d+(\+\d+)?", "2", of_pod["hashes"])
+            for name, values in (
+                ("atto_work_hashes_total", of_pod["hashes"]),
+                ("atto_work_hash_rate", of_pod["rate"]),
+                ("atto_work_searches_running", running),
+                ("atto_work_queue_depth", queue),
+                ("up", of_pod["up"]),
+            ):
+                series.append({"series": f"{name}{{{labels}}}", "values": values})
+        return {
+            "interval": "15s",
+            "input_series": series,
+            # Rounded, as older ones of promtool compare to the last bit.
+            "promql_expr_test": [{"expr": f"round({query}, 0.001)", "eval_time": "4m", "exp_samples": expected}],
+        }
+
+    tests = []
+    for number, (all_at_once, of_each) in enumerate(zip(scaler, own)):
+        total = sum(part[number] for part in PARTS.values())
+        tests.append(case(PODS, all_at_once, [{"labels": "{}", "value": total}]))
+        tests.append(case(["new"], all_at_once, [{"labels": "{}", "value": PARTS["new"][number]}]))
+        tests.append(case(["lost"], all_at_once, []))
+        query = of_each.replace("<<.GroupBy>>", "pod")
+        # Kubernetes asks for pods that it has, so not for the one that has gone.
+        for pod in PODS.keys() - {"gone"}:
+            asked = query.replace("<<.LabelMatchers>>", f'namespace="atto-work",pod="{pod}"')
+            expected = [{"labels": f'{{pod="{pod}"}}', "value": PARTS[pod][number]}] if pod in PARTS else []
+            tests.append(case(PODS, asked, expected))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch, "autoscalers-test.yaml")
+        path.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "15s", "tests": tests}))
+        tested = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True)
+    if tested.returncode:
+        problems.add("autoscalers", tested.stdout + tested.stderr)
+    return len(tests)
+
+
 def main():
     command, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     if command == "generate":
         generate(folder)
+        return
+    if command == "autoscalers":
+        problems = Problems()
+        tests = check_autoscalers(sys.argv[3], problems)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if problems:
+            sys.exit(1)
+        print(f"{tests} answers are as they should be")
         return
     problems = {"check": check, "self-test": self_test}[command](folder, sys.argv[3])
     for problem in problems:

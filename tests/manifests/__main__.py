@@ -151,6 +151,15 @@ def readme_is_true(overlays):
             raise Wrong(f"k8s/README.md does not name {overlay}")
     stated = re.search(r"Kubernetes (\d+\.\d+) to (\d+\.\d+)", text)
     expect("the versions in k8s/README.md", stated and stated.groups(), VERSIONS)
+    headings = re.findall(r"^#+ (.*)$", read("README.md"), re.M)
+    # As GitHub makes them: small letters, hyphens for spaces, nothing for what else is no letter.
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = re.findall(r"\]\(\.\./README\.md#([^)]*)\)", text)
+    if not linked:
+        raise Wrong("k8s/README.md links to nothing in README.md")
+    for anchor in linked:
+        if anchor not in anchors:
+            raise Wrong(f"README.md has no heading for #{anchor}")
     for path in re.findall(r"\bk8s/[\w./-]*\w", text):
         if not pathlib.Path(path).exists():
             raise Wrong(f"k8s/README.md names {path}, which is not there")
@@ -167,10 +176,16 @@ def autoscalers_agree(overlays):
     def bare(query):
         return re.sub(r"sum by \(.*?\) |sum|\{.*?\}|[\s()]", "", query)
 
+    def of_pods_there(query):
+        """Without the limit to pods that are there: the other autoscaler asks for each of them by its name."""
+        rest, limits = re.subn(r"\s+and on \(pod\) up\{[^}]*\}\)$", ")", query)
+        expect(f"limits to pods that are there in {query}", limits, 1)
+        return rest
+
     rules = {rule["name"]["as"]: bare(rule["metricsQuery"]) for rule in adapter_rules()}
     expect(
         "queries and targets",
-        [(bare(trigger["metadata"]["query"]), trigger["metadata"]["threshold"]) for trigger in keda["triggers"]],
+        [(bare(of_pods_there(trigger["metadata"]["query"])), trigger["metadata"]["threshold"]) for trigger in keda["triggers"]],
         [
             (rules[metric["pods"]["metric"]["name"]], metric["pods"]["target"]["averageValue"])
             for metric in own["metrics"]

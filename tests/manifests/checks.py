@@ -16,8 +16,13 @@ OTHER_VARIABLES = {
     "XDG_RUNTIME_DIR": "the drivers",
     "VK_LOADER_DRIVERS_DISABLE": "the Vulkan loader",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "OpenTelemetry",
+    "OTEL_RESOURCE_ATTRIBUTES": "OpenTelemetry",
     "RUST_LOG": "tracing-subscriber",
 }
+# Variables that others are made of, and the pod's fields that they are.
+FIELDS = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "NODE_NAME": "spec.nodeName"}
+# By OpenTelemetry's conventions for resources on Kubernetes.
+ATTRIBUTES = {"k8s.pod.name": "POD_NAME", "k8s.namespace.name": "POD_NAMESPACE", "k8s.node.name": "NODE_NAME"}
 # Seconds that the last traces may take to be sent.
 LAST_TRACES = 3
 MONITORING = {"kubernetes.io/metadata.name": "monitoring"}
@@ -259,10 +264,24 @@ def environment(manifest):
     """Every variable is one that somebody reads, and there once."""
     names = [entry["name"] for entry in manifest.container["env"]]
     for name in names:
-        if name not in manifest.server.variables and name not in OTHER_VARIABLES:
+        if name not in manifest.server.variables and name not in OTHER_VARIABLES and name not in FIELDS:
             yield f"nobody reads {name}"
         if names.count(name) > 1:
             yield f"{name} is there twice"
+    # Kubernetes puts in the values of what stands above, and leaves the text as it is otherwise.
+    put_in = set()
+    for number, entry in enumerate(manifest.container["env"]):
+        field = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        if field != FIELDS.get(entry["name"]):
+            yield f"{entry['name']} is the pod's {field}"
+        for name in re.findall(r"\$\((\w+)\)", entry.get("value") or ""):
+            put_in.add(name)
+            if name not in names[:number]:
+                yield f"{entry['name']} names {name}, which does not stand above it"
+    yield from (f"nobody reads {name}" for name in FIELDS.keys() & set(names) - put_in)
+    attributes = dict(pair.split("=", 1) for pair in manifest.environment["OTEL_RESOURCE_ATTRIBUTES"].split(","))
+    if attributes != {attribute: f"$({name})" for attribute, name in ATTRIBUTES.items()}:
+        yield f"a span is from {attributes}"
     if manifest.environment.get("ATTO_WORK_LOG_FORMAT") != "json":
         yield "the log is not JSON"
     if manifest.pod.get("enableServiceLinks") is not False:

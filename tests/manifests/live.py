@@ -27,6 +27,8 @@ class Running:
             os.makedirs(f"{self.folder}{mount['mountPath']}")
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         for name, value in manifest.environment.items():
+            # What the pod's fields are, Kubernetes alone knows: the names of the variables will do.
+            value = name.lower() if value is None else re.sub(r"\$\((\w+)\)", lambda put: environment[put[1]], value)
             environment[name] = self.mapped(value)
         keys = environment.get("ATTO_WORK_API_KEYS_FILE")
         self.key = None
