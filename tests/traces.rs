@@ -12,7 +12,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use atto_work_server::device::DeviceError;
+use atto_work_server::device::{DeviceError, Searched, Slice};
+use atto_work_server::telemetry::{LogFormat, start_logging};
+use atto_work_server::work::{Nonce, digest};
 use collector::{Collector, Manner, Received, text};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -305,10 +307,7 @@ fn refusals_and_clients_that_leave_are_told() {
     assert_eq!(exchange(server.address, &wrong).status, 400);
     let spans = collector.trace(&trace("1"), 1);
     assert_eq!(spans[0].events("atto.work.code"), event("INVALID_FIELDS"));
-    assert_eq!(
-        spans[0].attribute("error.type").as_deref(),
-        Some("INVALID_FIELDS")
-    );
+    assert_eq!(spans[0].attribute("error.type"), None, "it is the client's");
     assert_eq!(
         spans[0].attribute("atto.work.outcome").as_deref(),
         Some("invalid")
@@ -336,6 +335,10 @@ fn refusals_and_clients_that_leave_are_told() {
     assert_eq!(
         spans[0].attribute("atto.work.network").as_deref(),
         Some("LIVE")
+    );
+    assert_eq!(
+        spans[0].attribute("error.type").as_deref(),
+        Some("QUEUE_FULL")
     );
     assert_eq!(status(&spans[0]), StatusCode::Error);
 
@@ -369,6 +372,20 @@ fn refusals_and_clients_that_leave_are_told() {
     let spans = collector.trace(&trace("4"), 1);
     assert_eq!(spans[0].span.name, "HTTP");
     assert_eq!(spans[0].attribute("http.route"), None);
+
+    for (method, path, trace, name) in [
+        ("GET", "/works", trace("5"), "GET /works"),
+        (
+            "HEAD",
+            "/swagger-ui/index.html",
+            trace("6"),
+            "HEAD /swagger-ui/**",
+        ),
+    ] {
+        let asked = http_request(method, path, &sampled(&trace), "");
+        exchange(server.address, &asked);
+        assert_eq!(collector.trace(&trace, 1)[0].span.name, name);
+    }
 }
 
 #[test]
@@ -394,51 +411,70 @@ fn a_search_that_takes_too_long_is_told() {
     assert!(search.end_time_unix_nano <= of_request.span.end_time_unix_nano);
 }
 
-/// Plays two parts: the test, and the process whose devices fail, since the exporter takes its orders from the
-/// environment.
-#[test]
-fn a_device_that_fails_in_the_middle_is_told() {
+/// Has a request traced whose first device does what `search` does, once, and whose second goes on. Plays two parts: the
+/// test of this name, and the process whose device fails, since the exporter takes its orders from the environment. The
+/// trace, the status page's data and the log, unless this is the process.
+fn with_a_failing_device(
+    test: &str,
+    search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
+) -> Option<(Vec<Received>, String, String)> {
     const PART: &str = "PART_IN_THIS_TEST";
     if std::env::var_os(PART).is_some() {
-        let lost = fake("lost", |_| {
-            Err(DeviceError::Lost("fell off the bus".to_owned()))
-        });
+        start_logging(LogFormat::Json, tracing::Level::INFO);
+        let failing = fake("failing", search);
         let (release, patient) = patient();
-        let service = Service::start(vec![lost, patient], None);
-        let body = request("LOCAL", &target(1));
+        let service = Service::start(vec![failing, patient], None);
+        let body = request("LOCAL", &secret_target());
         let mut stream = connect(service.address);
         let asked = http_request("POST", "/works", &sampled(TRACE), &body.to_string());
         stream.write_all(asked.as_bytes()).unwrap();
-        let faults = "atto_work_device_faults_total{device=\"lost\"}";
+        let faults = "atto_work_device_faults_total{device=\"failing\"}";
         eventually("the device has failed", || {
             get(service.management, "/prometheus").metric(faults) == 1.0
         });
         drop(release);
         assert_work(&read(&stream, false), &body);
-        return;
+        println!("{}", get(service.management, "/status.json").body);
+        return None;
     }
     let collector = Collector::start(Manner::Takes);
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_device_that_fails_in_the_middle_is_told",
-            "--nocapture",
-        ])
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
         .env(PART, "the service")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
-    let spans = collector.trace(TRACE, 4);
+    let [page, log] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{page}{log}");
+    for (place, text) in [("the page", &page), ("the log", &log)] {
+        assert!(text.contains("failing"), "{place} tells of it: {text}");
+    }
+    Some((collector.trace(TRACE, 4), page, log))
+}
+
+/// A target that nothing else looks like.
+fn secret_target() -> String {
+    "C0FFEE".to_owned() + &target(1)[6..]
+}
+
+#[test]
+fn a_device_that_fails_in_the_middle_is_told() {
+    let Some((spans, ..)) =
+        with_a_failing_device("a_device_that_fails_in_the_middle_is_told", |_| {
+            Err(DeviceError::Lost("fell off the bus".to_owned()))
+        })
+    else {
+        return;
+    };
     let search = named(&spans, "search");
     assert_eq!(
         search.attribute("atto.work.device").as_deref(),
         Some("patient")
     );
     let event = |value: &str| vec![("atto.work.retry".to_owned(), Some(value.to_owned()))];
-    assert_eq!(search.events("atto.work.device"), event("lost"));
+    assert_eq!(search.events("atto.work.device"), event("failing"));
     assert_eq!(
-        search.events("exception.message"),
+        search.events("atto.work.error"),
         event("device lost: fell off the bus")
     );
     let at = search.span.events[0].time_unix_nano;
@@ -449,6 +485,32 @@ fn a_device_that_fails_in_the_middle_is_told() {
             .as_deref(),
         Some("ok")
     );
+}
+
+#[test]
+fn a_device_that_lies_is_told_without_the_target() {
+    let Some((spans, page, log)) =
+        with_a_failing_device("a_device_that_lies_is_told_without_the_target", |slice| {
+            let is_none = |&nonce: &Nonce| !digest(nonce, &slice.target).meets(slice.threshold);
+            Ok(Searched {
+                tried: slice.nonces.count,
+                found: (0..).map(Nonce::new).find(is_none),
+            })
+        })
+    else {
+        return;
+    };
+    let events = named(&spans, "search").events("atto.work.error");
+    let [(name, Some(message))] = &events[..] else {
+        panic!("one event: {events:?}");
+    };
+    assert_eq!(name, "atto.work.retry");
+    assert!(message.contains("is not work under"), "{message}");
+    let spans = format!("{spans:?}");
+    for (place, text) in [("a span", spans), ("the page", page), ("the log", log)] {
+        let text = text.to_uppercase();
+        assert!(!text.contains("C0FFEE"), "the target is in {place}: {text}");
+    }
 }
 
 #[test]
@@ -514,11 +576,11 @@ fn nothing_is_sent_where_tracing_is_off() {
         let mut server = server(&url, &variables, &[]);
         assert_eq!(ask(&server, &sampled(TRACE), 1).status, 200);
         assert!(!has_exporter(&server), "{variables:?}");
-        assert!(
-            !get(server.management, "/prometheus")
-                .body
-                .contains("atto_work_spans_total")
-        );
+        let metrics = get(server.management, "/prometheus").body;
+        for outcome in ["exported", "failed", "dropped"] {
+            let zero = format!("atto_work_spans_total{{outcome=\"{outcome}\"}} 0\n");
+            assert!(metrics.contains(&zero), "no {zero}");
+        }
         server.terminate();
         assert_eq!(server.wait().code(), Some(0));
     }

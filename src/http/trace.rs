@@ -3,20 +3,21 @@
 //!
 //! | span | from | to | attributes of our own |
 //! | --- | --- | --- | --- |
-//! | `POST /works`, of the kind server | its head has come | its answer is made, or its client has left | `atto.work.network`, `atto.work.threshold`, `atto.work.origin`, `atto.work.outcome` |
+//! | the method and the route, such as `POST /works`, of the kind server | its head has come | its answer is made, or its client has left | `atto.work.network`, `atto.work.threshold`, `atto.work.origin`, `atto.work.outcome` |
 //! | `queue` | the request is admitted | a device begins to search | |
 //! | `search` | then | a device has found the work, or nobody waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
 //! | `verify` | then | the reference hash has confirmed the work | |
 //!
 //! A refusal is the event `atto.work.refused` of the request, with its `atto.work.code`. A device that went out of service
 //! in the middle of a search, which others went on with, is the event `atto.work.retry` of that, with
-//! `atto.work.device` and `exception.message`. A fault that hits no request belongs to no trace, and is logged and counted
+//! `atto.work.device` and `atto.work.error`. A fault that hits no request belongs to no trace, and is logged and counted
 //! only. The target is in no trace: it would tie it to an account, and no question about the service needs it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status};
 use opentelemetry::{KeyValue, Value};
+use opentelemetry_sdk::trace::Span;
 use warp::http::uri::Authority;
 use warp::http::{HeaderMap, Method, Version, header};
 use warp::reply::Response;
@@ -34,20 +35,16 @@ const LONGEST: usize = 256;
 /// The trace of one request, from its head to its answer or to where it is dropped.
 #[derive(Debug)]
 pub(super) struct Trace {
-    name: &'static str,
+    /// One of those that are known.
+    method: Option<&'static str>,
+    /// The pattern, if there is such a route.
+    route: Option<&'static str>,
     started: Instant,
     status: Option<u16>,
     /// What the log says of all its lines.
     lines: tracing::Span,
-    recording: Option<Recorded>,
-}
-
-/// What there is of a request that is sampled.
-#[derive(Debug)]
-struct Recorded {
-    recording: Recording,
-    /// Two clocks at the same time: everything else is known by the first.
-    clocks: (Instant, SystemTime),
+    /// There if the request is sampled.
+    recording: Option<Recording>,
 }
 
 /// What is known of a request's work when it ends.
@@ -70,13 +67,11 @@ impl Trace {
         headers: &HeaderMap,
         arrival: Option<&Arrival>,
     ) -> Self {
-        let route = Route::of(path);
+        let started = Instant::now();
+        let route = Route::of(path).map(Route::pattern);
         let caller = traces.caller(headers);
-        let clocks = (Instant::now(), SystemTime::now());
-        let name = name(method, route);
-        let span = SpanBuilder::from_name(name)
-            .with_kind(SpanKind::Server)
-            .with_start_time(clocks.1);
+        let span =
+            || SpanBuilder::from_name(name(known(method), route)).with_kind(SpanKind::Server);
         let recording = traces.begin(span, caller.clone());
         if let Some(recording) = &recording {
             let attributes = request_attributes(method, route, path, headers, arrival);
@@ -87,18 +82,20 @@ impl Trace {
             .as_ref()
             .map(|recording| recording.span().span_context().clone());
         let lines = match ids.or(caller) {
-            // At the highest level, so that every line that is written has them.
+            // At the highest level, so that a filter which is for levels alone lets every line have them. One that is for
+            // some modules only has to name this one, too.
             Some(ids) => {
                 tracing::error_span!("request", trace_id = %ids.trace_id(), span_id = %ids.span_id())
             }
             None => tracing::Span::none(),
         };
         Self {
-            name,
-            started: clocks.0,
+            method: known(method),
+            route,
+            started,
             status: None,
             lines,
-            recording: recording.map(|recording| Recorded { recording, clocks }),
+            recording,
         }
     }
 
@@ -110,36 +107,36 @@ impl Trace {
     /// The request has an answer.
     pub(super) fn answered(&mut self, answer: &Response) {
         self.status = Some(answer.status().as_u16());
-        let Some(recorded) = &self.recording else {
+        let Some(recording) = &self.recording else {
             return;
         };
-        let span = recorded.recording.span();
+        let span = recording.span();
         let status = answer.status();
         span.set_attribute(KeyValue::new(
             "http.response.status_code",
             i64::from(status.as_u16()),
         ));
         let code = answer.extensions().get::<Code>().map(|code| code.as_str());
-        if status.is_client_error() || status.is_server_error() {
-            let kind = code.map_or_else(|| Value::from(status.as_str().to_owned()), Value::from);
-            span.set_attribute(KeyValue::new("error.type", kind));
-        }
         if let Some(code) = code {
-            let attributes = vec![KeyValue::new("atto.work.code", code)];
-            span.add_event("atto.work.refused", attributes);
+            recording.event(
+                "atto.work.refused",
+                vec![KeyValue::new("atto.work.code", code)],
+            );
         }
         // What a client does wrong is no error of the server's.
         if status.is_server_error() {
+            let kind = code.map_or_else(|| Value::from(status.as_str().to_owned()), Value::from);
+            span.set_attribute(KeyValue::new("error.type", kind));
             span.set_status(Status::error(""));
         }
     }
 
     /// The request's work has come to this. To be called while its search is still there.
     pub(super) fn ended(&self, ending: &Ending<'_>) {
-        let Some(recorded) = &self.recording else {
+        let Some(recording) = &self.recording else {
             return;
         };
-        let span = recorded.recording.span();
+        let span = recording.span();
         if let Some(network) = ending.network {
             span.set_attribute(KeyValue::new("atto.work.network", network.as_str()));
         }
@@ -153,11 +150,12 @@ impl Trace {
             let progress = search.progress();
             span.set_attribute(KeyValue::new("atto.work.origin", origin(progress.origin)));
             if progress.origin != Origin::Remembered {
-                recorded.searched(search.arrived(), &progress, ending.verified);
+                searched(recording, search.arrived(), &progress, ending.verified);
             }
         }
         if let Some((began, confirmed)) = ending.verified {
-            recorded.child("verify", began, confirmed);
+            let span = begin(recording, "verify", began);
+            end(recording, span, confirmed);
         }
     }
 }
@@ -166,7 +164,7 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let _lines = self.lines.enter();
         tracing::debug!(
-            request = self.name,
+            request = name(self.method, self.route),
             status = self.status,
             milliseconds = self.started.elapsed().as_secs_f64() * 1e3,
             "{}",
@@ -178,67 +176,58 @@ impl Drop for Trace {
     }
 }
 
-impl Recorded {
-    /// The spans of the queue and of the search.
-    fn searched(
-        &self,
-        arrived: Instant,
-        progress: &Progress,
-        verified: Option<(Instant, Instant)>,
-    ) {
-        let began = arrived + progress.waited;
-        self.child("queue", arrived, began);
-        if progress.searched == Duration::ZERO {
-            return;
-        }
-        let until = verified.map_or(began + progress.searched, |(from, _)| from);
-        let mut span = self.begin("search", began);
-        if let Some(device) = &progress.found_by {
-            span.set_attribute(KeyValue::new("atto.work.device", device.name.clone()));
-            span.set_attribute(KeyValue::new("atto.work.kernel", device.kernel.clone()));
-        }
-        span.set_attribute(KeyValue::new("atto.work.hashes", count(progress.hashes)));
-        span.set_attribute(KeyValue::new(
-            "atto.work.dispatches",
-            count(progress.batches),
-        ));
-        for setback in &progress.setbacks {
-            let attributes = vec![
-                KeyValue::new("atto.work.device", setback.device.name.clone()),
-                KeyValue::new("exception.message", setback.error.to_string()),
-            ];
-            span.add_event_with_timestamp("atto.work.retry", self.time(setback.at), attributes);
-        }
-        span.end_with_timestamp(self.time(until));
+/// The spans of the queue and of the search.
+fn searched(
+    recording: &Recording,
+    arrived: Instant,
+    progress: &Progress,
+    verified: Option<(Instant, Instant)>,
+) {
+    let began = arrived + progress.waited;
+    let queue = begin(recording, "queue", arrived);
+    end(recording, queue, began);
+    if progress.searched == Duration::ZERO {
+        return;
     }
-
-    fn child(&self, name: &'static str, from: Instant, to: Instant) {
-        self.begin(name, from).end_with_timestamp(self.time(to));
+    let until = verified.map_or(began + progress.searched, |(from, _)| from);
+    let mut span = begin(recording, "search", began);
+    if let Some(device) = &progress.found_by {
+        span.set_attribute(KeyValue::new("atto.work.device", device.name.clone()));
+        span.set_attribute(KeyValue::new("atto.work.kernel", device.kernel.clone()));
     }
-
-    fn begin(&self, name: &'static str, from: Instant) -> opentelemetry_sdk::trace::Span {
-        let span = SpanBuilder::from_name(name)
-            .with_kind(SpanKind::Internal)
-            .with_start_time(self.time(from));
-        self.recording.child(span)
+    span.set_attribute(KeyValue::new("atto.work.hashes", count(progress.hashes)));
+    span.set_attribute(KeyValue::new(
+        "atto.work.dispatches",
+        count(progress.batches),
+    ));
+    // Those before are of the requests that this one has joined, and those after of none that waits for it.
+    let meanwhile = began..=until;
+    let setbacks = progress.setbacks.iter();
+    for setback in setbacks.filter(|setback| meanwhile.contains(&setback.at)) {
+        let attributes = vec![
+            KeyValue::new("atto.work.device", setback.device.name.clone()),
+            KeyValue::new("atto.work.error", setback.error.to_string()),
+        ];
+        span.add_event_with_timestamp("atto.work.retry", recording.time(setback.at), attributes);
     }
-
-    /// What the wall clock would have shown, had nobody set it meanwhile. Nothing is before the request itself.
-    fn time(&self, at: Instant) -> SystemTime {
-        self.clocks.1 + at.saturating_duration_since(self.clocks.0)
-    }
+    end(recording, span, until);
 }
 
-/// The name of a request's span, of which there are few.
-fn name(method: &Method, route: Option<Route<'_>>) -> &'static str {
-    let is = |known: Method| *method == known;
+fn begin(recording: &Recording, name: &'static str, at: Instant) -> Span {
+    let span = SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
+    recording.child(span, at)
+}
+
+fn end(recording: &Recording, mut span: Span, at: Instant) {
+    span.end_with_timestamp(recording.time(at));
+}
+
+/// The name of a request's span, of which there are few: the method and the route, as far as they are known.
+fn name(method: Option<&'static str>, route: Option<&'static str>) -> String {
+    let method = method.unwrap_or("HTTP");
     match route {
-        Some(Route::Works) if is(Method::POST) => "POST /works",
-        Some(Route::Verify) if is(Method::POST) => "POST /works/verify",
-        Some(Route::Description) if is(Method::GET) => "GET /openapi.json",
-        Some(Route::Root) if is(Method::GET) => "GET /",
-        Some(Route::Page(_)) if is(Method::GET) => "GET page",
-        _ => known(method).unwrap_or("HTTP"),
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
     }
 }
 
@@ -252,7 +241,7 @@ fn known(method: &Method) -> Option<&'static str> {
 
 fn request_attributes(
     method: &Method,
-    route: Option<Route<'_>>,
+    route: Option<&'static str>,
     path: &str,
     headers: &HeaderMap,
     arrival: Option<&Arrival>,
@@ -267,7 +256,7 @@ fn request_attributes(
         add("http.request.method_original", cut(method.as_str()).into());
     }
     if let Some(route) = route {
-        add("http.route", route.pattern().into());
+        add("http.route", route.into());
     }
     add("url.scheme", "http".into());
     add("url.path", cut(path).into());
@@ -323,20 +312,28 @@ fn count(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::device::{Backend, DeviceInfo};
+    use crate::scheduler::Setback;
+    use crate::telemetry::kept;
 
     #[test]
     fn a_client_cannot_make_names_up() {
         let brew = Method::from_bytes(b"BREW").unwrap();
         let names = [
             (Method::POST, "/works", "POST /works"),
-            (Method::GET, "/works", "GET"),
+            (Method::GET, "/works", "GET /works"),
+            (Method::HEAD, "/v3/api-docs", "HEAD /openapi.json"),
             (Method::POST, "/elsewhere", "POST"),
-            (brew.clone(), "/works", "HTTP"),
-            (Method::GET, "/swagger-ui/index.html", "GET page"),
+            (brew.clone(), "/works", "HTTP /works"),
+            (brew.clone(), "/elsewhere", "HTTP"),
+            (Method::GET, "/swagger-ui/index.html", "GET /swagger-ui/**"),
         ];
         for (method, path, expected) in names {
-            assert_eq!(name(&method, Route::of(path)), expected, "{method} {path}");
+            let route = Route::of(path).map(Route::pattern);
+            assert_eq!(name(known(&method), route), expected, "{method} {path}");
         }
         let attributes = request_attributes(&brew, None, &"é".repeat(200), &HeaderMap::new(), None);
         let of = |name: &str| {
@@ -347,5 +344,57 @@ mod tests {
         assert_eq!(of("http.request.method_original").as_deref(), Some("BREW"));
         assert_eq!(of("url.path").unwrap().len(), LONGEST);
         assert_eq!(of("http.route"), None);
+    }
+
+    #[test]
+    fn only_the_setbacks_of_a_requests_own_time_are_its_own() {
+        let device = Arc::new(DeviceInfo {
+            name: "card".to_owned(),
+            backend: Backend::Gpu,
+            kernel: "gpu".to_owned(),
+            threads: 1,
+            trials: Vec::new(),
+        });
+        let second = Duration::from_secs(1);
+        let (traces, kept) = kept::traces();
+        let recording = traces.begin(|| SpanBuilder::from_name("whole"), None);
+        let arrived = Instant::now() + second;
+        let setback = |at, error: &str| Setback {
+            at,
+            device: Arc::clone(&device),
+            error: error.into(),
+        };
+        let progress = Progress {
+            origin: Origin::Joined,
+            waited: second,
+            searched: 4 * second,
+            hashes: 1,
+            batches: 1,
+            found_by: None,
+            setbacks: vec![
+                setback(arrived, "before"),
+                setback(arrived + second, "first"),
+                setback(arrived + 3 * second, "last"),
+                setback(arrived + 4 * second, "after the answer"),
+            ],
+        };
+        let found = arrived + 3 * second;
+        let verified = Some((found, found + second / 2));
+        searched(&recording.unwrap(), arrived, &progress, verified);
+        let spans = kept.all();
+        let search = spans.iter().find(|span| span.name == "search").unwrap();
+        let attribute = |pairs: &[KeyValue], name: &str| {
+            let found = pairs.iter().find(|pair| pair.key.as_str() == name);
+            found.map(|pair| pair.value.as_str().into_owned())
+        };
+        let errors: Vec<_> = search
+            .events
+            .iter()
+            .filter_map(|event| attribute(&event.attributes, "atto.work.error"))
+            .collect();
+        assert_eq!(errors, ["first", "last"]);
+        for event in search.events.iter() {
+            assert!((search.start_time..=search.end_time).contains(&event.timestamp));
+        }
     }
 }

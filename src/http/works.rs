@@ -83,6 +83,7 @@ pub(super) async fn post(
             let Solved {
                 waited, searched, ..
             } = solved;
+            count.searched = Some((waited, searched));
             api.telemetry
                 .metrics
                 .search_ended(request.network(), waited, searched);
@@ -158,6 +159,8 @@ struct CountOnDrop<'a> {
     threshold: Option<Threshold>,
     /// There once a request for work was admitted. The search ends with it, if nobody else waits for it.
     search: Option<Search<'a>>,
+    /// How long an answered search was waited for and took.
+    searched: Option<(Duration, Duration)>,
     client: Option<Client>,
     permit: Option<OwnedSemaphorePermit>,
     /// When the reference hash began and ended.
@@ -176,6 +179,7 @@ impl<'a> CountOnDrop<'a> {
             network: None,
             threshold: None,
             search: None,
+            searched: None,
             client: None,
             permit: None,
             verified: None,
@@ -223,7 +227,7 @@ impl Drop for CountOnDrop<'_> {
             history.request_ended(EndedRequest {
                 outcome: self.outcome,
                 total,
-                search: self.search.as_ref().and_then(times),
+                search: self.searched,
             });
         }
         if let Some(client) = &self.client {
@@ -237,15 +241,6 @@ impl Drop for CountOnDrop<'_> {
             outcome: self.outcome,
         });
     }
-}
-
-/// How long a search was waited for and took, unless the answer was found before.
-fn times(search: &Search<'_>) -> Option<(Duration, Duration)> {
-    if search.origin() == Origin::Remembered {
-        return None;
-    }
-    let progress = search.progress();
-    Some((progress.waited, progress.searched))
 }
 
 const fn outcome(problem: &Problem) -> Outcome {

@@ -129,7 +129,11 @@ impl State {
             error: error.to_string().into(),
         };
         for batch in in_flight {
-            for assigned in batch.iter() {
+            // What has its answer, or is no longer wanted, nobody goes on with.
+            for assigned in batch
+                .iter()
+                .filter(|assigned| !assigned.job.ended().is_set())
+            {
                 assigned.job.set_back(setback.clone());
             }
             self.queue.put_back(number, &batch);

@@ -164,13 +164,16 @@ impl Worker {
                     answered.push((job, work));
                 }
                 None => {
+                    // Without the target, since errors go into the log, into traces and onto the status page.
                     verdict = Err(DeviceError::WrongAnswer(format!(
-                        "{nonce} is not work for {target} under {threshold}"
+                        "{nonce} is not work under {threshold}"
                     )));
                 }
             }
         }
-        self.shared.put_back(self.number, &batch, &done, &answered);
+        let is_over = verdict.is_ok();
+        self.shared
+            .put_back(self.number, &batch, &done, &answered, is_over);
         for (job, work) in answered {
             job.answer(Ok(work));
         }
@@ -323,13 +326,15 @@ impl Shared {
         }
     }
 
-    /// Engine `number` has come back from a batch, of which these searches are `answered`.
+    /// Engine `number` has come back from a batch, of which these searches are `answered`. Unless it `is_over`, the rest
+    /// stays the engine's until that is taken out of service, so that those searches learn what has befallen them.
     fn put_back(
         &self,
         number: usize,
         batch: &Arc<Batch>,
         done: &Done,
         answered: &[(&Arc<Job>, Work)],
+        is_over: bool,
     ) {
         let mut state = self.lock();
         let entry = &mut state.engines[number];
@@ -339,7 +344,7 @@ impl Shared {
         }
         // Passing an engine over has put its searches back already.
         let in_flight = entry.in_flight.front();
-        let is_held = in_flight.is_some_and(|front| Arc::ptr_eq(front, batch));
+        let is_held = is_over && in_flight.is_some_and(|front| Arc::ptr_eq(front, batch));
         if is_held {
             entry.in_flight.pop_front();
             state.queue.put_back(number, batch);

@@ -41,7 +41,8 @@ pub struct EndedRequest {
     pub outcome: Outcome,
     /// How long it took in all. Counts only if it was answered.
     pub total: Duration,
-    /// How long it waited for a device, and was searched for; `None` if it was answered without a search.
+    /// How long it waited for a device, and was searched for, as the histograms have it; `None` if no search has answered
+    /// it.
     pub search: Option<(Duration, Duration)>,
 }
 

@@ -12,6 +12,8 @@ pub use history::{
     Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
 pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild, SpanOutcome};
+#[cfg(test)]
+pub(crate) use traces::kept;
 pub use traces::{Recording, Traces};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;

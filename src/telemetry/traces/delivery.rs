@@ -37,7 +37,7 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics) -> Self {
         Self {
             pending: AtomicU64::new(0),
             exported: metrics.spans(SpanOutcome::Exported),

@@ -15,7 +15,7 @@ mod delivery;
 mod environment;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{
@@ -101,9 +101,16 @@ impl Traces {
         caller.is_valid().then_some(caller)
     }
 
-    /// Begins a span, if spans are exported and this one is sampled. The span and its children end with the value.
-    pub fn begin(&self, span: SpanBuilder, parent: Option<SpanContext>) -> Option<Recording> {
+    /// Begins a span now, if spans are exported and this one is sampled. `span` is asked for only if any is exported. It
+    /// ends with the value.
+    pub fn begin(
+        &self,
+        span: impl FnOnce() -> SpanBuilder,
+        parent: Option<SpanContext>,
+    ) -> Option<Recording> {
         let exported = self.exported.as_ref()?;
+        let (began, began_by_the_wall) = (Instant::now(), SystemTime::now());
+        let span = span().with_start_time(began_by_the_wall);
         let parent = parent.map_or_else(Context::new, |parent| {
             Context::new().with_remote_span_context(parent)
         });
@@ -111,6 +118,8 @@ impl Traces {
         span.is_recording().then(|| Recording {
             tracer: exported.tracer.clone(),
             context: Context::new().with_span(span),
+            began,
+            began_by_the_wall,
         })
     }
 
@@ -195,10 +204,16 @@ fn instance_id() -> Option<String> {
 }
 
 /// A span that is sampled and has begun. It ends when this is dropped.
+///
+/// Its times are read from the clock that nobody can set, and the wall clock only once, when it began: so no part ends
+/// after the whole, whatever is done to the wall clock meanwhile.
 #[derive(Debug)]
 pub struct Recording {
     tracer: SdkTracer,
     context: Context,
+    /// Two clocks at the same time.
+    began: Instant,
+    began_by_the_wall: SystemTime,
 }
 
 impl Recording {
@@ -207,21 +222,108 @@ impl Recording {
         self.context.span()
     }
 
-    /// Begins a span within this one.
-    pub fn child(&self, span: SpanBuilder) -> opentelemetry_sdk::trace::Span {
+    /// What the wall clock would have shown, had nobody set it since this span began. Nothing is before that.
+    pub fn time(&self, at: Instant) -> SystemTime {
+        self.began_by_the_wall + at.saturating_duration_since(self.began)
+    }
+
+    /// Adds an event of now.
+    pub fn event(&self, name: &'static str, attributes: Vec<KeyValue>) {
+        let now = self.time(Instant::now());
+        self.span().add_event_with_timestamp(name, now, attributes);
+    }
+
+    /// Begins a span within this one at this time. To be ended at a time of [`Recording::time`], too.
+    pub fn child(&self, span: SpanBuilder, at: Instant) -> opentelemetry_sdk::trace::Span {
+        let span = span.with_start_time(self.time(at));
         self.tracer.build_with_context(span, &self.context)
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.context.span().end();
+        self.span().end_with_timestamp(self.time(Instant::now()));
+    }
+}
+
+/// Traces whose spans stay here, for tests.
+#[cfg(test)]
+pub(crate) mod kept {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SpanData, SpanProcessor};
+
+    /// The spans that have ended, the first in front.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl Kept {
+        pub(crate) fn all(&self) -> Vec<SpanData> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl SpanProcessor for Kept {
+        fn on_start(&self, _: &mut opentelemetry_sdk::trace::Span, _: &Context) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    /// All that are begun, and where they go when they end.
+    pub(crate) fn traces() -> (Traces, Kept) {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(kept.clone())
+            .build();
+        let exported = Exported {
+            tracer: provider.tracer("test"),
+            provider,
+            spans: Arc::new(Spans::new(&Metrics::new())),
+        };
+        let traces = Traces {
+            continues: true,
+            exported: Some(exported),
+        };
+        (traces, kept)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_ends_by_the_clock_by_which_it_began() {
+        let (traces, kept) = kept::traces();
+        let begun = traces.begin(|| SpanBuilder::from_name("whole"), None);
+        let mut whole = begun.expect("all are recorded");
+        // As if somebody had set the wall clock an hour ahead since.
+        let hour = Duration::from_secs(3600);
+        whole.began_by_the_wall -= hour;
+        whole.event("event", Vec::new());
+        let mut part = whole.child(SpanBuilder::from_name("part"), Instant::now());
+        part.end_with_timestamp(whole.time(Instant::now()));
+        drop(whole);
+        let [part, whole] = &kept.all()[..] else {
+            panic!("two spans: {kept:?}");
+        };
+        let ahead = SystemTime::now() - hour / 2;
+        let event = whole.events.events[0].timestamp;
+        assert!(part.end_time <= whole.end_time && event <= whole.end_time);
+        assert!(part.start_time < ahead && event < ahead && whole.end_time < ahead);
+    }
 
     #[test]
     fn an_instance_has_a_random_uuid() {
