@@ -58,7 +58,12 @@ fn commit_of_repository() -> Option<String> {
 
 /// What git prints, without the end of its line; nothing where there is no git or it refuses.
 fn git(args: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(args).output().ok()?;
+    let mut git = Command::new("git");
+    // A hook of another repository, which may run this, has these name that one.
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"] {
+        git.env_remove(variable);
+    }
+    let output = git.args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

@@ -202,12 +202,13 @@ pub async fn run(
     tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;
-    lifecycle.draining();
     if !settings.delay.is_zero() {
+        lifecycle.leaving();
         phase.send_replace(Phase::Leaving);
         tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
         sleep(settings.delay).await;
     }
+    lifecycle.draining();
     let status = scheduler.status();
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
     phase.send_replace(Phase::Closing);

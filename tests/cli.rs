@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -828,4 +829,18 @@ fn the_version_tells_what_was_built() {
     for part in [VERSION, COMMIT, FEATURES, TARGET] {
         assert!(stdout(&long).contains(part), "{part}: {long:?}");
     }
+}
+
+#[test]
+fn who_cannot_be_told_why_still_gets_the_exit_code() {
+    let full = || {
+        let file = fs::OpenOptions::new().write(true).open("/dev/full");
+        file.expect("Linux has it")
+    };
+    // An API key of no length.
+    let status = work_server(&["hash-key", "wallet"]).stderr(full()).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+    let mut serve = work_server(&["serve"]);
+    serve.env("ATTO_WORK_THREADS", "many").stderr(full());
+    assert_eq!(serve.status().unwrap().code(), Some(64));
 }

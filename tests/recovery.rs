@@ -17,6 +17,7 @@ use atto_work_server::scheduler::{
 };
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Nonce, Target, Timestamp, WorkRequest};
+use serde_json::{Value, json};
 use support::devices::{
     BACKOFF, PATIENCE, Service, card, fake, honest, honest_engine, limits, reopened_by,
 };
@@ -382,6 +383,7 @@ fn absent_card(failures: usize) -> Absent {
             kernel: "none".to_owned(),
             ..good_card().info
         },
+        error: DeviceError::Lost("resetting".to_owned()),
         opener: Opener::new(good_after(failures)),
     }
 }
@@ -391,7 +393,7 @@ fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
     let opened = OpenDevices {
         devices: vec![honest()],
         absent: vec![absent_card(2)],
-        fallback: None,
+        ..OpenDevices::default()
     };
     let service = Service::with_opened(limits(4, 200), opened);
     serve_until(&service, "the card is in service", || {
@@ -421,6 +423,7 @@ fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
         devices: Vec::new(),
         absent: vec![card],
         fallback: Some(Opener::new(|| Ok(honest()))),
+        ..OpenDevices::default()
     };
     let service = Service::with_opened(limits(4, 200), opened);
     assert_served(&service, 1);
@@ -565,4 +568,134 @@ fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
         .iter()
         .find(|incident| incident.event == Event::FallenBackTo);
     assert_eq!(fallback.unwrap().device, "cpu");
+}
+
+fn device_row(service: &Service, name: &str) -> Value {
+    let status = get(service.management, "/status.json").json();
+    let devices = status["devices"].as_array().expect("a list");
+    let row = devices.iter().find(|device| device["name"] == name);
+    row.expect("it is known").clone()
+}
+
+fn incidents(service: &Service) -> Vec<Value> {
+    let status = get(service.management, "/status.json").json();
+    status["incidents"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn a_long_outage_is_told_by_its_beginning() {
+    let device = reopened_by(bad_card(lost), lost_at_opening);
+    let backoff = Backoff {
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(1),
+        reset_after: NEVER,
+    };
+    let service = Service::with_limits(with_backoff(backoff), vec![device, honest()], None);
+    serve_until(&service, "the card is down", || {
+        device_row(&service, "card")["state"] == "down"
+    });
+    let since = device_row(&service, "card")["since"].clone();
+    assert!(since.is_u64(), "{since}");
+    // More than incidents are kept.
+    eventually("it could not be opened 200 times", || {
+        rebuilds(&service).1 >= 200.0
+    });
+    let row = device_row(&service, "card");
+    assert_eq!(row["since"], since);
+    let error = row["last_error"].as_str().expect("a reason");
+    assert!(error.contains("fell off the bus"), "{error}");
+    let incidents = incidents(&service);
+    assert_eq!(incidents.len(), 2, "{incidents:?}");
+    assert_eq!(incidents[0]["what"], "fault");
+    assert_eq!(incidents[1]["what"], "not_opened");
+    assert!(incidents[1]["times"].as_u64() >= Some(200));
+}
+
+#[test]
+fn a_card_that_hangs_is_unresponsive_until_it_is_opened_anew() {
+    let (release, released) = mpsc::channel::<()>();
+    let hangs = fake("card", move |_| {
+        let _ = released.recv();
+        Err(DeviceError::OutOfMemory)
+    });
+    let can_be_opened = Arc::new(AtomicBool::new(false));
+    let may = Arc::clone(&can_be_opened);
+    let device = reopened_by(hangs, move || {
+        if may.load(Ordering::Relaxed) {
+            Ok(good_card())
+        } else {
+            Err(DeviceError::Hung(PATIENCE))
+        }
+    });
+    let service = Service::with_limits(with_backoff(BACKOFF), vec![device, honest()], None);
+    serve_until(&service, "the card is passed over", || {
+        faults(&service) == 1.0
+    });
+    assert_eq!(device_row(&service, "card")["state"], "unresponsive");
+    let state = "atto_work_device_state{device=\"card\",state=\"unresponsive\"}";
+    assert_eq!(metric(&service, state), 1.0);
+    // What has come back at last is no use any more.
+    drop(release);
+    eventually("the card is down", || {
+        device_row(&service, "card")["state"] == "down"
+    });
+    can_be_opened.store(true, Ordering::Relaxed);
+    eventually("the card is back", || {
+        device_row(&service, "card")["state"] == "up"
+    });
+    assert_eq!(device_row(&service, "card")["since"], Value::Null);
+}
+
+#[test]
+fn a_device_that_comes_back_from_a_hang_is_told_of() {
+    let (release, released) = mpsc::channel::<()>();
+    let mut engine = honest_engine();
+    let hangs = fake("card", move |slice| {
+        let _ = released.recv();
+        device::search(&mut *engine, slice.clone())
+    });
+    let service = Service::with_limits(with_backoff(BACKOFF), vec![hangs, honest()], None);
+    serve_until(&service, "the card is passed over", || {
+        faults(&service) == 1.0
+    });
+    assert!(device_row(&service, "card")["since"].is_u64());
+    drop(release);
+    eventually("the card is back", || engines(&service) == 1.0);
+    let incidents = incidents(&service);
+    let what: Vec<_> = incidents.iter().map(|incident| &incident["what"]).collect();
+    assert_eq!(what, ["fault", "back"]);
+    assert_eq!(device_row(&service, "card")["since"], Value::Null);
+}
+
+#[test]
+fn a_fault_of_one_engine_is_no_outage_of_its_device() {
+    let mut first = bad_card(lost);
+    first.engines.extend(good_card().engines);
+    let service = Service::with_limits(with_backoff(BACKOFF), vec![first], None);
+    serve_until(&service, "one engine is lost", || faults(&service) == 1.0);
+    let row = device_row(&service, "card");
+    assert_eq!(
+        (&row["state"], &row["engines"], &row["since"]),
+        (&json!("up"), &json!(1), &Value::Null)
+    );
+    let error = row["last_error"].as_str().expect("a reason");
+    assert!(error.contains("fell off the bus"), "{error}");
+}
+
+#[test]
+fn a_card_that_cannot_be_opened_at_the_start_is_told_of_with_its_reason() {
+    let opened = OpenDevices {
+        devices: vec![honest()],
+        absent: vec![absent_card(usize::MAX)],
+        ..OpenDevices::default()
+    };
+    let service = Service::with_opened(with_backoff(ONE_ATTEMPT), opened);
+    assert_served(&service, 1);
+    let row = device_row(&service, "card");
+    assert_eq!(row["state"], "down");
+    assert!(row["since"].is_u64());
+    assert_eq!(row["last_error"], "device lost: resetting");
+    let incidents = incidents(&service);
+    assert_eq!(incidents[0]["what"], "not_opened");
+    assert_eq!(incidents[0]["text"], "device lost: resetting");
 }

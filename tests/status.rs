@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::http::{Response, exchange, get, post_works};
-use support::{Server, assert_work, eventually, now, request, target};
+use support::{PORTS, Server, assert_work, eventually, now, request, target};
 
 fn status(server: &Server) -> Value {
     get(server.management, "/status.json").json()
@@ -117,6 +117,23 @@ fn the_data_have_their_shape() {
     }
     assert_eq!(status["incidents"], json!([]));
     assert_eq!(status["api_keys"], Value::Null);
+}
+
+#[test]
+fn a_card_that_is_asked_for_and_not_there_is_missed() {
+    let args = ["serve", "--backend", "auto", "--threads", "1"];
+    let asked = ["--device", "no such card"];
+    let server = Server::start(&[&args[..], &PORTS, &asked].concat());
+    let missing = &status(&server)["missing_cards"];
+    assert_eq!(missing["is_expected"], true, "{missing}");
+    let reason = missing["reasons"][0].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("no adapter fits \"no such card\""),
+        "{reason}"
+    );
+    // Nobody misses a card where the processor was chosen.
+    let server = Server::on_cpu(&["--threads", "1"]);
+    assert_eq!(status(&server)["missing_cards"], Value::Null);
 }
 
 #[test]

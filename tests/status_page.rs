@@ -109,3 +109,9 @@ fn the_page_is_for_everybody() {
     }
     look("for-everybody", server.management, |step| panic!("{step}?"));
 }
+
+#[test]
+fn answers_of_every_kind_are_understood() {
+    let server = Server::on_cpu(&["--threads", "1"]);
+    look("answers", server.management, |step| panic!("{step}?"));
+}

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use comfy_table::CellAlignment;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::terminal::{self, Pace};
+use super::terminal::{self, Column, Pace};
 use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device::cpu::clock::{core_frequency, process_cpu_time};
@@ -70,13 +69,13 @@ struct Measurement {
     percent_busy: Option<f64>,
     /// What keeps it from more, in words.
     limited_by: String,
-    networks: Vec<Expected>,
+    networks: [Expected; 4],
 }
 
 #[derive(Debug, Serialize)]
 struct Together {
     hashes_per_second: f64,
-    networks: Vec<Expected>,
+    networks: [Expected; 4],
 }
 
 /// How long one work of now takes at some rate.
@@ -92,7 +91,7 @@ struct Expected {
 }
 
 /// How long works take at this rate, for each network.
-fn expected(hashes_per_second: f64) -> Vec<Expected> {
+fn expected(hashes_per_second: f64) -> [Expected; 4] {
     let now = Timestamp::now();
     let of = |network: Network| {
         let threshold = Threshold::required(network, now);
@@ -104,7 +103,7 @@ fn expected(hashes_per_second: f64) -> Vec<Expected> {
             p99_seconds: mean * 100_f64.ln(),
         }
     };
-    Network::ALL.into_iter().map(of).collect()
+    Network::ALL.map(of)
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
@@ -152,77 +151,60 @@ fn software_adapters(devices: &[Device]) -> Vec<String> {
 }
 
 fn print_tables(report: &Report) -> Result<(), CommandError> {
-    let mut rates = terminal::table(
-        [
-            "Device",
-            "Kernel",
-            "Threads",
-            "Rate",
-            "Cycles/hash",
-            "Limited by",
-        ],
-        0,
-    );
     let rate = |rate: f64| format!("{}/s", terminal::hashes(rate));
-    for device in &report.devices {
-        let cycles = device.cycles_per_hash;
-        rates.add_row([
-            device.name.clone(),
-            device.kernel.clone(),
-            device.threads.to_string(),
-            rate(device.hashes_per_second),
-            cycles.map_or("-".to_owned(), |cycles| format!("{cycles:.1}")),
-            device.limited_by.clone(),
-        ]);
-    }
-    let networks = Network::ALL.map(Network::as_str);
-    let mut times = terminal::table(
-        [
-            "Seconds for one work",
-            networks[0],
-            networks[1],
-            networks[2],
-            networks[3],
-        ],
-        0,
-    );
-    let mut add = |name: &str, networks: &[Expected]| {
+    let mut rates: Vec<_> = report
+        .devices
+        .iter()
+        .map(|device| {
+            let cycles = device.cycles_per_hash;
+            [
+                device.name.clone(),
+                device.kernel.clone(),
+                device.threads.to_string(),
+                rate(device.hashes_per_second),
+                cycles.map_or("-".to_owned(), |cycles| format!("{cycles:.1}")),
+                device.limited_by.clone(),
+            ]
+        })
+        .collect();
+    let mut times = Vec::new();
+    let mut add = |name: &str, networks: &[Expected; 4]| {
         let row = |what: &str, figure: fn(&Expected) -> f64| {
-            let figures = networks
-                .iter()
+            let [live, beta, dev, local] = networks
+                .each_ref()
                 .map(|network| terminal::seconds(figure(network)));
-            std::iter::once(format!("{name}, {what}"))
-                .chain(figures)
-                .collect::<Vec<_>>()
+            [format!("{name}, {what}"), live, beta, dev, local]
         };
-        times.add_row(row("expected", |network| network.expected_seconds));
-        times.add_row(row("99 of 100 within", |network| network.p99_seconds));
+        times.push(row("expected", |network| network.expected_seconds));
+        times.push(row("99 of 100 within", |network| network.p99_seconds));
     };
     for device in &report.devices {
         add(&device.name, &device.networks);
     }
     if report.devices.len() > 1 {
-        let sum = report.together.hashes_per_second;
-        rates.add_row([
-            "all together",
-            "",
-            "",
-            &rate(sum),
-            "",
-            "the sum; each was measured alone",
-        ]);
+        let sum = rate(report.together.hashes_per_second);
+        let note = "the sum; each was measured alone";
+        rates.push(["all together", "", "", &sum, "", note].map(str::to_owned));
         add("all together", &report.together.networks);
     }
-    for column in [2, 3, 4] {
-        if let Some(column) = rates.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for column in times.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    print(rates)?;
-    Ok(print(times)?)
+    let header = [
+        ("Device", Column::Text),
+        ("Kernel", Column::Word),
+        ("Threads", Column::Figure),
+        ("Rate", Column::Figure),
+        ("Cycles/hash", Column::Figure),
+        ("Limited by", Column::Text),
+    ];
+    print(terminal::figures(header, &rates))?;
+    let [live, beta, dev, local] = Network::ALL.map(|network| (network.as_str(), Column::Figure));
+    let header = [
+        ("Seconds for one work", Column::Text),
+        live,
+        beta,
+        dev,
+        local,
+    ];
+    Ok(print(terminal::figures(header, &times))?)
 }
 
 /// Runs every engine of `device` at once, first to warm up, then to count, with the clock measured on as many

@@ -118,13 +118,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 }
 
 /// Where a server that listens on `address` is to be found from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    // Everything else stays as it is: a link-local address means nothing without its scope.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// What the server says of itself.
@@ -146,7 +147,7 @@ fn ask(address: SocketAddr, probe: &str, timeout: Duration) -> Result<Answer, Pr
     read(&answer).map_err(|seen| ProbeError::Strange { address, seen })
 }
 
-/// Sends the request, and reads until the server closes. All of it takes `timeout` at most.
+/// Sends the request, and reads until the answer is whole or the server closes. All of it takes `timeout` at most.
 fn exchange(address: SocketAddr, probe: &str, timeout: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + timeout;
     // No time at all would mean without end.
@@ -162,7 +163,7 @@ fn exchange(address: SocketAddr, probe: &str, timeout: Duration) -> io::Result<V
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut part = [0; 1024];
-    while (answer.len() as u64) < LONGEST_ANSWER {
+    while (answer.len() as u64) < LONGEST_ANSWER && !is_whole(&answer) {
         stream.set_read_timeout(Some(left()?))?;
         match stream.read(&mut part)? {
             0 => break,
@@ -170,6 +171,19 @@ fn exchange(address: SocketAddr, probe: &str, timeout: Duration) -> io::Result<V
         }
     }
     Ok(answer)
+}
+
+/// Whether the answer has as much of a body as its head says.
+fn is_whole(answer: &[u8]) -> bool {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let Some(end) = end else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        value.trim().parse::<usize>().ok().filter(|_| is_length)
+    });
+    length.is_some_and(|length| answer.len() - (end + 4) >= length)
 }
 
 /// Reads the answer to a probe, or says what is there instead. Its body is never chunked, since a probe's has a length.
@@ -210,11 +224,38 @@ mod tests {
             ("0.0.0.0:8081", "127.0.0.1:8081"),
             ("[::]:9000", "[::1]:9000"),
             ("10.1.2.3:8081", "10.1.2.3:8081"),
+            ("[fe80::1%3]:8081", "[fe80::1%3]:8081"),
         ];
         for (given, asked) in cases {
             let address = reachable(given.parse().unwrap());
             assert_eq!(address.to_string(), asked);
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_end_of_a_connection_whose_answer_is_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"status\":\"UP\"}";
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Until the other side has gone.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let answer = ask(address, "readiness", Duration::from_secs(60)).unwrap();
+        assert!(answer.healthy);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_its_body_is_there() {
+        let whole = |text: &str| is_whole(text.as_bytes());
+        assert!(whole("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
+        assert!(!whole("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{"));
+        assert!(!whole("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"));
+        // Without a length, the end of the connection ends it.
+        assert!(!whole("HTTP/1.1 200 OK\r\nx: 2\r\n\r\n{}"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! | --- | --- |
 //! | 0 | done; for `verify`: the work is valid; for `health`: the server is ready |
-//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid; for `health`: the server is not |
+//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid; for `health`: the server is not ready, or cannot be asked, as standard output says |
 //! | 64 | a flag or an environment variable has a value that it may not have |
 
 mod bench;
@@ -162,7 +162,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe has seen enough.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
-            eprintln!("work-server: {error}");
+            complain(format_args!("work-server: {error}"));
         }
         match error {
             CommandError::Usage(_) => ExitCode::from(EXIT_USAGE),
@@ -191,7 +191,9 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(variable) = variable_to_blame(error, args) {
-        eprintln!("\nThe value is that of the environment variable {variable}.");
+        complain(format_args!(
+            "\nThe value is that of the environment variable {variable}."
+        ));
     }
     ExitCode::from(EXIT_USAGE)
 }
@@ -216,6 +218,11 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
     argument
         .get_env()
         .map(|variable| variable.to_string_lossy().into_owned())
+}
+
+/// Writes a line to standard error. Nothing can be done where that cannot be written to; the exit code still tells.
+fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Writes a line to standard output.

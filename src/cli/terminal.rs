@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use indicatif::ProgressBar;
 
 /// Characters in a line where there is no terminal to ask.
@@ -32,6 +32,70 @@ pub(super) fn table<const COLUMNS: usize>(header: [&str; COLUMNS], name: usize) 
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     table
+}
+
+/// What is in a column, and whether it may be broken where a line is too short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    /// Words, which may be.
+    Text,
+    /// One word, which may not.
+    Word,
+    /// A figure, which may not, and stands at the right.
+    Figure,
+}
+
+/// The least that a column with text is made as wide as, where it has that much.
+const NARROWEST_TEXT: u16 = 12;
+
+/// A table with this header and these rows, as wide as standard output at most. Where that is too narrow for a table,
+/// the rows are told one below the other.
+pub(super) fn figures<const COLUMNS: usize>(
+    header: [(&str, Column); COLUMNS],
+    rows: &[[String; COLUMNS]],
+) -> String {
+    figures_within(width(), header, rows)
+}
+
+fn figures_within<const COLUMNS: usize>(
+    width: u16,
+    header: [(&str, Column); COLUMNS],
+    rows: &[[String; COLUMNS]],
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(header.map(|(name, _)| name))
+        .add_rows(rows);
+    let mut needed = 0;
+    let contents = table.column_max_content_widths();
+    for ((column, (_, kind)), content) in table.column_iter_mut().zip(header).zip(contents) {
+        let least = match kind {
+            Column::Text => content.min(NARROWEST_TEXT),
+            Column::Word | Column::Figure => {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+                content
+            }
+        };
+        if kind == Column::Figure {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        // A space at each side, and a line before the next column.
+        needed += least + 3;
+    }
+    if needed < width {
+        return table.to_string();
+    }
+    let mut lines = Vec::new();
+    for row in rows {
+        let mut cells = header.iter().zip(row);
+        lines.extend(cells.next().map(|(_, name)| name.clone()));
+        let told = cells.filter(|(_, cell)| !cell.is_empty());
+        lines.extend(told.map(|((name, _), cell)| format!("  {name}: {cell}")));
+    }
+    lines.join("\n")
 }
 
 /// How many characters fit a line of standard output.
@@ -147,6 +211,55 @@ mod tests {
         assert!(
             text.lines().all(|line| line.chars().count() <= 40),
             "{text}"
+        );
+    }
+
+    /// What `bench` prints of a card.
+    fn bench(width: u16) -> String {
+        use Column::{Figure, Text, Word};
+        let header = [
+            ("Device", Text),
+            ("Kernel", Word),
+            ("Threads", Figure),
+            ("Rate", Figure),
+            ("Cycles/hash", Figure),
+            ("Limited by", Text),
+        ];
+        let row = [
+            "NVIDIA GeForce RTX 4090 Laptop GPU (0000:65:00.0)",
+            "u64",
+            "1",
+            "12.3 GH/s",
+            "-",
+            "the card, which was busy 99 % of the time",
+        ];
+        figures_within(width, header, &[row.map(str::to_owned)])
+    }
+
+    #[test]
+    fn figures_are_never_broken() {
+        for width in [80, 100, 200] {
+            let table = bench(width);
+            let fits = |line: &str| line.chars().count() <= usize::from(width);
+            assert!(table.lines().all(fits), "{table}");
+            for figure in ["12.3 GH/s", "Cycles/hash", "Threads", "u64"] {
+                assert!(table.contains(figure), "{figure} in {table}");
+            }
+            assert!(table.starts_with('┌'), "{table}");
+        }
+    }
+
+    #[test]
+    fn where_no_table_fits_there_are_lines() {
+        let lines = bench(40);
+        assert_eq!(
+            lines.lines().take(4).collect::<Vec<_>>(),
+            [
+                "NVIDIA GeForce RTX 4090 Laptop GPU (0000:65:00.0)",
+                "  Kernel: u64",
+                "  Threads: 1",
+                "  Rate: 12.3 GH/s",
+            ]
         );
     }
 

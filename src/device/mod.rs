@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use open::{Absent, BackendChoice, Choice, OpenDevices, OpenError, Opener, open};
+pub use open::{Absent, BackendChoice, Choice, Missing, OpenDevices, OpenError, Opener, open};
 
 use crate::work::{Nonce, Target, Threshold};
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::cpu::{self, Kernel};
 use super::gpu::driver::Machine;
-use super::gpu::obstacle::{Offered, obstacles};
+use super::gpu::obstacle::{Obstacle, Offered, obstacles};
 use super::gpu::{self, AdapterKind, Selection, SoftwareAdapters};
 use super::{Device, DeviceError, DeviceInfo, catch_panic};
 
@@ -45,6 +47,19 @@ pub struct OpenDevices {
     pub absent: Vec<Absent>,
     /// What takes over when none of them is left.
     pub fallback: Option<Opener>,
+    /// Why other cards do not serve, or none at all. `None` where every card that was asked for is among the devices,
+    /// and where none was asked for.
+    pub missing: Option<Missing>,
+}
+
+/// Why cards do not serve that are no device here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Whether something says that there should be such cards: the operator has named them, or the machine shows signs of
+    /// them. A machine without a card is none to worry about.
+    pub is_expected: bool,
+    /// What is known, a line each, the most telling first. Never empty.
+    pub reasons: Vec<String>,
 }
 
 /// A card that is there and could not be opened: its driver may still be starting, or another program may hold it.
@@ -52,6 +67,8 @@ pub struct OpenDevices {
 pub struct Absent {
     /// What is known of it.
     pub info: DeviceInfo,
+    /// Why it could not be opened.
+    pub error: DeviceError,
     /// What opens it.
     pub opener: Opener,
 }
@@ -109,12 +126,16 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
         kernel, threads, ..
     } = *choice;
     let processor = move || cpu::open(kernel.unwrap_or_else(Kernel::fastest), threads);
-    let only = |device: Device| OpenDevices {
+    let only = |device: Device, missing| OpenDevices {
         devices: vec![device],
+        missing,
         ..OpenDevices::default()
     };
+    let unusable = OpenError::Cpu;
     match choice.backend {
-        BackendChoice::Cpu => processor().map(only).map_err(OpenError::Cpu),
+        BackendChoice::Cpu => processor()
+            .map(|device| only(device, None))
+            .map_err(unusable),
         BackendChoice::Gpu => {
             let (opened, reasons) = cards(&choice.selection, SoftwareAdapters::Allowed);
             if opened.devices.is_empty() {
@@ -128,7 +149,9 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
             tell(&reasons);
             if opened.devices.is_empty() && opened.absent.is_empty() {
                 tracing::warn!("no graphics card can be used: falling back to the processor");
-                return processor().map(only).map_err(OpenError::Cpu);
+                return processor()
+                    .map(|device| only(device, opened.missing))
+                    .map_err(unusable);
             }
             Ok(OpenDevices {
                 fallback: Some(Opener::new(processor)),
@@ -161,9 +184,13 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> (OpenDevices, Vec
     );
     let chosen = selection.choose(&adapters, software);
     let failures = failure.iter().map(ToString::to_string);
-    let mut reasons: Vec<_> = failures
-        .chain(chosen.misses.iter().map(ToString::to_string))
-        .collect();
+    let mut missing = Missing {
+        is_expected: !chosen.misses.is_empty(),
+        reasons: failures
+            .chain(chosen.misses.iter().map(ToString::to_string))
+            .collect(),
+    };
+    let mut reasons = Vec::new();
     // All at once: a driver may take a second to compile for one.
     let results: Vec<_> = thread::scope(|scope| {
         let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
@@ -177,19 +204,57 @@ fn cards(selection: &Selection, software: SoftwareAdapters) -> (OpenDevices, Vec
             Ok(device) => opened.devices.push(device),
             Err(error) => {
                 reasons.push(format!("{}: {error}", adapter.info().label));
-                opened.absent.push(gpu::absent(adapter));
+                opened.absent.push(gpu::absent(adapter, error));
             }
         }
     }
-    if !opened.devices.is_empty() {
-        return (opened, reasons);
-    }
     // Where Vulkan offers a card, it is known why that one is not used.
     let infos: Vec<_> = adapters.iter().map(gpu::Adapter::info).collect();
-    if infos.iter().all(|info| info.kind == AdapterKind::Software) {
+    let is_software = |info: &&gpu::AdapterInfo| info.kind == AdapterKind::Software;
+    if infos.iter().all(is_software) {
         let offered: Offered = infos.into_iter().collect();
-        let obstacles = obstacles(&Machine::here(), &offered);
-        reasons.extend(obstacles.iter().map(ToString::to_string));
+        let mut obstacles = obstacles(&Machine::here(), &offered);
+        if !opened.devices.is_empty() {
+            // Software serves, as it may. Whoever named it wants no card; for others it only stands in for one.
+            let is_named = *selection != Selection::default();
+            obstacles.retain(|obstacle| obstacle.is_of_a_card() && !is_named);
+        }
+        missing.add(&obstacles);
     }
+    reasons.splice(0..0, missing.reasons.iter().cloned());
+    opened.missing = (!missing.reasons.is_empty()).then_some(missing);
     (opened, reasons)
+}
+
+impl Missing {
+    fn add(&mut self, obstacles: &[Obstacle]) {
+        self.is_expected |= obstacles.iter().any(Obstacle::is_of_a_card);
+        self.reasons
+            .extend(obstacles.iter().map(ToString::to_string));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_missed_only_where_something_says_that_there_are_some() {
+        let missed = |is_named, obstacles: &[Obstacle]| {
+            let mut missing = Missing {
+                is_expected: is_named,
+                reasons: Vec::new(),
+            };
+            missing.add(obstacles);
+            assert_eq!(missing.reasons.len(), obstacles.len());
+            missing.is_expected
+        };
+        assert!(!missed(false, &[Obstacle::NoCard, Obstacle::OnlySoftware]));
+        assert!(missed(true, &[Obstacle::NoCard]));
+        assert!(missed(false, &[Obstacle::NoLoader]));
+        assert!(missed(
+            false,
+            &[Obstacle::NvidiaNotGiven, Obstacle::OnlySoftware]
+        ));
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! | route | answers |
 //! | --- | --- |
-//! | `GET /health` | 200 `UP` while a device is in service, also while draining; else 503 `DOWN` |
-//! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN` |
-//! | `GET /health/readiness` | 200 `UP` while requests are taken and a device is in service; else 503 `OUT_OF_SERVICE` |
+//! | `GET /health` | 200 `UP` from the first request that is taken to the end, while a device is in service; else 503 `DOWN` |
+//! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN`; while starting 200 `UP` |
+//! | `GET /health/readiness` | 200 `UP` while requests should come and a device is in service; else 503 `OUT_OF_SERVICE`, from the signal to stop on also while requests are still served |
 //! | `GET /metrics`, `GET /prometheus` | the metrics |
 //! | `GET /` | the status page, for people: `status` |
 //! | `GET /status.json` | what it shows |
@@ -35,14 +35,21 @@ pub struct Lifecycle(Arc<AtomicU8>);
 impl Lifecycle {
     const STARTING: u8 = 0;
     const SERVING: u8 = 1;
-    const DRAINING: u8 = 2;
+    const LEAVING: u8 = 2;
+    const DRAINING: u8 = 3;
 
     /// Requests are taken from now on.
     pub fn serving(&self) {
         self.0.store(Self::SERVING, Ordering::Relaxed);
     }
 
-    /// No more requests are taken from now on; those accepted are finished.
+    /// Requests should go elsewhere from now on, so the server is not ready any more. Those that come are served as
+    /// before, until load balancers have seen it.
+    pub fn leaving(&self) {
+        self.0.store(Self::LEAVING, Ordering::Relaxed);
+    }
+
+    /// No more connections are taken from now on; requests that were accepted are finished.
     pub fn draining(&self) {
         self.0.store(Self::DRAINING, Ordering::Relaxed);
     }
@@ -56,6 +63,7 @@ impl Lifecycle {
         match self.0.load(Ordering::Relaxed) {
             Self::STARTING => "starting",
             Self::SERVING => "serving",
+            Self::LEAVING => "leaving",
             _ => "draining",
         }
     }

@@ -14,7 +14,7 @@ use warp::reply::Response;
 
 use super::Management;
 use crate::build_info;
-use crate::device::Backend;
+use crate::device::{Backend, Missing};
 use crate::http::{Keys, Problem};
 use crate::scheduler::{self, DeviceState, DeviceStatus, Event, Incident, Scheduler};
 use crate::telemetry::{History, Sample, Snapshot};
@@ -70,6 +70,8 @@ struct Status<'a> {
     server: Server,
     /// Every device that serves, has served or should.
     devices: Vec<DeviceRow>,
+    /// Why cards do not serve that are none of these; `None` where there is nothing to say.
+    missing_cards: Option<Missing>,
     queue: Queue,
     /// How long a search takes with all devices to itself, hardest network first. Empty while no speed is known.
     expected: Vec<Expected>,
@@ -92,7 +94,7 @@ struct Server {
     host: String,
     /// Since the process began.
     uptime_seconds: f64,
-    /// `starting`, `serving` or `draining`.
+    /// `starting`, `serving`, `leaving`, in which it is not ready any more and serves as before, or `draining`.
     phase: &'static str,
     /// Whether some device serves, or is about to.
     can_serve: bool,
@@ -104,7 +106,7 @@ struct DeviceRow {
     backend: Backend,
     kernel: String,
     state: DeviceState,
-    /// Since when it is unresponsive or down, as far as is remembered.
+    /// Since when none of its engines may serve; `None` while one may.
     since: Option<u64>,
     /// How many of its engines may serve.
     engines: usize,
@@ -116,7 +118,7 @@ struct DeviceRow {
     hashes: u64,
     /// Errors, wrong answers and hangs since then.
     faults: u64,
-    /// What was wrong with it last, as far as is remembered.
+    /// What it went out of service for, if it is, else what was wrong with it last.
     last_error: Option<String>,
 }
 
@@ -180,6 +182,8 @@ struct IncidentRow {
     what: &'static str,
     /// Why, in the driver's words or ours.
     text: Option<String>,
+    /// How often in a row; `at` and `text` are those of the last time.
+    times: u32,
 }
 
 impl From<&Incident> for IncidentRow {
@@ -195,40 +199,30 @@ impl From<&Incident> for IncidentRow {
             device: incident.device.clone(),
             what,
             text: text.map(|text| shortened(text)),
+            times: incident.times,
         }
     }
 }
 
 impl DeviceRow {
-    fn new(device: &DeviceStatus, live_hash_rate: f64, incidents: &[Incident]) -> Self {
-        let own = || {
-            let latest_first = incidents.iter().rev();
-            latest_first.filter(|incident| incident.device == device.info.name)
-        };
-        let failed = |incident: &&Incident| reason(&incident.event).is_some();
-        let is_out = matches!(device.state, DeviceState::Unresponsive | DeviceState::Down);
-        let since = own().take_while(failed).last();
+    fn new(device: &DeviceStatus, live_hash_rate: f64) -> Self {
+        let outage = device.outage.as_ref();
+        let error = outage.map(|outage| &outage.error);
         Self {
             name: device.info.name.clone(),
             backend: device.info.backend,
             kernel: device.info.kernel.clone(),
             state: device.state,
-            since: since.filter(|_| is_out).map(|incident| millis(incident.at)),
+            since: outage.map(|outage| millis(outage.since)),
             engines: device.engines,
             hash_rate: device.hash_rate.round(),
             live_hash_rate: live_hash_rate.round(),
             hashes: device.hashes,
             faults: device.faults,
-            last_error: own().find_map(|incident| reason(&incident.event).map(shortened)),
+            last_error: error
+                .or(device.last_error.as_ref())
+                .map(|error| shortened(error)),
         }
-    }
-}
-
-/// What was wrong, if something was.
-fn reason(event: &Event) -> Option<&str> {
-    match event {
-        Event::Fault(text) | Event::NotOpened(text) => Some(text),
-        Event::Back | Event::FallenBackTo => None,
     }
 }
 
@@ -312,8 +306,16 @@ pub(super) fn data(management: &Management) -> Response {
             can_serve: status.can_serve,
         },
         devices: devices
-            .map(|(place, device)| DeviceRow::new(device, live(place), &incidents))
+            .map(|(place, device)| DeviceRow::new(device, live(place)))
             .collect(),
+        missing_cards: scheduler.missing().map(|missing| Missing {
+            reasons: missing
+                .reasons
+                .iter()
+                .map(|reason| shortened(reason))
+                .collect(),
+            ..missing
+        }),
         queue: Queue {
             running: status.running,
             waiting: status.waiting,
@@ -378,16 +380,10 @@ mod tests {
 
     use super::*;
     use crate::device::DeviceInfo;
+    use crate::scheduler::Outage;
 
-    fn incident(seconds: u64, device: &str, event: Event) -> Incident {
-        Incident {
-            at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-            device: device.to_owned(),
-            event,
-        }
-    }
-
-    fn row(state: DeviceState, incidents: &[Incident]) -> DeviceRow {
+    #[test]
+    fn an_outage_is_told_by_its_beginning() {
         let info = DeviceInfo {
             name: "card".to_owned(),
             backend: Backend::Gpu,
@@ -395,34 +391,26 @@ mod tests {
             threads: 1,
             trials: Vec::new(),
         };
-        let status = DeviceStatus {
+        let mut status = DeviceStatus {
             info: Arc::new(info),
-            state,
+            state: DeviceState::Down,
             engines: 0,
             hash_rate: 0.0,
             hashes: 0,
             faults: 0,
+            outage: Some(Outage {
+                since: SystemTime::UNIX_EPOCH + Duration::from_secs(3),
+                error: "lost".into(),
+            }),
+            last_error: Some("still does not answer".into()),
         };
-        DeviceRow::new(&status, 0.0, incidents)
-    }
-
-    #[test]
-    fn a_device_is_down_since_the_first_fault_after_it_was_last_back() {
-        let incidents = [
-            incident(1, "card", Event::Fault("old".into())),
-            incident(2, "card", Event::Back),
-            incident(3, "card", Event::Fault("lost".into())),
-            incident(4, "other", Event::Fault("not its own".into())),
-            incident(5, "card", Event::NotOpened("still resetting".into())),
-            incident(6, "other", Event::Back),
-        ];
-        let down = row(DeviceState::Down, &incidents);
+        let down = DeviceRow::new(&status, 0.0);
         assert_eq!(down.since, Some(3000));
-        assert_eq!(down.last_error.as_deref(), Some("still resetting"));
-        let back = row(DeviceState::Up, &incidents[..2]);
+        assert_eq!(down.last_error.as_deref(), Some("lost"));
+        (status.state, status.outage) = (DeviceState::Up, None);
+        let back = DeviceRow::new(&status, 0.0);
         assert_eq!(back.since, None);
-        assert_eq!(back.last_error.as_deref(), Some("old"));
-        assert_eq!(row(DeviceState::Down, &[]).since, None);
+        assert_eq!(back.last_error.as_deref(), Some("still does not answer"));
     }
 
     #[test]

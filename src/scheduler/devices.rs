@@ -20,7 +20,8 @@ pub enum DeviceState {
     Up,
     /// It would serve if no other device did.
     Standby,
-    /// It has not come back from its batches. It may serve again if it does.
+    /// It has not come back from its batches. It serves again if it does and still knows the answers, or when it can be
+    /// opened anew.
     Unresponsive,
     /// It has failed or could not be opened, and serves again when it can be opened anew.
     Down,
@@ -56,17 +57,32 @@ pub struct DeviceStatus {
     pub hashes: u64,
     /// Errors, wrong answers and hangs since then.
     pub faults: u64,
+    /// Since when none of its engines may serve, and why; `None` while one may.
+    pub outage: Option<Outage>,
+    /// What was wrong last when one of its engines went out of service, or when it could not be opened at the start.
+    pub last_error: Option<Arc<str>>,
+}
+
+/// A time in which no engine of a device may serve, from its beginning on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When the last engine went out of service, by the wall clock.
+    pub since: SystemTime,
+    /// Why it did, or why the device could not be opened at the start.
+    pub error: Arc<str>,
 }
 
 /// Something that happened to a device.
 #[derive(Clone, Debug)]
 pub struct Incident {
-    /// When, by the wall clock.
+    /// When, by the wall clock; the last time if it happened repeatedly.
     pub at: SystemTime,
     /// The device's name.
     pub device: String,
     /// What.
     pub event: Event,
+    /// How often in a row. More than one only for [`Event::NotOpened`], with the text of the last time.
+    pub times: u32,
 }
 
 /// What can happen to a device.
@@ -74,7 +90,7 @@ pub struct Incident {
 pub enum Event {
     /// One of its engines went out of service, for this reason.
     Fault(Arc<str>),
-    /// It could not be opened anew, for this reason.
+    /// It could not be opened, for this reason.
     NotOpened(Arc<str>),
     /// It serves again.
     Back,
@@ -87,7 +103,21 @@ pub enum Event {
 pub(super) struct Incidents(VecDeque<Incident>);
 
 impl Incidents {
+    /// Enters what has happened now. An attempt to open a device takes the place of the one before it, if that failed,
+    /// too: in a long outage they would push out everything else.
     pub(super) fn push(&mut self, device: &DeviceInfo, event: Event) {
+        let mut times = 1;
+        if matches!(event, Event::NotOpened(_)) {
+            let latest = self
+                .0
+                .iter()
+                .rposition(|incident| incident.device == device.name);
+            let repeated =
+                latest.filter(|&place| matches!(self.0[place].event, Event::NotOpened(_)));
+            if let Some(before) = repeated.and_then(|place| self.0.remove(place)) {
+                times = before.times.saturating_add(1);
+            }
+        }
         if self.0.len() >= INCIDENTS {
             self.0.pop_front();
         }
@@ -95,6 +125,7 @@ impl Incidents {
             at: SystemTime::now(),
             device: device.name.clone(),
             event,
+            times,
         });
     }
 
@@ -104,14 +135,58 @@ impl Incidents {
     }
 }
 
+/// A device as it was opened last, and what is remembered of those of its name before.
+#[derive(Debug)]
+pub(super) struct Known {
+    record: Arc<DeviceRecord>,
+    outage: Option<Outage>,
+    last_error: Option<Arc<str>>,
+}
+
 impl State {
-    /// Enters a device, in the place of the one that had its name.
+    /// Enters a device that is in service, in the place of the one that had its name.
     pub(super) fn know(&mut self, device: &Arc<DeviceRecord>) {
         let mut known = self.devices.iter_mut();
-        match known.find(|known| known.info.name == device.info.name) {
-            Some(known) => *known = Arc::clone(device),
-            None => self.devices.push(Arc::clone(device)),
+        match known.find(|known| known.record.info.name == device.info.name) {
+            Some(known) => {
+                known.record = Arc::clone(device);
+                known.outage = None;
+            }
+            None => self.devices.push(Known {
+                record: Arc::clone(device),
+                outage: None,
+                last_error: None,
+            }),
         }
+    }
+
+    /// Remembers what went wrong with a device, and since when it is out of service if no engine of it is left.
+    pub(super) fn note_error(&mut self, device: &Arc<DeviceRecord>, error: &Arc<str>) {
+        let is_out = !self.has_up(device);
+        let Some(known) = self.known(device) else {
+            return;
+        };
+        known.last_error = Some(Arc::clone(error));
+        if is_out {
+            // An outage is dated from its first error.
+            known.outage.get_or_insert_with(|| Outage {
+                since: SystemTime::now(),
+                error: Arc::clone(error),
+            });
+        }
+    }
+
+    /// An engine of a device may serve again. Tells of it if the device was out of service.
+    pub(super) fn note_return(&mut self, device: &Arc<DeviceRecord>) {
+        let outage = self.known(device).and_then(|known| known.outage.take());
+        if outage.is_some() {
+            self.incidents.push(&device.info, Event::Back);
+        }
+    }
+
+    fn known(&mut self, device: &Arc<DeviceRecord>) -> Option<&mut Known> {
+        let mut known = self.devices.iter_mut();
+        known.find(|known| Arc::ptr_eq(&known.record, device))
     }
 
     /// Every device that serves, has served or should, in the order in which they came.
@@ -122,7 +197,8 @@ impl State {
             .collect()
     }
 
-    fn device_status(&self, device: &Arc<DeviceRecord>) -> DeviceStatus {
+    fn device_status(&self, known: &Known) -> DeviceStatus {
+        let device = &known.record;
         let mut status = DeviceStatus {
             info: Arc::clone(&device.info),
             state: DeviceState::Down,
@@ -130,6 +206,8 @@ impl State {
             hash_rate: 0.0,
             hashes: device.hashes.get(),
             faults: device.faults.get(),
+            outage: known.outage.clone(),
+            last_error: known.last_error.clone(),
         };
         for (number, engine) in self.engines.iter().enumerate() {
             if !Arc::ptr_eq(&engine.device, device) {
@@ -145,7 +223,8 @@ impl State {
                         DeviceState::Up
                     };
                 }
-                EngineState::Unresponsive if status.engines == 0 => {
+                // Also where the device is opened anew meanwhile: what has not come back may keep it from that.
+                EngineState::Unresponsive | EngineState::Replaced if status.engines == 0 => {
                     status.state = DeviceState::Unresponsive;
                 }
                 EngineState::Unresponsive | EngineState::Replaced | EngineState::Retired => {}
@@ -160,15 +239,44 @@ mod tests {
     use super::*;
     use crate::device::Backend;
 
-    #[test]
-    fn only_the_latest_incidents_are_kept() {
-        let info = DeviceInfo {
-            name: "card".to_owned(),
+    fn info(name: &str) -> DeviceInfo {
+        DeviceInfo {
+            name: name.to_owned(),
             backend: Backend::Gpu,
             kernel: "u64".to_owned(),
             threads: 1,
             trials: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_long_outage_pushes_nothing_out() {
+        let (one, other) = (info("one"), info("other"));
+        let mut incidents = Incidents::default();
+        incidents.push(&one, Event::Fault("lost".into()));
+        incidents.push(&other, Event::Fault("lost".into()));
+        for attempt in 1..=200 {
+            for card in [&one, &other] {
+                incidents.push(card, Event::NotOpened(format!("attempt {attempt}").into()));
+            }
+        }
+        let all = incidents.all();
+        assert_eq!(all.len(), 4);
+        assert_eq!(all[0].event, Event::Fault("lost".into()));
+        assert_eq!(all[3].event, Event::NotOpened("attempt 200".into()));
+        assert_eq!(
+            [0, 1, 2, 3].map(|place: usize| all[place].times),
+            [1, 1, 200, 200]
+        );
+        // Those of another outage are counted anew.
+        incidents.push(&one, Event::Back);
+        incidents.push(&one, Event::NotOpened("again".into()));
+        assert_eq!(incidents.all().last().unwrap().times, 1);
+    }
+
+    #[test]
+    fn only_the_latest_incidents_are_kept() {
+        let info = info("card");
         let mut incidents = Incidents::default();
         incidents.push(&info, Event::Fault("first".into()));
         (0..INCIDENTS).for_each(|_| incidents.push(&info, Event::Back));

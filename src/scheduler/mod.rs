@@ -28,11 +28,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::OpenDevices;
+use crate::device::{Missing, OpenDevices};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 pub use answers::Memory;
-pub use devices::{DeviceState, DeviceStatus, Event, Incident};
+pub use devices::{DeviceState, DeviceStatus, Event, Incident, Outage};
 pub use estimate::Estimate;
 pub use recovery::Backoff;
 pub use search::{Origin, Progress, Search, Setback};
@@ -175,7 +175,10 @@ impl Scheduler {
     ///
     /// If a thread cannot be started; engines that had one by then serve.
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
-        self.shared.lock().fallback = opened.fallback;
+        let mut state = self.shared.lock();
+        state.fallback = opened.fallback;
+        state.missing = opened.missing;
+        drop(state);
         opened
             .devices
             .into_iter()
@@ -275,6 +278,11 @@ impl Scheduler {
     /// What has happened to devices lately, the latest last.
     pub fn incidents(&self) -> Vec<Incident> {
         self.shared.lock().incidents.all()
+    }
+
+    /// Why cards do not serve that no device stands for, as [`OpenDevices::missing`] said.
+    pub fn missing(&self) -> Option<Missing> {
+        self.shared.lock().missing.clone()
     }
 
     /// What the scheduler is doing now.

@@ -138,6 +138,7 @@ impl State {
             }
             self.queue.put_back(number, &batch);
         }
+        self.note_error(&device, &setback.error);
         self.incidents
             .push(&device.info, Event::Fault(setback.error));
         let (mut rebuild, mut fallback) = (None, None);
@@ -245,7 +246,12 @@ impl Shared {
         // The attempt at the start was the first.
         let role = Role::Rebuilt { attempts: 1 };
         let device = Arc::new(self.record(absent.info, None, role));
-        self.lock().know(&device);
+        let error: Arc<str> = absent.error.to_string().into();
+        let mut state = self.lock();
+        state.know(&device);
+        state.note_error(&device, &error);
+        state.incidents.push(&device.info, Event::NotOpened(error));
+        drop(state);
         let rebuild = Rebuild {
             device: Arc::clone(&device),
             opener: absent.opener,

@@ -13,13 +13,13 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 
 use super::answers::Answers;
-use super::devices::{Event, Incidents};
+use super::devices::{Event, Incidents, Known};
 use super::estimate::{self, Estimate, Speed};
 use super::job::{Answer, Job};
 use super::queue::{self, Batch, Queue};
 use super::recovery::Hopes;
 use super::{Limits, SolveError, worker};
-use crate::device::{Device, DeviceInfo, Opener};
+use crate::device::{Device, DeviceInfo, Missing, Opener};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 
@@ -49,7 +49,9 @@ pub(super) struct State {
     /// another.
     pub(super) engines: Vec<EngineEntry>,
     /// The latest of each name, in the order in which they came.
-    pub(super) devices: Vec<Arc<DeviceRecord>>,
+    pub(super) devices: Vec<Known>,
+    /// Why cards do not serve, where that is no device's outage.
+    pub(super) missing: Option<Missing>,
     pub(super) incidents: Incidents,
     /// How many engines wait for [`Shared::work_arrived`].
     pub(super) idle: usize,
@@ -143,6 +145,7 @@ impl Shared {
                 answers: Answers::new(limits.memory),
                 engines: Vec::new(),
                 devices: Vec::new(),
+                missing: None,
                 incidents: Incidents::default(),
                 idle: 0,
                 threads: Vec::new(),

@@ -372,6 +372,8 @@ impl Shared {
         let may_serve = entry.state == EngineState::Unresponsive;
         if may_serve {
             entry.set(EngineState::Up);
+            let device = Arc::clone(&entry.device);
+            state.note_return(&device);
         }
         drop(state);
         self.tell_engines();

@@ -4,11 +4,14 @@
 //! once. Memory is bounded: an interval has at most three histograms of 2 KB each, so all of them 0.7 MB, and those
 //! without requests nearly nothing.
 //!
+//! Whoever reads computes percentiles without the lock that every request takes when it ends: intervals that have ended
+//! do not change, so they are shared, and their percentiles are computed once.
+//!
 //! Intervals follow the monotonic clock. The wall clock only labels them when they are read, so that one that is set
 //! does no harm.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
@@ -67,7 +70,7 @@ struct State {
     /// Requests by outcome, since the beginning.
     requests: [u64; Outcome::ALL.len()],
     /// The intervals that have ended, the latest last.
-    ended: VecDeque<Interval>,
+    ended: VecDeque<Arc<Ended>>,
     live: Interval,
     /// The number of the live interval, from the beginning.
     number: u64,
@@ -75,7 +78,42 @@ struct State {
     samples: VecDeque<(Instant, Sample)>,
 }
 
+/// The state at a moment, for whoever reads.
+struct View {
+    requests: [u64; Outcome::ALL.len()],
+    ended: Vec<Arc<Ended>>,
+    live: Interval,
+    /// How long the live interval has gone on.
+    live_for: Duration,
+    live_rates: Vec<f64>,
+}
+
+/// An interval that has ended.
 #[derive(Debug, Default)]
+struct Ended {
+    interval: Interval,
+    percentiles: OnceLock<EndedPercentiles>,
+}
+
+/// The percentiles of an interval.
+#[derive(Clone, Copy, Debug)]
+struct EndedPercentiles {
+    wait: Option<Percentiles>,
+    solve: Option<Percentiles>,
+    total: Option<Percentiles>,
+}
+
+impl Ended {
+    fn percentiles(&self) -> EndedPercentiles {
+        *self.percentiles.get_or_init(|| EndedPercentiles {
+            wait: self.interval.wait.percentiles(),
+            solve: self.interval.solve.percentiles(),
+            total: self.interval.total.percentiles(),
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Interval {
     requests: [u32; Outcome::ALL.len()],
     wait: Spread,
@@ -89,7 +127,7 @@ struct Interval {
 }
 
 /// Times, in microseconds. There once one has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Spread(Option<Box<Histogram<u32>>>);
 
 /// Times that so many of a hundred requests stay within, in seconds, to a part in 16.
@@ -201,7 +239,8 @@ impl History {
     /// What there is to read now.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
-        self.at(now).snapshot(now, SystemTime::now())
+        let view = self.at(now).view(now);
+        view.snapshot(SystemTime::now())
     }
 
     /// How long ago it began.
@@ -234,7 +273,11 @@ impl State {
             if self.ended.len() == KEPT {
                 self.ended.pop_front();
             }
-            self.ended.push_back(std::mem::take(&mut self.live));
+            let interval = std::mem::take(&mut self.live);
+            self.ended.push_back(Arc::new(Ended {
+                interval,
+                percentiles: OnceLock::new(),
+            }));
         }
         self.number += over;
     }
@@ -291,24 +334,37 @@ impl State {
         sample.hashes.iter().enumerate().map(of).collect()
     }
 
-    fn snapshot(&self, now: Instant, wall: SystemTime) -> Snapshot {
+    /// What there is to read. Copies one interval at most.
+    fn view(&self, now: Instant) -> View {
         let since_began = now.saturating_duration_since(self.began);
-        let live_for =
-            since_began.saturating_sub(INTERVAL * u32::try_from(self.number).unwrap_or(u32::MAX));
-        Snapshot {
-            requests: by_outcome(|outcome| self.requests[outcome as usize]),
-            last_minute: self.window(LAST_MINUTE, live_for),
-            last_ten_minutes: self.window(KEPT, live_for),
-            intervals: self.columns(live_for, wall),
+        let before = INTERVAL * u32::try_from(self.number).unwrap_or(u32::MAX);
+        View {
+            requests: self.requests,
+            ended: self.ended.iter().cloned().collect(),
+            live: self.live.clone(),
+            live_for: since_began.saturating_sub(before),
             live_rates: self.live_rates(),
         }
     }
+}
 
-    /// The last `count` intervals that have ended and the live one, which has gone on for `live_for`.
-    fn window(&self, count: usize, live_for: Duration) -> Window {
+impl View {
+    fn snapshot(&self, wall: SystemTime) -> Snapshot {
+        Snapshot {
+            requests: by_outcome(|outcome| self.requests[outcome as usize]),
+            last_minute: self.window(LAST_MINUTE),
+            last_ten_minutes: self.window(KEPT),
+            intervals: self.columns(wall),
+            live_rates: self.live_rates.clone(),
+        }
+    }
+
+    /// The last `count` intervals that have ended and the live one.
+    fn window(&self, count: usize) -> Window {
         let ended = self.ended.iter().rev().take(count);
-        let seconds =
-            (INTERVAL * u32::try_from(ended.len()).unwrap_or(u32::MAX) + live_for).as_secs_f64();
+        let time = INTERVAL * u32::try_from(ended.len()).unwrap_or(u32::MAX) + self.live_for;
+        let seconds = time.as_secs_f64();
+        let ended = ended.map(|ended| &ended.interval);
         let intervals: Vec<_> = ended.chain([&self.live]).collect();
         let percentiles = |spread: fn(&Interval) -> &Spread| {
             Spread::together(intervals.iter().map(|interval| spread(interval))).percentiles()
@@ -334,29 +390,27 @@ impl State {
         }
     }
 
-    fn columns(&self, live_for: Duration, wall: SystemTime) -> Columns {
+    fn columns(&self, wall: SystemTime) -> Columns {
         let now = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let end = |age: usize| {
-            let ago = live_for + INTERVAL * u32::try_from(age).unwrap_or(u32::MAX);
+            let ago = self.live_for + INTERVAL * u32::try_from(age).unwrap_or(u32::MAX);
             u64::try_from(now.saturating_sub(ago).as_millis()).unwrap_or(u64::MAX)
         };
-        let devices = self
-            .samples
-            .back()
-            .map_or(0, |(_, sample)| sample.hashes.len());
-        let column = |spread: fn(&Interval) -> &Spread| {
+        // There is one for each device of the latest sample.
+        let devices = self.live_rates.len();
+        let column = |of: fn(EndedPercentiles) -> Option<Percentiles>| {
             let mut columns = PercentileColumns::default();
-            for interval in &self.ended {
-                let percentiles = spread(interval).percentiles();
+            for ended in &self.ended {
+                let percentiles = of(ended.percentiles());
                 columns.p50.push(percentiles.map(|times| times.p50));
                 columns.p95.push(percentiles.map(|times| times.p95));
                 columns.p99.push(percentiles.map(|times| times.p99));
             }
             columns
         };
-        let ended = || self.ended.iter();
+        let ended = || self.ended.iter().map(|ended| &ended.interval);
         let hash_rate = |interval: &Interval, device: usize| {
             let hashes = interval.hashes.get(device)?;
             #[expect(
@@ -386,9 +440,9 @@ impl State {
                         .collect()
                 })
                 .collect(),
-            wait: column(|interval| &interval.wait),
-            solve: column(|interval| &interval.solve),
-            total: column(|interval| &interval.total),
+            wait: column(|of| of.wait),
+            solve: column(|of| of.solve),
+            total: column(|of| of.total),
         }
     }
 }
@@ -491,7 +545,8 @@ mod tests {
         fn snapshot(&self, seconds: f64) -> Snapshot {
             let now = self.time(seconds);
             let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-            self.0.at(now).snapshot(now, wall)
+            let view = self.0.at(now).view(now);
+            view.snapshot(wall)
         }
     }
 

@@ -2,6 +2,7 @@
 //
 //     node look.mjs what-happens URL     a server of tests/status_page.rs, which does what this script asks for
 //     node look.mjs for-everybody URL    any server that has answered works
+//     node look.mjs answers URL          any server, of whose answers this makes others
 //     node look.mjs screenshot URL FILE [WIDTH [light|dark]]
 //
 // URL is that of the management port. Where something should be done to the server, a line `step WHAT` is written, and a
@@ -78,6 +79,24 @@ class Look {
     } catch {
       throw new Error(`${selector} does not come to match ${pattern}: ${JSON.stringify(await this.page.locator(selector).allInnerTexts())}`);
     }
+  }
+
+  // From here on the server's answers are as `change` makes them of the real ones.
+  async answers(change) {
+    await this.page.unroute("**/status.json");
+    await this.page.route("**/status.json", async (route) => {
+      const response = await route.fetch();
+      const status = await response.json();
+      change(status);
+      await route.fulfill({ response, json: status });
+    });
+  }
+
+  async axe(name) {
+    // Through the debugger's door, which the page's policy does not guard.
+    await this.page.evaluate(AXE);
+    const { violations } = await this.page.evaluate(() => axe.run());
+    assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id}: ${nodes.map((node) => node.html).join(" ")}`), []);
   }
 
   nothingWrong() {
@@ -165,10 +184,7 @@ async function forEverybody(url) {
       await page.locator("#configuration").evaluate((details) => { details.open = true; });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${name}: ${wide} too wide`);
-      // Through the debugger's door, which the page's policy does not guard.
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => axe.run());
-      assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id}: ${nodes.map((node) => node.html).join(" ")}`), []);
+      await look.axe(name);
       backgrounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
       await page.locator("#configuration").evaluate((details) => { details.open = false; });
     }
@@ -213,6 +229,160 @@ async function forEverybody(url) {
   await without.close();
 }
 
+// A device like the first one.
+function another(status, name, change) {
+  status.devices.push({ ...status.devices[0], name, ...change });
+}
+
+// Everything that may be wrong at once.
+function troubled(status) {
+  another(status, "lost", { state: "down", since: status.at + 60_000, last_error: "fell off the bus", faults: 3 });
+  another(status, "hung", { state: "unresponsive", since: status.at - 60_000, last_error: "no answer", faults: 1 });
+  another(status, "spare", { state: "standby" });
+  another(status, "odd", { state: "molten" });
+  status.history.last_minute.requests.queue_full = 5;
+  status.history.last_minute.requests.cancelled = 1;
+  Object.assign(status.queue, { running: 4, waiting: 3, temperature: "hot" });
+  status.missing_cards = { is_expected: true, reasons: ["no adapter fits \"x\"; there is none"] };
+  for (const what of ["fault", "not_opened", "back", "fallen_back_to", "molten"])
+    status.incidents.push({ at: status.at, device: "lost", what, text: "why", times: what === "not_opened" ? 200 : 1 });
+}
+
+async function answersAreUnderstood(url) {
+  const look = await Look.open(url, { timezoneId: "Asia/Kolkata" });
+  const { page } = look;
+  await page.evaluate(() => { window.loadedOnce = true; });
+  await look.sees("#headline", /^Ready and idle on 1 of 1 device/);
+  await look.sees("#updated", /times are UTC\+05:30/);
+  assert.equal(await look.text("#findings"), "");
+  const { capacity, turns } = await page.evaluate(async () => (await (await fetch("status.json")).json()).queue);
+  const room = (number) => new RegExp(`room for ${number.toLocaleString("en-GB")} more`);
+  await look.sees("#tiles", room(capacity + turns));
+
+  // Room is what is left.
+  await look.answers((status) => Object.assign(status.queue, { running: 3, waiting: 10, temperature: "hot" }));
+  await look.sees("#tiles", room(capacity + turns - 13));
+
+  // A card that should be there, and none at all.
+  await look.answers((status) => { status.missing_cards = { is_expected: true, reasons: ["the driver is old", "it is so"] }; });
+  await look.sees("#findings", /^▲\s*No card is used, cpu serves: the driver is old; it is so\.$/);
+  await look.sees("#announcement", /No card is used/);
+  assert.match(await page.title(), /^⚠/);
+  await look.answers((status) => { status.missing_cards = { is_expected: false, reasons: ["there is no sign of one"] }; });
+  await look.sees("#findings", /^○\s*No card is used, cpu serves: there is no sign of one\.$/);
+  assert.doesNotMatch(await page.title(), /⚠/);
+
+  // Where the time goes.
+  const times = (wait, solve, more = () => {}) => look.answers((status) => {
+    const all = (p50) => ({ p50, p95: p50, p99: p50 });
+    Object.assign(status.history.last_minute, { wait: all(wait), solve: all(solve), total: all(wait + solve) });
+    status.expected = [{ network: "LIVE", threshold: "1", mean_seconds: 5, p99_seconds: 23 }];
+    more(status);
+  });
+  await times(9, 10);
+  await look.sees("#findings", /take 19 s \(median\): they wait 9 s for a device, and are searched for 10 s .* LIVE needs 5 s/);
+  await times(0.1, 10, (status) => { status.queue.running = 3; status.expected = []; });
+  await look.sees("#findings", /take 10 s \(median\), nearly all of it searching\. 3 searches share the devices, so each takes longer than alone\.$/);
+  await times(10, 0.1);
+  await look.sees("#findings", /nearly all of it waiting for a device/);
+
+  // No device, and no sense in waiting for a measurement.
+  await look.answers((status) => { status.devices[0].state = "down"; status.expected = []; });
+  await look.sees("#headline", /^No device is up; one is being opened, and searches wait for it\.$/);
+  await look.sees("#phase", /no device up/);
+  await look.sees("#expected-note", /while no device is up/);
+  await look.answers((status) => { status.expected = []; });
+  await look.sees("#expected-note", /until a device has been measured/);
+
+  await look.answers((status) => { status.server.phase = "leaving"; });
+  await look.sees("#headline", /^Stopping soon: not ready any more, requests are still served\.$/);
+
+  // An incident happened at a time in a zone, and an outage did not begin in the future.
+  await look.answers(troubled);
+  await look.sees("#incidents", /lost could not be opened 200 times, the last time: why/);
+  assert.match(await page.locator("#incidents time").first().getAttribute("title"), /UTC\+05:30$/);
+  assert.match(await page.locator("#incidents time").first().getAttribute("datetime"), /Z$/);
+  await look.sees("#findings", /lost is down since [^(]*\(0 ms\)/);
+  await look.sees("#devices", /odd[\s\S]*molten/);
+  assert.equal(await page.locator("#stale").isHidden(), true);
+
+  // Nobody is told of every number.
+  await page.evaluate(() => {
+    window.told = 0;
+    new MutationObserver(() => { window.told += 1; }).observe(document.getElementById("announcement"), { childList: true, characterData: true, subtree: true });
+  });
+  let polls = 0;
+  await look.answers((status) => {
+    troubled(status);
+    polls += 1;
+    Object.assign(status.queue, { waiting: 1 + polls, temperature: polls % 2 ? "full" : "hot" });
+  });
+  while (polls < 4) await page.waitForTimeout(200);
+  assert.equal(await page.evaluate(() => window.told), 0);
+
+  // A finger on a chart reads it.
+  await look.answers((status) => {
+    const { intervals } = status.history;
+    intervals.ends = Array.from({ length: 120 }, (_, place) => status.at - 5000 * (120 - place));
+    for (const column of Object.values(intervals.requests)) column.splice(0, column.length, ...Array(120).fill(0));
+  });
+  await page.waitForFunction(() => charts[0].ends.length === 120);
+  const plot = page.locator(".chart .plot svg").first();
+  await plot.dispatchEvent("pointerdown", { pointerType: "touch", clientX: (await plot.boundingBox()).x + 50, bubbles: true });
+  await plot.dispatchEvent("pointerleave", { pointerType: "touch" });
+  await look.sees(".chart .at", /^at \d\d:\d\d:\d\d$/);
+  assert.equal(await plot.evaluate((svg) => getComputedStyle(svg).touchAction), "pan-y");
+
+  // What the page cannot make sense of is not passed over in silence, and is got over.
+  await look.answers((status) => { delete status.queue; });
+  await look.sees("#stale", /does not understand the server's answer: load it again/);
+  await look.answers(() => {});
+  await page.locator("#stale").waitFor({ state: "hidden" });
+
+  // Whoever comes back to it does not take what was for what is.
+  const hide = (hidden) => page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await page.waitForTimeout(7000);
+  await page.unroute("**/status.json");
+  let answer;
+  const asked = new Promise((resolve) => { answer = resolve; });
+  await page.route("**/status.json", async (route) => { await asked; await route.continue(); });
+  await hide(false);
+  assert.match(await look.text("#stale"), /What is shown below is of \d\d:\d\d:\d\d/);
+  answer();
+  await page.locator("#stale").waitFor({ state: "hidden" });
+
+  // Another version of the server has another page: it is loaded, once.
+  assert.equal(await page.evaluate(() => window.loadedOnce), true);
+  await look.answers((status) => { status.server.version = "99.0.0"; });
+  await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
+  await look.sees("#facts", /99\.0\.0/);
+  await page.evaluate(() => { window.loadedOnce = true; });
+  polls = 0;
+  await look.answers((status) => { polls += 1; status.server.version = polls % 2 ? "98.0.0" : "99.0.0"; });
+  await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
+  await page.evaluate(() => { window.loadedOnce = true; });
+  polls = 0;
+  while (polls < 4) await page.waitForTimeout(200);
+  assert.equal(await page.evaluate(() => window.loadedOnce), true, "it is loaded anew again and again");
+  look.nothingWrong();
+
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await look.answers(troubled);
+    await look.sees("#devices", /molten/);
+    await look.axe(`${colorScheme}, in trouble`);
+    await page.unroute("**/status.json");
+    await page.route("**/status.json", (route) => route.abort());
+    await look.sees("#stale", /does not answer/);
+    await look.axe(`${colorScheme}, without an answer`);
+  }
+  await look.close();
+}
+
 async function screenshot(url, file, width = "1200", colorScheme = "light") {
   const look = await Look.open(url, { viewport: { width: Number(width), height: 900 }, colorScheme, deviceScaleFactor: 1 });
   await look.sees("#headline", /\d of \d device/);
@@ -223,7 +393,7 @@ async function screenshot(url, file, width = "1200", colorScheme = "light") {
 }
 
 const [what, url, ...rest] = process.argv.slice(2);
-const cases = { "what-happens": whatHappens, "for-everybody": forEverybody, screenshot };
+const cases = { "what-happens": whatHappens, answers: answersAreUnderstood, "for-everybody": forEverybody, screenshot };
 try {
   await cases[what](url, ...rest);
   process.exit(0);

@@ -103,9 +103,10 @@ fn open_fastest(adapter: &Adapter, forms: &[Form]) -> Result<Device, DeviceError
     })
 }
 
-/// What is to be done about an adapter that cannot be opened now.
-pub fn absent(adapter: &Adapter) -> Absent {
+/// What is to be done about an adapter that cannot be opened now, for this reason.
+pub fn absent(adapter: &Adapter, error: DeviceError) -> Absent {
     Absent {
+        error,
         info: device_info(adapter, "none".to_owned(), Vec::new()),
         opener: opener(adapter),
     }

@@ -214,6 +214,13 @@ pub enum Obstacle {
     OnlySoftware,
 }
 
+impl Obstacle {
+    /// Whether it tells of a card, of which there must be a sign then, and not only that there is none to be seen.
+    pub const fn is_of_a_card(&self) -> bool {
+        !matches!(self, Self::NoCard | Self::OnlySoftware)
+    }
+}
+
 fn version_of(version: &Option<String>) -> String {
     version
         .as_ref()

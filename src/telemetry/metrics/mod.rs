@@ -19,7 +19,7 @@
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches of slices completed; on a card, dispatches |
 //! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | what each form of the search was measured at when the device was opened, of one engine; of a processor the form that serves alone |
-//! | `atto_work_device_state` | gauge | `device`, `state` | 1 for the state that the device is in and 0 for the others: `up` serves, `standby` would if no other did, `unresponsive` has not come back from its batches, `down` has failed or could not be opened |
+//! | `atto_work_device_state` | gauge | `device`, `state` | 1 for the state that the device is in and 0 for the others: `up` serves, `standby` would if no other did, `unresponsive` has not come back from its batches, and is opened anew meanwhile if it can be, `down` has failed or could not be opened |
 //! | `atto_work_device_hash_rate` | gauge | `device` | hashes a second of the device's engines that may serve while they search, as measured lately; 0 if it has none, or nothing is known of them |
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device that may serve. A device that is opened anew may have another kernel, so sum over it: 0 is a device that is out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
