@@ -54,7 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve `POST /works`; what happens when no command is given
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List the devices that could be used
     Devices(devices::Args),
     /// Compute one work and print it
