@@ -39,7 +39,7 @@ const L4: f64 = 1.34;
 const CORES: f64 = 20.0;
 /// Connections that clients keep, and after how many seconds on average the server closes one.
 const CONNECTIONS: usize = 40;
-const AGE: f64 = 300.0;
+const AGE: f64 = 30.0;
 /// How many searches take turns on a server: the default of `ATTO_WORK_QUEUE_SIZE`.
 const TURNS: usize = 4;
 /// Seconds between two decisions of the autoscaler, and between two scrapes.
@@ -122,7 +122,7 @@ fn kept() {
     println!("The same, Poisson, with {CONNECTIONS} kept connections: p50   p95   p99.");
     println!(
         "{:>8} {:>8} {:>24} {:>24} {:>24}",
-        "busy", "servers", "one for each request", "closed after 300 s", "never closed"
+        "busy", "servers", "one for each request", "closed after 30 s", "never closed"
     );
     for busy in [0.3, 0.5, 0.7] {
         for servers in [4, 16] {

@@ -134,7 +134,7 @@ pub struct ServeArgs {
 
     /// How many seconds a connection may be open until its client is asked to connect anew, fractions allowed: without
     /// that, a server that is added behind a load balancer gets nothing of the clients that are there [range: 1 to 3600]
-    #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
+    #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0))]
     pub max_connection_age: Duration,
 
     /// The file of API keys, one of which a client must send; it is read again when it changes

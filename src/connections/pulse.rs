@@ -247,7 +247,7 @@ mod tests {
         header: Duration::from_secs(10),
         body: Duration::from_secs(20),
         idle: Duration::from_secs(75),
-        age: Duration::from_secs(300),
+        age: Duration::from_secs(30),
     };
 
     /// In how many seconds what will be overdue.

@@ -261,7 +261,7 @@ impl Service {
                 header: Duration::from_secs(10),
                 body: Duration::from_secs(10),
                 idle: Duration::from_secs(75),
-                age: Duration::from_secs(300),
+                age: Duration::from_secs(30),
             },
             delay: Duration::ZERO,
             grace: Duration::from_secs(20),
