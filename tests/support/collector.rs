@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,8 +24,9 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tonic::body::Body;
 use warp::http::{Request, Response};
 
@@ -94,29 +95,51 @@ pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     /// How many connections there have been.
     connections: Arc<AtomicUsize>,
+    /// How many there have been that are no longer.
+    ended: Arc<AtomicUsize>,
+    closing: Arc<Notify>,
     spans: Inbox,
     runtime: Option<Runtime>,
+}
+
+/// A port of the system's choice that nobody listens on, nor can, as long as this is there.
+pub(crate) struct Vacant(TcpSocket);
+
+impl Vacant {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
+        Self(socket)
+    }
+
+    /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT` that means it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("it is bound"))
+    }
 }
 
 impl Collector {
     /// One on a port of the system's choice.
     pub(crate) fn start(manner: Manner) -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), manner)
+        Self::at(Vacant::new(), manner)
     }
 
     /// One on this port.
-    pub(crate) fn at(address: SocketAddr, manner: Manner) -> Self {
+    pub(crate) fn at(vacant: Vacant, manner: Manner) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
         let listener = runtime
-            .block_on(TcpListener::bind(address))
-            .expect("a free port");
+            .block_on(async { vacant.0.listen(128) })
+            .expect("a port of its own");
         let address = listener.local_addr().expect("an address");
         let connections = Arc::new(AtomicUsize::new(0));
         let spans = Inbox::default();
+        let (ended, closing) = (Arc::<AtomicUsize>::default(), Arc::<Notify>::default());
+        let (end_count, close) = (Arc::clone(&ended), Arc::clone(&closing));
         let (count, inbox) = (Arc::clone(&connections), spans.clone());
         runtime.spawn(async move {
             let mut kept = Vec::new();
@@ -127,19 +150,30 @@ impl Collector {
                     continue;
                 }
                 let inbox = inbox.clone();
+                let (end_count, close) = (Arc::clone(&end_count), Arc::clone(&close));
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(move |request| {
                         let inbox = inbox.clone();
                         async move { inbox.answer(request).await }
                     });
                     let server = auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let mut served = pin!(server.serve_connection(TokioIo::new(stream), service));
+                    tokio::select! {
+                        _ = &mut served => {}
+                        () = close.notified() => {
+                            served.as_mut().graceful_shutdown();
+                            let _ = served.await;
+                        }
+                    }
+                    end_count.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
         Self {
             address,
             connections,
+            ended,
+            closing,
             spans,
             runtime: Some(runtime),
         }
@@ -148,6 +182,14 @@ impl Collector {
     /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT` that means it.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Closes the connections that there are, as one that restarts does, and waits until they are.
+    pub(crate) fn close_connections(&self) {
+        self.closing.notify_waiters();
+        eventually("the connections are closed", || {
+            self.ended.load(Ordering::SeqCst) == self.connections()
+        });
     }
 
     /// How many connections it has seen.

@@ -104,7 +104,8 @@ impl Rebuild {
 /// What became of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanOutcome {
-    /// The collector has taken it.
+    /// The collector has taken the batch that it was in. What a collector says it has rejected of one, as a partial
+    /// success, the exporter tells nobody.
     Exported,
     /// The collector has not, and it is gone.
     Failed,

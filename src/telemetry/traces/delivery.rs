@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    Compression, ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig,
+    WithTonicConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -20,7 +23,8 @@ use crate::telemetry::{Metrics, SpanOutcome};
 /// Why nothing can be exported.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    #[error("the exporter cannot be made: {0}")]
+    /// Without the library's own words, which have the values of variables in them.
+    #[error("the exporter cannot be made for what the OTEL_EXPORTER_OTLP_ variables say")]
     Exporter(#[from] ExporterBuildError),
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
@@ -63,18 +67,37 @@ pub(super) fn start(
     metrics: &Metrics,
 ) -> Result<(Bounded, Arc<Spans>), StartError> {
     let spans = Arc::new(Spans::new(metrics));
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // With a thread, so that a connection which the collector closes between two batches is seen to be closed.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("otlp")
         .enable_all()
         .build()?;
     let made = {
         // The gRPC client starts a task when it is made.
         let _inside = runtime.enter();
         match export.protocol {
-            Protocol::Http => SpanExporter::builder()
-                .with_http()
-                .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                .build(),
-            Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
+            Protocol::Http => {
+                let mut http = SpanExporter::builder()
+                    .with_http()
+                    .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+                    .with_endpoint(&export.url)
+                    .with_timeout(export.timeout);
+                if export.gzip {
+                    http = http.with_compression(Compression::Gzip);
+                }
+                http.build()
+            }
+            Protocol::Grpc => {
+                let mut grpc = SpanExporter::builder()
+                    .with_tonic()
+                    .with_endpoint(&export.url)
+                    .with_timeout(export.timeout);
+                if export.gzip {
+                    grpc = grpc.with_compression(Compression::Gzip);
+                }
+                grpc.build()
+            }
         }
     };
     let exporter = match made {
@@ -151,7 +174,7 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Sends batches, on the thread that makes them, and tells when the collector goes and comes.
+/// Sends batches, one after the other, and tells when the collector goes and comes.
 #[derive(Debug)]
 struct Delivery {
     exporter: SpanExporter,

@@ -1,5 +1,6 @@
-//! The standard `OTEL_*` variables, as far as the SDK does not read them itself or would ignore in silence what they
-//! have wrong (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
+//! The standard `OTEL_*` variables. The SDK is told what they come to, since it reads them otherwise, white space around a
+//! value included, and ignores in silence what they have wrong. It reads the headers, which it trims, and the resource's
+//! attributes by itself (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -24,12 +25,28 @@ impl Display for Protocol {
     }
 }
 
+/// Which requests are recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sampling {
+    /// Whether those whose caller has decided are as the caller has it.
+    pub(super) follows_caller: bool,
+    /// The share of the others, from 0 to 1.
+    pub(super) share: f64,
+}
+
 /// Where spans go, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Export {
     pub(super) protocol: Protocol,
+    /// The whole of it, without a user and a password.
+    pub(super) url: String,
     /// For the log: without what may be a secret.
     pub(super) endpoint: String,
+    pub(super) gzip: bool,
+    pub(super) sampling: Sampling,
+    /// The most of each that a span has, if that is bounded.
+    pub(super) attributes: Option<u32>,
+    pub(super) events: Option<u32>,
     /// For one batch.
     pub(super) timeout: Duration,
     /// How many spans may wait.
@@ -48,7 +65,7 @@ pub(super) struct Complaint {
 }
 
 /// What the variables say.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Environment {
     /// Whether a caller's trace is continued.
     pub(super) continues: bool,
@@ -72,7 +89,8 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Environment {
             // Where nothing is exported, the rest has no meaning that could be wrong.
             Ok(None) | Err(_) => reader.complaints,
             Ok(Some(_)) => {
-                reader.check_what_the_sdk_reads();
+                reader.check_headers();
+                reader.name_what_has_no_effect();
                 reader.complaints
             }
         },
@@ -110,11 +128,21 @@ const INSECURE: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
     "OTEL_EXPORTER_OTLP_INSECURE",
 ];
-const LIMITS: [&str; 3] = [
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+/// What is read by nobody here, nor by the SDK.
+const WITHOUT_EFFECT: [&str; 7] = [
+    // OTEL_EXPORTER_OTLP_TIMEOUT is for a batch with everything that is tried again.
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    // There are no links.
     "OTEL_SPAN_LINK_COUNT_LIMIT",
 ];
+
+/// The most spans that may wait, or go at once: the places for them are made at the start, of some 400 bytes each.
+const MOST: usize = 65_536;
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn get(&self, variable: &str) -> Option<String> {
@@ -176,7 +204,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return Ok(None);
         }
         const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
-        match self.get(EXPORTER).as_deref() {
+        let exporter = self.get(EXPORTER);
+        match exporter.as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
             Some(other) => {
@@ -187,12 +216,16 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
         }
         let Some((variable, endpoint)) = self.first(ENDPOINTS) else {
+            if exporter.is_some() {
+                let reason = format!("there is no {}: no traces are exported", ENDPOINTS[1]);
+                self.complain(EXPORTER, reason);
+            }
             return Ok(None);
         };
         let protocol = self.protocol()?;
-        let endpoint = self.endpoint(variable, &endpoint, protocol)?;
-        let queue = self.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
-        let batch = self.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512);
+        let (url, endpoint) = self.endpoint(variable, &endpoint, protocol)?;
+        let queue = self.number_up_to_most("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
+        let batch = self.number_up_to_most("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512);
         let delay = self.number("OTEL_BSP_SCHEDULE_DELAY", 5000);
         let timeout = match TIMEOUTS.iter().find(|name| self.get(name).is_some()) {
             Some(variable) => self.number(variable, 10_000),
@@ -200,7 +233,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         };
         Ok(Some(Export {
             protocol,
+            url,
             endpoint,
+            gzip: self.gzip(),
+            sampling: self.sampling(),
+            attributes: self.limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+            events: self.limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
             timeout: Duration::from_millis(timeout),
             queue,
             batch: batch.min(queue),
@@ -220,13 +258,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// The endpoint for the log, if it is one that can be reached.
+    /// The endpoint, whole and for the log, if it is one that can be reached.
     fn endpoint(
         &mut self,
         variable: &'static str,
         given: &str,
         protocol: Protocol,
-    ) -> Result<String, Complaint> {
+    ) -> Result<(String, String), Complaint> {
         let wrong = |reason: &str| {
             Err(Complaint {
                 variable,
@@ -236,9 +274,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let Ok(uri) = given.parse::<Uri>() else {
             return wrong("is no URL, such as http://collector:4318");
         };
-        let insecure = INSECURE
-            .map(|variable| self.is_true(variable))
-            .contains(&true);
+        let insecure = self.first(INSECURE);
+        let insecure = insecure.is_some_and(|(variable, _)| self.is_true(variable));
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
@@ -253,8 +290,53 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
             return wrong("names no host");
         };
+        if uri
+            .authority()
+            .is_some_and(|all| all.as_str().contains('@'))
+        {
+            let reason = format!("has a user in it, who is not sent: use {}", HEADERS[1]);
+            self.complain(variable, reason);
+        }
         let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
-        Ok(format!("http://{host}{port}"))
+        let endpoint = format!("http://{host}{port}");
+        let query = uri
+            .query()
+            .map_or(String::new(), |query| format!("?{query}"));
+        let path = match protocol {
+            // The path is the method's.
+            Protocol::Grpc => String::new(),
+            Protocol::Http if variable == ENDPOINTS[0] => format!("{}{query}", uri.path()),
+            Protocol::Http => format!("{}/v1/traces{query}", uri.path().trim_end_matches('/')),
+        };
+        Ok((format!("{endpoint}{path}"), endpoint))
+    }
+
+    fn number_up_to_most(&mut self, variable: &'static str, default: usize) -> usize {
+        let number = self.number(variable, default);
+        if number > MOST {
+            self.complain(variable, format!("{number} is too many; it is {MOST}"));
+        }
+        number.min(MOST)
+    }
+
+    fn limit(&mut self, variable: &'static str) -> Option<u32> {
+        let value = self.get(variable)?;
+        let limit = value.parse().ok();
+        if limit.is_none() {
+            self.complain(variable, format!("{value:?} is no number"));
+        }
+        limit
+    }
+
+    fn gzip(&mut self) -> bool {
+        let Some((variable, value)) = self.first(COMPRESSIONS) else {
+            return false;
+        };
+        let gzip = value.eq_ignore_ascii_case("gzip");
+        if !gzip && !value.eq_ignore_ascii_case("none") {
+            self.complain(variable, format!("{value:?} is neither gzip nor none"));
+        }
+        gzip
     }
 
     /// A number above zero.
@@ -277,15 +359,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// Names what the SDK, which reads these by itself, ignores without a word.
-    fn check_what_the_sdk_reads(&mut self) {
-        self.check_sampler();
-        for variable in COMPRESSIONS {
-            if let Some(value) = self.get(variable)
-                && !["gzip", "none"].contains(&value.to_ascii_lowercase().as_str())
-            {
-                self.complain(variable, format!("{value:?} is neither gzip nor none"));
-            }
-        }
+    fn check_headers(&mut self) {
         for variable in HEADERS {
             let headers = self.get(variable).unwrap_or_default();
             // Their text is not repeated: it is where secrets stand.
@@ -298,44 +372,60 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 self.complain(variable, reason);
             }
         }
-        for variable in LIMITS {
-            if let Some(value) = self.get(variable)
-                && value.parse::<u32>().is_err()
-            {
-                self.complain(variable, format!("{value:?} is no number"));
+        let [hiding, hidden] = HEADERS;
+        let is_empty = (self.lookup)(hiding).is_some() && self.get(hiding).is_none();
+        if is_empty && self.get(hidden).is_some() {
+            self.complain(
+                hiding,
+                format!("is set and empty, so that {hidden} is not sent"),
+            );
+        }
+    }
+
+    fn name_what_has_no_effect(&mut self) {
+        for variable in WITHOUT_EFFECT {
+            if self.get(variable).is_some() {
+                self.complain(variable, "has no effect here");
             }
         }
     }
 
-    fn check_sampler(&mut self) {
+    fn sampling(&mut self) -> Sampling {
         const VARIABLE: &str = "OTEL_TRACES_SAMPLER";
-        const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
-        match self.get(VARIABLE).as_deref() {
-            None
-            | Some(
-                "always_on" | "always_off" | "parentbased_always_on" | "parentbased_always_off",
-            ) => {}
-            Some("traceidratio" | "parentbased_traceidratio") => {
-                let ratio = self.get(ARGUMENT);
-                let is_right = |ratio: &String| {
-                    ratio
-                        .parse()
-                        .is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio))
+        let sampler = self.get(VARIABLE);
+        let sampler = sampler.as_deref().unwrap_or("parentbased_always_on");
+        let own = sampler.strip_prefix("parentbased_");
+        let share = match own.unwrap_or(sampler) {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => self.ratio(),
+            _ => {
+                let reason = format!(
+                    "{sampler:?} is no sampler that there is: parentbased_always_on is used"
+                );
+                self.complain(VARIABLE, reason);
+                return Sampling {
+                    follows_caller: true,
+                    share: 1.0,
                 };
-                match ratio {
-                    Some(ratio) if is_right(&ratio) => {}
-                    Some(ratio) => {
-                        self.complain(ARGUMENT, format!("{ratio:?} is no ratio from 0 to 1"));
-                    }
-                    None => {
-                        self.complain(VARIABLE, format!("{ARGUMENT} is not set: all are sampled"));
-                    }
-                }
             }
-            Some(other) => self.complain(
-                VARIABLE,
-                format!("{other:?} is no sampler that there is: parentbased_always_on is used"),
-            ),
+        };
+        Sampling {
+            follows_caller: own.is_some(),
+            share,
+        }
+    }
+
+    fn ratio(&mut self) -> f64 {
+        const VARIABLE: &str = "OTEL_TRACES_SAMPLER_ARG";
+        let value = self.get(VARIABLE).unwrap_or_default();
+        match value.parse() {
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+            _ => {
+                let reason = format!("{value:?} is no ratio from 0 to 1: all are sampled");
+                self.complain(VARIABLE, reason);
+                1.0
+            }
         }
     }
 }
@@ -382,7 +472,15 @@ mod tests {
             read.export,
             Ok(Some(Export {
                 protocol: Protocol::Http,
+                url: "http://collector:4318/v1/traces".to_owned(),
                 endpoint: "http://collector:4318".to_owned(),
+                gzip: false,
+                sampling: Sampling {
+                    follows_caller: true,
+                    share: 1.0,
+                },
+                attributes: None,
+                events: None,
                 timeout: Duration::from_secs(10),
                 queue: 2048,
                 batch: 512,
@@ -407,9 +505,81 @@ mod tests {
         ]);
         let export = read.export.unwrap().unwrap();
         assert_eq!(export.endpoint, "http://other", "without the secret");
+        assert_eq!(
+            export.url, "http://other",
+            "without a path, which gRPC has itself"
+        );
         assert_eq!(export.protocol, Protocol::Grpc);
         assert_eq!(export.timeout, Duration::from_secs(2));
         assert_eq!((export.queue, export.batch), (100, 100));
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_none_of_it() {
+        let export = reading(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://collector:4318/base/\n",
+            ),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000\n"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", " "),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip\n"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio\n"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.01\n"),
+            ("OTEL_SPAN_EVENT_COUNT_LIMIT", "7\n"),
+        ]);
+        assert_eq!(export.complaints, []);
+        let export = export.export.unwrap().unwrap();
+        assert_eq!(export.url, "http://collector:4318/base/v1/traces");
+        assert_eq!((export.timeout.as_secs(), export.gzip), (2, true));
+        let sampling = Sampling {
+            follows_caller: false,
+            share: 0.01,
+        };
+        assert_eq!((export.sampling, export.events), (sampling, Some(7)));
+    }
+
+    #[test]
+    fn a_user_in_the_endpoint_goes_nowhere() {
+        for (variable, path, protocol) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "", "grpc"),
+        ] {
+            let read = reading(&[
+                (variable, "http://user:secret@[::1]:4318"),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ]);
+            assert_eq!(complaints(&read), [variable]);
+            assert!(!format!("{read:?}").contains("secret"), "{read:?}");
+            let export = read.export.unwrap().unwrap();
+            assert_eq!(export.url, format!("http://[::1]:4318{path}"));
+        }
+    }
+
+    #[test]
+    fn what_is_set_in_vain_is_named() {
+        let read = reading(&[("OTEL_TRACES_EXPORTER", "otlp")]);
+        assert_eq!(complaints(&read), ["OTEL_TRACES_EXPORTER"]);
+        let in_vain: Vec<_> = WITHOUT_EFFECT.map(|variable| (variable, "1")).to_vec();
+        assert_eq!(complaints(&exporting(&in_vain)), WITHOUT_EFFECT);
+        let hidden = exporting(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", ""),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b"),
+        ]);
+        assert_eq!(complaints(&hidden), [HEADERS[0]]);
+    }
+
+    #[test]
+    fn no_more_spans_wait_than_there_may_be_places() {
+        let read = exporting(&[
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "4000000000"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "65537"),
+        ]);
+        assert_eq!(complaints(&read).len(), 2);
+        let export = read.export.unwrap().unwrap();
+        assert_eq!((export.queue, export.batch), (65_536, 65_536));
     }
 
     #[test]
@@ -489,10 +659,10 @@ mod tests {
                 "OTEL_BSP_MAX_QUEUE_SIZE",
                 "OTEL_BSP_SCHEDULE_DELAY",
                 "OTEL_EXPORTER_OTLP_TIMEOUT",
-                "OTEL_TRACES_SAMPLER",
                 "OTEL_EXPORTER_OTLP_COMPRESSION",
-                "OTEL_EXPORTER_OTLP_HEADERS",
+                "OTEL_TRACES_SAMPLER",
                 "OTEL_SPAN_EVENT_COUNT_LIMIT",
+                "OTEL_EXPORTER_OTLP_HEADERS",
             ]
         );
         let text = format!("{:?}", read.complaints);

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! http::trace (a request's spans) -> Traces -> Bounded (counts, drops) -> the SDK's batches, on a thread of their own
-//!                                           -> Delivery (OTLP over HTTP or gRPC, on that thread's own runtime)
+//!                                           -> Delivery (OTLP over HTTP or gRPC, on a runtime of its own)
 //! ```
 //!
 //! Nothing here makes a request wait: a span that has ended is put into a bounded queue or dropped. Everything that
-//! talks to the collector happens on one thread, whose runtime is not the service's.
+//! talks to the collector happens on two threads of its own, in a runtime that is not the service's.
 //!
 //! Spans are made with OpenTelemetry's own interface and not from `tracing`'s spans, so that no library's span, the
 //! exporter's least of all, can get into a trace, and so that a request that is not sampled costs next to nothing.
@@ -26,12 +26,12 @@ use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use warp::http::HeaderMap;
 
 use super::Metrics;
 use delivery::Spans;
-use environment::{Environment, Export};
+use environment::{Environment, Export, Sampling};
 
 /// The name of the service in traces, where `OTEL_SERVICE_NAME` gives no other.
 const SERVICE_NAME: &str = env!("CARGO_PKG_NAME");
@@ -67,7 +67,7 @@ impl Traces {
         for complaint in complaints {
             tracing::warn!(
                 variable = complaint.variable,
-                "{} is wrong: {}",
+                "{}: {}",
                 complaint.variable,
                 complaint.reason
             );
@@ -154,10 +154,17 @@ impl Exported {
                 return None;
             }
         };
-        let provider = SdkTracerProvider::builder()
+        let mut provider = SdkTracerProvider::builder()
             .with_resource(resource())
-            .with_span_processor(processor)
-            .build();
+            .with_sampler(sampler(export.sampling))
+            .with_span_processor(processor);
+        if let Some(attributes) = export.attributes {
+            provider = provider.with_max_attributes_per_span(attributes);
+        }
+        if let Some(events) = export.events {
+            provider = provider.with_max_events_per_span(events);
+        }
+        let provider = provider.build();
         let scope = InstrumentationScope::builder(SERVICE_NAME)
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
@@ -167,6 +174,15 @@ impl Exported {
             provider,
             spans,
         })
+    }
+}
+
+fn sampler(sampling: Sampling) -> Sampler {
+    let by_itself = Sampler::TraceIdRatioBased(sampling.share);
+    if sampling.follows_caller {
+        Sampler::ParentBased(Box::new(by_itself))
+    } else {
+        by_itself
     }
 }
 
@@ -181,9 +197,9 @@ fn resource() -> Resource {
         .with_attributes(instance_id().map(|id| KeyValue::new("service.instance.id", id)))
         .with_detector(Box::new(EnvResourceDetector::new()));
     let name = std::env::var("OTEL_SERVICE_NAME").ok();
-    match name.filter(|name| !name.is_empty()) {
-        Some(name) => resource.with_service_name(name),
-        None => resource,
+    match name.as_deref().map(str::trim) {
+        Some(name) if !name.is_empty() => resource.with_service_name(name.to_owned()),
+        _ => resource,
     }
     .build()
 }
