@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atto_work_server::device::cpu::{self, Kernel};
-use atto_work_server::device::{Device, OpenDevices, Searched, search};
+use atto_work_server::device::{Device, OpenDevices};
 use atto_work_server::scheduler::Scheduler;
 use atto_work_server::telemetry::Metrics;
-use atto_work_server::work::{Network, Nonce, Timestamp, WorkRequest};
-use support::devices::{Service, fake, honest_engine, limits};
+use atto_work_server::work::{Network, Timestamp, WorkRequest};
+use support::devices::{Service, clairvoyant, limits};
 use support::http::{connect, read_next, works};
 use support::{request, target};
 
@@ -56,26 +56,6 @@ fn main() {
 /// The processor, on every core.
 fn processor() -> Device {
     cpu::open(Kernel::fastest(), cpu::available_threads()).expect("the processor computes")
-}
-
-/// A device that has the answers for the targets of all clients.
-fn clairvoyant() -> Device {
-    let mut known: Vec<(_, Option<Nonce>)> = Vec::new();
-    let mut engine = honest_engine();
-    fake("clairvoyant", move |slice| {
-        let found = known.iter().find(|(target, _)| *target == slice.target);
-        if let Some(&(_, nonce)) = found {
-            return Ok(Searched {
-                tried: 1,
-                found: nonce,
-            });
-        }
-        let searched = search(&mut *engine, slice.clone())?;
-        if searched.found.is_some() {
-            known.push((slice.target, searched.found));
-        }
-        Ok(searched)
-    })
 }
 
 /// Requests a second, for targets by the client's number and the request's.

@@ -17,9 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atto_work_server::device::{Device, Searched, search};
-use atto_work_server::work::Nonce;
-use support::devices::{Service, fake, honest_engine, limits};
+use support::devices::{Service, clairvoyant, limits};
 use support::http::{connect, get, read_next, works};
 use support::{request, target};
 
@@ -91,26 +89,6 @@ fn serve() {
     let service = Service::with_limits(limits(4, 200), vec![clairvoyant()], None);
     println!("{} {}", service.address, service.management);
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-/// A device that has the answers for the targets of all clients.
-fn clairvoyant() -> Device {
-    let mut known: Vec<(_, Option<Nonce>)> = Vec::new();
-    let mut engine = honest_engine();
-    fake("clairvoyant", move |slice| {
-        let found = known.iter().find(|(target, _)| *target == slice.target);
-        if let Some(&(_, nonce)) = found {
-            return Ok(Searched {
-                tried: 1,
-                found: nonce,
-            });
-        }
-        let searched = search(&mut *engine, slice.clone())?;
-        if searched.found.is_some() {
-            known.push((slice.target, searched.found));
-        }
-        Ok(searched)
-    })
 }
 
 /// A service in a process of its own. Killed when dropped.

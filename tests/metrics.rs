@@ -8,7 +8,6 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 
 use atto_work_server::device::{Device, DeviceError};
 use atto_work_server::scheduler::DeviceState;
@@ -16,7 +15,7 @@ use atto_work_server::work::{Network, Threshold, Timestamp};
 use serde_json::Value;
 use support::devices::{Service, fake, honest, patient, unlucky};
 use support::http::{Response, connect, exchange, get, post_works, read, request as bytes, works};
-use support::{Server, assert_work, eventually, request, target, work_server};
+use support::{Server, assert_work, eventually, key_entry, request, target};
 
 /// The upper bounds of every histogram's buckets, as they are written.
 const BUCKETS: [&str; 22] = [
@@ -370,29 +369,11 @@ fn manual() -> BTreeMap<String, (String, BTreeSet<String>)> {
     .collect()
 }
 
-/// The line of the file of keys for this one.
-fn entry(name: &str, key: &str) -> String {
-    let mut child = work_server(&["hash-key", name])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(key.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[test]
 fn the_manual_has_every_family_and_every_row_is_served() {
     let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.keys");
     let key = "alice-has-this-key-0001";
-    fs::write(&keys, entry("alice", key)).unwrap();
+    fs::write(&keys, key_entry("alice", key)).unwrap();
     let server = Server::on_cpu(&["--threads", "1", "--api-keys-file", keys.to_str().unwrap()]);
     let local = request("LOCAL", &target(1));
     let with_key = format!("authorization: Bearer {key}\r\n");

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use support::devices::{Service, fake, patient};
 use support::http::{Response, connect, exchange, get, post_works, read, request as http_request};
-use support::{PORTS, Server, assert_work, eventually, request, target, work_server};
+use support::{PORTS, Server, assert_work, eventually, key_entry, request, target, work_server};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -872,18 +872,7 @@ fn the_log_has_no_secret_and_no_target() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("the-log-has-no-secret");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("keys");
-    let mut child = work_server(&["hash-key", "wallet"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(KEY.as_bytes())
-        .unwrap();
-    fs::write(&file, child.wait_with_output().unwrap().stdout).unwrap();
+    fs::write(&file, key_entry("wallet", KEY)).unwrap();
     let secret = [(
         "OTEL_EXPORTER_OTLP_HEADERS",
         "authorization=of-the-collector",

@@ -8,7 +8,7 @@ pub(crate) mod devices;
 pub(crate) mod http;
 pub(crate) mod proxy;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -43,6 +43,24 @@ pub(crate) fn work_server(args: &[&str]) -> Command {
         .args(args)
         .stdin(Stdio::null());
     command
+}
+
+/// The line of the file of keys for this key.
+pub(crate) fn key_entry(name: &str, key: &str) -> String {
+    let mut child = work_server(&["hash-key", name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(key.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The real binary, serving on free ports. Killed when dropped.
