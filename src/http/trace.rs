@@ -202,13 +202,13 @@ fn searched(
     ));
     // Those before are of the requests that this one has joined, and those after of none that waits for it.
     let meanwhile = began..=until;
-    let setbacks = progress.setbacks.iter();
-    for setback in setbacks.filter(|setback| meanwhile.contains(&setback.at)) {
+    let failovers = progress.failovers.iter();
+    for failover in failovers.filter(|failover| meanwhile.contains(&failover.at)) {
         let attributes = vec![
-            KeyValue::new("atto.work.device", setback.device.name.clone()),
-            KeyValue::new("atto.work.error", setback.error.to_string()),
+            KeyValue::new("atto.work.device", failover.device.name.clone()),
+            KeyValue::new("atto.work.error", failover.error.to_string()),
         ];
-        span.add_event_with_timestamp("atto.work.retry", recording.time(setback.at), attributes);
+        span.add_event_with_timestamp("atto.work.retry", recording.time(failover.at), attributes);
     }
     end(recording, span, until);
 }
@@ -316,7 +316,7 @@ mod tests {
 
     use super::*;
     use crate::device::{Backend, DeviceInfo};
-    use crate::scheduler::Setback;
+    use crate::scheduler::Failover;
     use crate::telemetry::kept;
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_setbacks_of_a_requests_own_time_are_its_own() {
+    fn only_the_failovers_of_a_requests_own_time_are_its_own() {
         let device = Arc::new(DeviceInfo {
             name: "card".to_owned(),
             backend: Backend::Gpu,
@@ -359,7 +359,7 @@ mod tests {
         let (traces, kept) = kept::traces();
         let recording = traces.begin(|| SpanBuilder::from_name("whole"), None);
         let arrived = Instant::now() + second;
-        let setback = |at, error: &str| Setback {
+        let failover = |at, error: &str| Failover {
             at,
             device: Arc::clone(&device),
             error: error.into(),
@@ -371,11 +371,11 @@ mod tests {
             hashes: 1,
             batches: 1,
             found_by: None,
-            setbacks: vec![
-                setback(arrived, "before"),
-                setback(arrived + second, "first"),
-                setback(arrived + 3 * second, "last"),
-                setback(arrived + 4 * second, "after the answer"),
+            failovers: vec![
+                failover(arrived, "before"),
+                failover(arrived + second, "first"),
+                failover(arrived + 3 * second, "last"),
+                failover(arrived + 4 * second, "after the answer"),
             ],
         };
         let found = arrived + 3 * second;

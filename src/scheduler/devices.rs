@@ -1,4 +1,4 @@
-//! What has become of each device, and what has happened to devices lately.
+//! The status of devices and their recent incidents, as the status page and metrics show them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::shared::{DeviceRecord, EngineState, State};
 use crate::device::DeviceInfo;
 
 /// How many incidents are kept.
@@ -132,105 +131,6 @@ impl Incidents {
     /// All of them, the latest last.
     pub(super) fn all(&self) -> Vec<Incident> {
         self.0.iter().cloned().collect()
-    }
-}
-
-/// A device as it was opened last, and what is remembered of those of its name before.
-#[derive(Debug)]
-pub(super) struct Known {
-    record: Arc<DeviceRecord>,
-    outage: Option<Outage>,
-    last_error: Option<Arc<str>>,
-}
-
-impl State {
-    /// Enters a device that is in service, in the place of the one that had its name.
-    pub(super) fn know(&mut self, device: &Arc<DeviceRecord>) {
-        let mut known = self.devices.iter_mut();
-        match known.find(|known| known.record.info.name == device.info.name) {
-            Some(known) => {
-                known.record = Arc::clone(device);
-                known.outage = None;
-            }
-            None => self.devices.push(Known {
-                record: Arc::clone(device),
-                outage: None,
-                last_error: None,
-            }),
-        }
-    }
-
-    /// Remembers what went wrong with a device, and since when it is out of service if no engine of it is left.
-    pub(super) fn note_error(&mut self, device: &Arc<DeviceRecord>, error: &Arc<str>) {
-        let is_out = !self.has_up(device);
-        let Some(known) = self.known(device) else {
-            return;
-        };
-        known.last_error = Some(Arc::clone(error));
-        if is_out {
-            // An outage is dated from its first error.
-            known.outage.get_or_insert_with(|| Outage {
-                since: SystemTime::now(),
-                error: Arc::clone(error),
-            });
-        }
-    }
-
-    /// An engine of a device may serve again. Tells of it if the device was out of service.
-    pub(super) fn note_return(&mut self, device: &Arc<DeviceRecord>) {
-        let outage = self.known(device).and_then(|known| known.outage.take());
-        if outage.is_some() {
-            self.incidents.push(&device.info, Event::Back);
-        }
-    }
-
-    fn known(&mut self, device: &Arc<DeviceRecord>) -> Option<&mut Known> {
-        let mut known = self.devices.iter_mut();
-        known.find(|known| Arc::ptr_eq(&known.record, device))
-    }
-
-    /// Every device that serves, has served or should, in the order in which they came.
-    pub(super) fn device_statuses(&self) -> Vec<DeviceStatus> {
-        self.devices
-            .iter()
-            .map(|device| self.device_status(device))
-            .collect()
-    }
-
-    fn device_status(&self, known: &Known) -> DeviceStatus {
-        let device = &known.record;
-        let mut status = DeviceStatus {
-            info: Arc::clone(&device.info),
-            state: DeviceState::Down,
-            engines: 0,
-            hash_rate: 0.0,
-            hashes: device.hashes.get(),
-            faults: device.faults.get(),
-            outage: known.outage.clone(),
-            last_error: known.last_error.clone(),
-        };
-        for (number, engine) in self.engines.iter().enumerate() {
-            if !Arc::ptr_eq(&engine.device, device) {
-                continue;
-            }
-            match engine.state {
-                EngineState::Up => {
-                    status.engines += 1;
-                    status.hash_rate += engine.speed.rate();
-                    status.state = if self.stands_by(number) {
-                        DeviceState::Standby
-                    } else {
-                        DeviceState::Up
-                    };
-                }
-                // Also where the device is opened anew meanwhile: what has not come back may keep it from that.
-                EngineState::Unresponsive | EngineState::Replaced if status.engines == 0 => {
-                    status.state = DeviceState::Unresponsive;
-                }
-                EngineState::Unresponsive | EngineState::Replaced | EngineState::Retired => {}
-            }
-        }
-        status
     }
 }
 
