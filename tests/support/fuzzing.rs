@@ -1,5 +1,5 @@
 //! What must hold for every input from outside, whatever its bytes are. The fuzz targets in `fuzz/` and the replay in
-//! `tests/corpus.rs` run these same functions, each of which fails by a panic.
+//! `tests/it/corpus.rs` run these same functions, each of which fails by a panic.
 
 #![allow(dead_code, reason = "every fuzz target uses a part of this")]
 

@@ -1,26 +1,26 @@
 //! Traces of requests as a collector receives them, over HTTP and over gRPC, and log lines that name them. The real
 //! binary, over real sockets; where a device has to fail, the same service in a process of its own.
 //!
-//! To see a trace: `cargo test --test traces a_request_is_traced_over_http -- --nocapture`
-
-#[path = "support/collector.rs"]
-mod collector;
-mod support;
+//! To see a trace: `cargo test --test it traces::a_request_is_traced_over_http -- --nocapture`
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::collector::{Collector, Manner, Received, Vacant, text};
+use crate::support::devices::{Service, fake, patient};
+use crate::support::http::{
+    Response, connect, exchange, get, post_works, read, request as http_request,
+};
+use crate::support::{
+    PORTS, Server, assert_work, eventually, key_entry, request, target, work_server,
+};
 use atto_work_server::device::{DeviceError, Searched, Slice};
 use atto_work_server::telemetry::{LogFormat, start_logging};
 use atto_work_server::work::{Nonce, digest};
-use collector::{Collector, Manner, Received, Vacant, text};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use support::devices::{Service, fake, patient};
-use support::http::{Response, connect, exchange, get, post_works, read, request as http_request};
-use support::{PORTS, Server, assert_work, eventually, key_entry, request, target, work_server};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -439,7 +439,7 @@ fn with_a_failing_device(
     }
     let collector = Collector::start(Manner::Takes);
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &format!("traces::{test}"), "--nocapture"])
         .env(PART, "the service")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
         .output()

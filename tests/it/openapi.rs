@@ -1,17 +1,15 @@
 //! The description of the API: that it is complete, that it is true of what the real binary answers, and that its
 //! pages ask no other machine for anything.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use crate::support::http::{Response, connect, exchange, get, post_works, request as raw};
+use crate::support::{Server, assert_work, eventually, request, target};
 use atto_work_server::http::Code;
 use serde_json::{Value, json};
-use support::http::{Response, connect, exchange, get, post_works, request as raw};
-use support::{Server, assert_work, eventually, request, target};
 
 fn description(server: &Server) -> Value {
     let answer = get(server.address, "/openapi.json");
@@ -393,7 +391,7 @@ fn what_is_answered_is_as_described() {
 
 #[test]
 fn the_readme_has_the_table() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let row = |code: &Code| {
         let (status, name) = (code.status().as_u16(), code.as_str());
         format!("| {status} | `{name}` | {} |", code.when())

@@ -1,16 +1,14 @@
 //! Devices that die, hang and lie, behind the same trait as the real ones: every request is still answered
 //! correctly or refused properly. The service is the real one, over real sockets, in this process.
 
-mod support;
-
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 
+use crate::support::devices::{PATIENCE, Service, card, fake, honest, honest_engine, unlucky};
+use crate::support::http::{get, post_works};
+use crate::support::{assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device, DeviceError, Searched, Slice};
 use atto_work_server::work::Nonce;
-use support::devices::{PATIENCE, Service, card, fake, honest, honest_engine, unlucky};
-use support::http::{get, post_works};
-use support::{assert_work, eventually, request, target};
 
 fn assert_served(service: &Service, number: u64) {
     let request = request("LOCAL", &target(number));

@@ -2,20 +2,18 @@
 //!
 //! Nothing here asserts how fast the server is; that something ends is asserted with the patience of `SOON`.
 
-mod support;
-
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{Service, patient};
+use crate::support::http::{connect, exchange, get, post_works, read, read_next, works};
+use crate::support::proxy::Proxy;
+use crate::support::{SOON, Server, assert_work, eventually, request, target};
 use h2::client::SendRequest;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::devices::{Service, patient};
-use support::http::{connect, exchange, get, post_works, read, read_next, works};
-use support::proxy::Proxy;
-use support::{SOON, Server, assert_work, eventually, request, target};
 use warp::http::{Request, StatusCode};
 
 const RUNNING: &str = "atto_work_searches_running";

@@ -1,8 +1,6 @@
 //! Requests for the same work: those that overlap share a search, and those that come later have the answer that was
 //! found. The service is the real one, over real sockets, in this process, with devices that write down what they do.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
@@ -10,12 +8,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{Service, fake, honest_engine, limits, unlucky};
+use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::{assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device};
 use atto_work_server::scheduler::{Limits, Memory};
 use serde_json::{Value, json};
-use support::devices::{Service, fake, honest_engine, limits, unlucky};
-use support::http::{connect, get, post_works, read, works};
-use support::{assert_work, eventually, request, target};
 
 const RUNNING: &str = "atto_work_searches_running";
 const COALESCED: &str = "atto_work_coalesced_total";

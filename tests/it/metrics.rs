@@ -1,21 +1,21 @@
 //! What `/metrics` says: known requests give exact counts, the page is what Prometheus reads, and the manual in
 //! `src/telemetry/metrics/mod.rs` is true.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::support::devices::{Service, fake, honest, patient, unlucky};
+use crate::support::http::{
+    Response, connect, exchange, get, post_works, read, request as bytes, works,
+};
+use crate::support::{Server, assert_work, eventually, key_entry, request, target};
 use atto_work_server::device::{Device, DeviceError};
 use atto_work_server::scheduler::DeviceState;
 use atto_work_server::work::{Network, Threshold, Timestamp};
 use serde_json::Value;
-use support::devices::{Service, fake, honest, patient, unlucky};
-use support::http::{Response, connect, exchange, get, post_works, read, request as bytes, works};
-use support::{Server, assert_work, eventually, key_entry, request, target};
 
 /// The upper bounds of every histogram's buckets, as they are written.
 const BUCKETS: [&str; 22] = [
@@ -349,7 +349,7 @@ fn both_paths_serve_the_same_and_nothing_else_does() {
 
 /// The rows of the manual: name, type, labels.
 fn manual() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let text = include_str!("../src/telemetry/metrics/mod.rs");
+    let text = include_str!("../../src/telemetry/metrics/mod.rs");
     let rows = text.lines().filter_map(|line| line.strip_prefix("//! | `"));
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();

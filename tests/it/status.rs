@@ -1,14 +1,12 @@
 //! `GET /` and `GET /status.json` of the management port, over real sockets: the page and its data as a client gets
 //! them. What a browser makes of them is in `status_page`.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::support::http::{Response, exchange, get, post_works};
+use crate::support::{PORTS, Server, assert_work, eventually, now, request, target};
 use serde_json::{Value, json};
-use support::http::{Response, exchange, get, post_works};
-use support::{PORTS, Server, assert_work, eventually, now, request, target};
 
 fn status(server: &Server) -> Value {
     get(server.management, "/status.json").json()
@@ -158,8 +156,8 @@ fn how_requests_end_is_counted() {
     counts(json!({ "ok": 2, "invalid": 1, "cancelled": 0 }));
     // A search for LIVE takes a processor an hour, and its client leaves.
     let hard = request("LIVE", &target(2)).to_string();
-    let stream = support::http::connect(server.address);
-    std::io::Write::write_all(&mut &stream, support::http::works(&hard).as_bytes()).unwrap();
+    let stream = crate::support::http::connect(server.address);
+    std::io::Write::write_all(&mut &stream, crate::support::http::works(&hard).as_bytes()).unwrap();
     eventually("it runs", || {
         status(&server)["queue"]["temperature"] == "warm"
     });
@@ -232,7 +230,7 @@ fn the_page_is_guarded() {
         );
         let post = exchange(
             server.management,
-            &support::http::request("POST", path, "", "{}"),
+            &crate::support::http::request("POST", path, "", "{}"),
         );
         assert_eq!(post.status, 405);
         assert_eq!(post.header("allow"), Some("GET, HEAD"));
@@ -246,7 +244,7 @@ fn the_configuration_is_shown_without_secrets() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("status");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("keys");
-    let made = support::work_server(&["hash-key", "--generate", "wallet"])
+    let made = crate::support::work_server(&["hash-key", "--generate", "wallet"])
         .output()
         .unwrap();
     let line = String::from_utf8(made.stdout).unwrap();

@@ -2,13 +2,11 @@
 //!
 //! A second device is had by naming lavapipe to the Vulkan loader twice. Without it these tests fail.
 
-mod support;
-
 use std::path::PathBuf;
 use std::thread;
 
-use support::http::{get, post_works};
-use support::{PORTS, Server, assert_work, eventually, request, target, work_server};
+use crate::support::http::{get, post_works};
+use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
 
 /// A second name for lavapipe, to be added to those that the Vulkan loader finds by itself.
 fn second_manifest() -> PathBuf {

@@ -1,11 +1,8 @@
 //! The protocol's values against the conformance vectors. Any implementation can use those: they are plain
 //! JSON, made with another language's Blake2b.
 
-#[path = "support/conformance.rs"]
-mod conformance;
-
+use crate::conformance::{number, vectors};
 use atto_work_server::work::{Digest, Network, Nonce, Target, Threshold, Timestamp, Work, digest};
-use conformance::{number, vectors};
 
 #[test]
 fn thresholds() {

@@ -1,13 +1,12 @@
 //! Every kernel that this processor can run, against the vectors and the reference hash.
 
-#[path = "support/conformance.rs"]
-mod conformance;
-
 use std::num::NonZeroUsize;
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Nonce, Target, Threshold, digest};
+
+use crate::conformance;
 
 /// Runs `check` on an engine of every kernel, and says which they were.
 fn on_every_kernel(check: impl Fn(&mut dyn Engine)) {

@@ -1,13 +1,11 @@
 //! `work-server shader`: the shader's forms, as the real binary lists and writes them.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use crate::support::work_server;
 use serde_json::json;
-use support::work_server;
 
 fn run(args: &[&str]) -> Output {
     work_server(&[&["shader"], args].concat())

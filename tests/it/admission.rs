@@ -1,8 +1,6 @@
 //! What is refused under load, and what the refusal says: the service over real sockets, in this process, with a
 //! device whose speed is known.
 
-mod support;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -10,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{Service, fake, honest, limits, unlucky};
+use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::{Server, eventually, request, target};
 use atto_work_server::device::{Device, OpenDevices, Searched};
 use atto_work_server::scheduler::{Limits, Memory, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
-use support::devices::{Service, fake, honest, limits, unlucky};
-use support::http::{connect, get, post_works, read, works};
-use support::{Server, eventually, request, target};
 
 const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";

@@ -1,14 +1,12 @@
 //! The public port and the management port of the real binary, over real sockets: every answer that the
 //! protocol promises, and every way to be refused.
 
-mod support;
-
 use std::io::Write;
 use std::net::Shutdown;
 
+use crate::support::http::{Response, connect, exchange, get, post_works, read};
+use crate::support::{Server, assert_work, now, request, target};
 use serde_json::{Value, json};
-use support::http::{Response, connect, exchange, get, post_works, read};
-use support::{Server, assert_work, now, request, target};
 
 /// Fails unless the answer is a problem document with this status and code.
 fn assert_problem(answer: &Response, status: u16, code: &str) -> Value {
@@ -60,7 +58,7 @@ fn a_connection_serves_one_request_after_the_other() {
     for number in 0..20 {
         let request = request("LOCAL", &target(number));
         stream
-            .write_all(support::http::works(&request.to_string()).as_bytes())
+            .write_all(crate::support::http::works(&request.to_string()).as_bytes())
             .unwrap();
         assert_work(&read(&stream, false), &request);
     }
@@ -226,7 +224,7 @@ fn a_body_that_breaks_off_changes_nothing() {
     let mut stream = connect(server.address);
     stream
         .write_all(
-            support::http::works("{\"network\":\"LOCAL\"")
+            crate::support::http::works("{\"network\":\"LOCAL\"")
                 .replace("length: 18", "length: 99")
                 .as_bytes(),
         )
@@ -250,7 +248,7 @@ fn chunks_that_are_none_are_refused() {
 #[test]
 fn a_content_type_other_than_json_is_refused() {
     let server = Server::on_cpu(&[]);
-    let works = support::http::works(&request("LOCAL", &target(6)).to_string());
+    let works = crate::support::http::works(&request("LOCAL", &target(6)).to_string());
     for header in [
         "content-type: text/plain\r\n",
         "content-type: application/x-www-form-urlencoded\r\n",
@@ -311,14 +309,14 @@ fn verify(server: &Server, body: &Value) -> Response {
     let body = body.to_string();
     exchange(
         server.address,
-        &support::http::request("POST", "/works/verify", "", &body),
+        &crate::support::http::request("POST", "/works/verify", "", &body),
     )
 }
 
 #[test]
 fn works_are_verified_as_the_vectors_have_it() {
     let server = Server::on_cpu(&[]);
-    let vectors = support::conformance::vectors();
+    let vectors = crate::support::conformance::vectors();
     let now = now();
     let mut seen = 0;
     for vector in &vectors.hashes {
@@ -418,7 +416,7 @@ fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
     assert_eq!(all["errors"].as_array().unwrap().len(), 4);
     assert_problem(&verify(&server, &json!([])), 400, "MALFORMED_JSON");
     let twice = r#"{"work":"00","work":"00"}"#;
-    let twice = support::http::request("POST", "/works/verify", "", twice);
+    let twice = crate::support::http::request("POST", "/works/verify", "", twice);
     assert_problem(&exchange(server.address, &twice), 400, "MALFORMED_JSON");
     assert_eq!(
         get(server.address, "/works/verify").header("allow"),

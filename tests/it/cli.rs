@@ -1,7 +1,5 @@
 //! The commands of the real binary.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{Server, target, work_server};
 use serde_json::Value;
-use support::{Server, target, work_server};
 
 fn run(args: &[&str]) -> Output {
     work_server(args).output().expect("the binary runs")

@@ -1,18 +1,16 @@
 //! What becomes of a request when its client leaves, when there are too many, and when the service stops:
 //! the real binary, over real sockets.
 
-mod support;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
+use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::{Server, assert_work, eventually, request, target};
 use atto_work_server::device;
 use atto_work_server::work::Threshold;
-use support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
-use support::http::{connect, get, post_works, read, works};
-use support::{Server, assert_work, eventually, request, target};
 
 const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";
@@ -117,7 +115,7 @@ fn a_request_beyond_the_capacity_is_refused_at_once() {
     let request = request("LOCAL", &target(3));
     let refused = post_works(server.address, &request.to_string());
     assert_eq!(refused.status, 503);
-    // That of a LIVE search on a single slow core; see tests/admission.rs.
+    // That of a LIVE search on a single slow core; see admission.rs.
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((2..=300).contains(&retry_after), "{retry_after}");
     assert_eq!(refused.json()["code"], "QUEUE_FULL");

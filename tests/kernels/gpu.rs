@@ -3,9 +3,6 @@
 //! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
 //! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
 
-#[path = "support/conformance.rs"]
-mod conformance;
-
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use atto_work_server::device::gpu::{
@@ -14,6 +11,8 @@ use atto_work_server::device::gpu::{
 };
 use atto_work_server::device::{self, Backend, Engine, NonceRange, Searched, Slice, StopFlag};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
+
+use crate::conformance;
 
 type FormEngine = (Form, Mutex<Box<dyn Engine>>);
 

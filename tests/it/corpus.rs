@@ -1,14 +1,13 @@
 //! Everything that reads text from outside, with the inputs of the fuzz targets' corpus and with inputs made at random. The
 //! same functions run for longer under a fuzzer: see `fuzz/README.md`.
 
-#[path = "support/fuzzing.rs"]
-mod fuzzing;
-
 use std::fs;
 use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::fuzzing;
 
 /// Runs `check` with every file of a corpus, of which there must be at least `least`.
 fn replay(target: &str, least: usize, check: fn(&[u8])) {

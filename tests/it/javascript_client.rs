@@ -1,7 +1,5 @@
 //! What a wallet does, end to end: the published JavaScript client asks the real binary for works.
 
-mod support;
-
 use std::{path::Path, process::Command};
 
 #[test]
@@ -21,7 +19,7 @@ fn check(backend: &str) {
         "the JavaScript client is not installed: run `tests/run`, which sets it up"
     );
 
-    let server = support::Server::start(&[
+    let server = crate::support::Server::start(&[
         "serve",
         "--backend",
         backend,

@@ -1,14 +1,17 @@
 //! Devices that fail and come back, and those that do not: nothing is lost meanwhile, and nobody is in a hurry
 //! twice. The service is the real one, over real sockets, in this process.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{
+    BACKOFF, PATIENCE, Service, card, fake, honest, honest_engine, limits, reopened_by,
+};
+use crate::support::http::{get, post_works};
+use crate::support::{SOON, assert_work, eventually, request, target};
 use atto_work_server::device::{
     self, Absent, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice,
 };
@@ -18,11 +21,6 @@ use atto_work_server::scheduler::{
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Nonce, Target, Timestamp, WorkRequest};
 use serde_json::{Value, json};
-use support::devices::{
-    BACKOFF, PATIENCE, Service, card, fake, honest, honest_engine, limits, reopened_by,
-};
-use support::http::{get, post_works};
-use support::{SOON, assert_work, eventually, request, target};
 
 /// Longer than any test: an attempt that is this far away is never made.
 const NEVER: Duration = Duration::from_secs(3600);

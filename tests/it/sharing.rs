@@ -1,8 +1,6 @@
 //! How searches are shared between cards and batches: with cards whose time is counted in slices. The service is
 //! the real one, over real sockets, in this process.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
@@ -11,14 +9,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::devices::{Clock, Service, card, honest_engine, limits};
+use crate::support::http::{connect, get, post_works, works};
+use crate::support::{assert_work, eventually, request, target};
 use atto_work_server::device::{
     self, Device, DeviceError, NonceRange, Searched, Slice, StopFlag, search,
 };
 use atto_work_server::scheduler::Limits;
 use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
-use support::devices::{Clock, Service, card, honest_engine, limits};
-use support::http::{connect, get, post_works, works};
-use support::{assert_work, eventually, request, target};
 
 /// Asks for work that these cards never find, and returns the connection that waits for it.
 fn endless(service: &Service, number: u64) -> TcpStream {

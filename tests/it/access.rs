@@ -1,17 +1,15 @@
 //! Who may ask: API keys and what each may have in progress, pages in browsers, and what the management port does not
 //! do. The real binary, over real sockets.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use crate::support::http::{Response, connect, exchange, get, read};
+use crate::support::{Server, assert_work, eventually, request, target, work_server};
 use rustix::process::Signal;
-use support::http::{Response, connect, exchange, get, read};
-use support::{Server, assert_work, eventually, request, target, work_server};
 
 const ALICE: &str = "alice-has-this-key-0001";
 const ALICE_TOO: &str = "alice-has-this-key-0002";
@@ -81,7 +79,7 @@ fn ask(server: &Server, headers: &str) -> Response {
     let body = request("LOCAL", &target(1)).to_string();
     exchange(
         server.address,
-        &support::http::request("POST", "/works", headers, &body),
+        &crate::support::http::request("POST", "/works", headers, &body),
     )
 }
 
@@ -91,7 +89,7 @@ fn ask_to_verify(server: &Server, headers: &str) -> Response {
     body["work"] = "0000000000000000".into();
     exchange(
         server.address,
-        &support::http::request("POST", "/works/verify", headers, &body.to_string()),
+        &crate::support::http::request("POST", "/works/verify", headers, &body.to_string()),
     )
 }
 
@@ -156,7 +154,7 @@ fn with_a_file_only_its_keys_may_ask() {
         let asked = request("LOCAL", &target(1));
         let answer = exchange(
             server.address,
-            &support::http::request("POST", "/works", &headers, &asked.to_string()),
+            &crate::support::http::request("POST", "/works", &headers, &asked.to_string()),
         );
         assert_work(&answer, &asked);
         assert_eq!(ask_to_verify(&server, &headers).status, 200);
@@ -208,8 +206,8 @@ fn a_body_without_a_key_is_not_waited_for() {
         &["--body-timeout", "3600"],
     );
     let mut stream = connect(server.address);
-    let head =
-        support::http::request("POST", "/works", "", "{}").replace("length: 2", "length: 99");
+    let head = crate::support::http::request("POST", "/works", "", "{}")
+        .replace("length: 2", "length: 99");
     stream.write_all(head.as_bytes()).unwrap();
     assert_problem(&read(&stream, false), 401, "UNAUTHORIZED");
 }
@@ -220,7 +218,7 @@ fn a_key_has_so_many_requests_in_progress_and_no_more() {
     let file = keys(&folder);
     let server = server(&file, &["--api-key-requests", "1"]);
     let live = request("LIVE", &target(2)).to_string();
-    let live = support::http::request("POST", "/works", &bearer(ALICE), &live);
+    let live = crate::support::http::request("POST", "/works", &bearer(ALICE), &live);
     let mut searching = connect(server.address);
     searching.write_all(live.as_bytes()).unwrap();
     eventually("a search", || {
@@ -260,7 +258,7 @@ fn a_key_has_so_many_requests_in_progress_and_no_more() {
     );
     // What is refused gives its room back too.
     for _ in 0..3 {
-        let wrong = support::http::request("POST", "/works", &bearer(ALICE), "{}");
+        let wrong = crate::support::http::request("POST", "/works", &bearer(ALICE), "{}");
         assert_eq!(exchange(server.address, &wrong).status, 400);
     }
 }
@@ -525,7 +523,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
         assert_eq!(hidden.header("vary"), Some("origin"));
     }
     // OPTIONS that asks nothing is a method like others.
-    let options = support::http::request("OPTIONS", "/works", &origin(WALLET), "");
+    let options = crate::support::http::request("OPTIONS", "/works", &origin(WALLET), "");
     assert_problem(
         &exchange(server.address, &options),
         405,
@@ -543,21 +541,21 @@ fn pages_see_refusals_too() {
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let from = origin(WALLET);
-    let wrong = support::http::request("POST", "/works", &(bearer(ALICE) + &from), "{}");
+    let wrong = crate::support::http::request("POST", "/works", &(bearer(ALICE) + &from), "{}");
     let answers = [
         (ask(&server, &from), 401),
         (exchange(server.address, &wrong), 400),
         (
             exchange(
                 server.address,
-                &support::http::request("PUT", "/works", &from, ""),
+                &crate::support::http::request("PUT", "/works", &from, ""),
             ),
             405,
         ),
         (
             exchange(
                 server.address,
-                &support::http::request("GET", "/nothing", &from, ""),
+                &crate::support::http::request("GET", "/nothing", &from, ""),
             ),
             404,
         ),
@@ -588,7 +586,7 @@ fn the_management_port_only_tells() {
             // The target of CONNECT has another form, which is refused too.
             let answer = exchange(
                 server.management,
-                &support::http::request(method, path, &origin(WALLET), ""),
+                &crate::support::http::request(method, path, &origin(WALLET), ""),
             );
             if method == "CONNECT" {
                 assert!(answer.status >= 400, "{answer:?}");

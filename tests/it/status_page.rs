@@ -1,7 +1,5 @@
 //! What an operator sees: the status page in a real browser, while things happen to the server.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::devices::{Service, fake, honest, honest_engine, limits, reopened_by};
+use crate::support::http::{get, post_works};
+use crate::support::{Server, assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device, DeviceError};
-use support::devices::{Service, fake, honest, honest_engine, limits, reopened_by};
-use support::http::{get, post_works};
-use support::{Server, assert_work, eventually, request, target};
 
 /// Has the browser look at the page of this management port, and `act` do what it asks for.
 fn look(what: &str, management: SocketAddr, mut act: impl FnMut(&str)) {

@@ -1,0 +1,7 @@
+//! Every engine, and the protocol's values, against the conformance vectors and the reference hash.
+
+#[path = "../support/conformance.rs"]
+mod conformance;
+mod cpu;
+mod gpu;
+mod protocol;
