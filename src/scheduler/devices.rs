@@ -20,17 +20,17 @@ pub enum DeviceState {
     /// It would serve if no other device did.
     Standby,
     /// It has not come back from its batches. It serves again if it does and still knows the answers, or when it can be
-    /// opened anew.
+    /// reopened.
     Unresponsive,
-    /// It has failed or could not be opened, and serves again when it can be opened anew.
+    /// It has failed or could not be opened, and serves again when it can be reopened.
     Down,
 }
 
 impl DeviceState {
-    /// All there are.
+    /// Every state.
     pub const ALL: [Self; 4] = [Self::Up, Self::Standby, Self::Unresponsive, Self::Down];
 
-    /// Its name, as metrics have it.
+    /// Its value of the metrics' label `state`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -41,28 +41,28 @@ impl DeviceState {
     }
 }
 
-/// A device as it is now. One that is opened anew is the same one.
+/// A device as it is now. A reopened device is the same device.
 #[derive(Clone, Debug)]
 pub struct DeviceStatus {
     /// What it is.
     pub info: Arc<DeviceInfo>,
     /// Whether it serves.
     pub state: DeviceState,
-    /// How many of its engines may serve.
+    /// How many of its engines are in service.
     pub engines: usize,
-    /// Hashes a second of those engines while they search, as measured; zero if nothing is known.
+    /// Hashes per second of those engines while they search, as measured; zero if nothing is known.
     pub hash_rate: f64,
     /// Nonces tested since the service began.
     pub hashes: u64,
     /// Errors, wrong answers and hangs since then.
     pub faults: u64,
-    /// Since when none of its engines may serve, and why; `None` while one may.
+    /// Since when none of its engines is in service, and why; `None` while one is.
     pub outage: Option<Outage>,
-    /// What was wrong last when one of its engines went out of service, or when it could not be opened at the start.
+    /// Why an engine of it last went out of service, or why it could not be opened at the start.
     pub last_error: Option<Arc<str>>,
 }
 
-/// A time in which no engine of a device may serve, from its beginning on.
+/// A time in which no engine of a device is in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When the last engine went out of service, by the wall clock.
@@ -97,13 +97,13 @@ pub enum Event {
     FallenBackTo,
 }
 
-/// The incidents of late, the first ones forgotten.
+/// The last [`INCIDENTS`] incidents.
 #[derive(Debug, Default)]
 pub(super) struct Incidents(VecDeque<Incident>);
 
 impl Incidents {
-    /// Enters what has happened now. An attempt to open a device takes the place of the one before it, if that failed,
-    /// too: in a long outage they would push out everything else.
+    /// Records what has happened now. A failed attempt to open a device replaces the failed attempt before it: in a long
+    /// outage they would push out everything else.
     pub(super) fn push(&mut self, device: &DeviceInfo, event: Event) {
         let mut times = 1;
         if matches!(event, Event::NotOpened(_)) {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_outage_pushes_nothing_out() {
+    fn failed_attempts_push_out_no_other_incident() {
         let (one, other) = (info("one"), info("other"));
         let mut incidents = Incidents::default();
         incidents.push(&one, Event::Fault("lost".into()));
@@ -168,7 +168,7 @@ mod tests {
             [0, 1, 2, 3].map(|place: usize| all[place].times),
             [1, 1, 200, 200]
         );
-        // Those of another outage are counted anew.
+        // Each outage has its own count.
         incidents.push(&one, Event::Back);
         incidents.push(&one, Event::NotOpened("again".into()));
         assert_eq!(incidents.all().last().unwrap().times, 1);

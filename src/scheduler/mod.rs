@@ -14,6 +14,8 @@
 mod answers;
 mod devices;
 mod estimate;
+#[cfg(test)]
+mod fakes;
 mod fleet;
 mod job;
 mod limits;

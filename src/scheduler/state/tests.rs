@@ -1,38 +1,13 @@
 //! Losing engines, reopening devices and falling back, without threads, sockets or waiting.
 
+use std::time::Duration;
+
 use super::*;
-use crate::device::{Backend, Device, DeviceInfo, Opener, Searched, Slice};
+use crate::device::{Device, Opener};
 use crate::scheduler::devices::{DeviceState, Event};
+use crate::scheduler::fakes::{CARD, CORE, Fake, record, request};
 use crate::scheduler::fleet::{Reopen, Role};
-use crate::telemetry::Metrics;
-use crate::work::{Network, Nonce, Target, Timestamp};
-
-/// An engine that is only asked how much it takes on.
-struct Fake(Capacity);
-
-impl Engine for Fake {
-    fn capacity(&self) -> Capacity {
-        self.0
-    }
-
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![1000; thresholds.len()]
-    }
-
-    fn submit(&mut self, _: Vec<Slice>) -> Result<(), DeviceError> {
-        unreachable!("the state never searches")
-    }
-
-    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
-        unreachable!("the state never searches")
-    }
-}
-
-const CORE: Fake = Fake(Capacity::ONE);
-const CARD: Fake = Fake(Capacity {
-    batches: 2,
-    searches: 64,
-});
+use crate::work::{Nonce, Target};
 
 fn state() -> State {
     State::new(Limits::new(
@@ -45,28 +20,12 @@ fn opener() -> Opener {
     Opener::new(|| -> Result<Device, DeviceError> { unreachable!("the state opens nothing") })
 }
 
-fn record(name: &str, reopen: Option<Opener>, role: Role) -> Arc<DeviceRecord> {
-    let info = DeviceInfo {
-        name: name.to_owned(),
-        backend: Backend::Gpu,
-        kernel: "fake".to_owned(),
-        threads: 1,
-        trials: Vec::new(),
-    };
-    Arc::new(DeviceRecord::new(info, reopen, role, &Metrics::new()))
-}
-
 /// Puts one engine of a device into service that can be reopened.
 fn serve(state: &mut State, name: &str, role: Role) -> (Arc<DeviceRecord>, usize) {
     let device = record(name, Some(opener()), role);
     state.fleet.register(&device, role);
     let engine = state.enter(&device).unwrap();
     (device, engine)
-}
-
-fn request(number: u8) -> WorkRequest {
-    let time = Timestamp::from_millis(1_795_329_945_748).unwrap();
-    WorkRequest::new(Network::Live, time, Target::new([number; 32]), time).unwrap()
 }
 
 /// Admits a request. Its search and what it receives the answer by.

@@ -3,12 +3,13 @@
 //! A transition is told the time, waits for nothing and wakes nobody: it returns what is to be done, and notes in
 //! [`Changes`] which threads may have something to do. So each can be tested without threads.
 
+mod outcomes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -20,6 +21,7 @@ use super::limits::{Limits, SolveError, Status};
 use super::queue::{Assigned, Batch, Demand, Full, Queue};
 use crate::device::{Capacity, DeviceError, Engine, catch_panic};
 use crate::work::{Threshold, Work, WorkRequest};
+pub(super) use outcomes::{Admission, Changes, Done, Idle, Next};
 
 /// What the scheduler's lock guards.
 #[derive(Debug)]
@@ -44,62 +46,6 @@ enum Stage {
     Closed,
     /// Threads end as well.
     Stopped,
-}
-
-/// Which threads may have something to do since these were last taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
-    /// An engine that had nothing to do may have something.
-    pub(super) work: bool,
-    /// An engine came into service or went out of it, a device is to be opened, or the scheduler has stopped.
-    pub(super) service: bool,
-}
-
-/// What becomes of a request that is not refused.
-#[derive(Debug)]
-pub(super) enum Admission {
-    /// Its answer is cached.
-    Cached(Work),
-    /// It waits for a search.
-    Waits {
-        job: Arc<Job>,
-        answer: watch::Receiver<Answer>,
-        /// Whether others waited for the search before it.
-        has_joined: bool,
-        /// `None` if it has joined others, or no engine's hash rate is known.
-        estimate: Option<Estimate>,
-    },
-}
-
-/// What an engine is to do next.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Take on this batch.
-    Submit(Batch),
-    /// Wait for this batch, the first in flight.
-    Complete(Batch),
-    /// It did not come back in time: prove that it still knows the answers.
-    ProveAgain,
-    /// End: the scheduler has stopped, or the device was reopened.
-    End,
-}
-
-/// Why there is nothing for an engine to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Idle {
-    /// No search needs it.
-    NoWork,
-    /// Another device is in service.
-    StandsBy,
-}
-
-/// What an engine has done in a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Done {
-    /// How many nonces it has tested.
-    pub(super) tried: u64,
-    /// How long it took for them alone. `None` if the batch ended early, which says nothing of the engine's speed.
-    pub(super) took: Option<Duration>,
 }
 
 impl State {
