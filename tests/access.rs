@@ -1,6 +1,8 @@
 //! Who may ask: API keys and what each may have in progress, pages in browsers, and what the management port does not
 //! do. The real binary, over real sockets.
 
+#![cfg(test)]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! What is refused under load, and what the refusal says: the service over real sockets, in this process, with a
 //! device whose speed is known.
 
+#![cfg(test)]
+
 mod support;
 
 use std::io::Write;

@@ -2,6 +2,8 @@
 //!
 //! A second device is had by naming lavapipe to the Vulkan loader twice. Without it these tests fail.
 
+#![cfg(test)]
+
 mod support;
 
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! The commands of the real binary.
 
+#![cfg(test)]
+
 mod support;
 
 use std::fs;

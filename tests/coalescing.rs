@@ -1,6 +1,8 @@
 //! Requests for the same work: those that overlap share a search, and those that come later have the answer that was
 //! found. The service is the real one, over real sockets, in this process, with devices that write down what they do.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeMap;

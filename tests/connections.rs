@@ -2,6 +2,8 @@
 //!
 //! Nothing here asserts how fast the server is; that something ends is asserted with the patience of `SOON`.
 
+#![cfg(test)]
+
 mod support;
 
 use std::io::{BufReader, ErrorKind, Read, Write};

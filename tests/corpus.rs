@@ -1,6 +1,8 @@
 //! Everything that reads text from outside, with the inputs of the fuzz targets' corpus and with inputs made at random. The
 //! same functions run for longer under a fuzzer: see `fuzz/README.md`.
 
+#![cfg(test)]
+
 #[path = "support/fuzzing.rs"]
 mod fuzzing;
 

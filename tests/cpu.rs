@@ -1,5 +1,7 @@
 //! Every kernel that this processor can run, against the vectors and the reference hash.
 
+#![cfg(test)]
+
 #[path = "support/conformance.rs"]
 mod conformance;
 

@@ -1,6 +1,8 @@
 //! Devices that die, hang and lie, behind the same trait as the real ones: every request is still answered
 //! correctly or refused properly. The service is the real one, over real sockets, in this process.
 
+#![cfg(test)]
+
 mod support;
 
 use std::sync::mpsc::{self, TryRecvError};

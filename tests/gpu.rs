@@ -3,6 +3,8 @@
 //! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
 //! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
 
+#![cfg(test)]
+
 #[path = "support/conformance.rs"]
 mod conformance;
 

@@ -1,6 +1,8 @@
 //! The public port and the management port of the real binary, over real sockets: every answer that the
 //! protocol promises, and every way to be refused.
 
+#![cfg(test)]
+
 mod support;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! What a wallet does, end to end: the published JavaScript client asks the real binary for works.
 
+#![cfg(test)]
+
 mod support;
 
 use std::{path::Path, process::Command};

@@ -1,6 +1,8 @@
 //! What becomes of a request when its client leaves, when there are too many, and when the service stops:
 //! the real binary, over real sockets.
 
+#![cfg(test)]
+
 mod support;
 
 use std::io::Write;

@@ -1,6 +1,8 @@
 //! What `/metrics` says: known requests give exact counts, the page is what Prometheus reads, and the manual in
 //! `src/telemetry/metrics/mod.rs` is true.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,8 @@
 //! The description of the API: that it is complete, that it is true of what the real binary answers, and that its
 //! pages ask no other machine for anything.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! The protocol's values against the conformance vectors. Any implementation can use those: they are plain
 //! JSON, made with another language's Blake2b.
 
+#![cfg(test)]
+
 #[path = "support/conformance.rs"]
 mod conformance;
 

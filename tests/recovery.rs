@@ -1,6 +1,8 @@
 //! Devices that fail and come back, and those that do not: nothing is lost meanwhile, and nobody is in a hurry
 //! twice. The service is the real one, over real sockets, in this process.
 
+#![cfg(test)]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

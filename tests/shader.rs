@@ -1,5 +1,7 @@
 //! `work-server shader`: the shader's forms, as the real binary lists and writes them.
 
+#![cfg(test)]
+
 mod support;
 
 use std::fs;

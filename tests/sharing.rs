@@ -1,6 +1,8 @@
 //! How searches are shared between cards and batches: with cards whose time is counted in slices. The service is
 //! the real one, over real sockets, in this process.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeSet;

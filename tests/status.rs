@@ -1,6 +1,8 @@
 //! `GET /` and `GET /status.json` of the management port, over real sockets: the page and its data as a client gets
 //! them. What a browser makes of them is in `status_page`.
 
+#![cfg(test)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What an operator sees: the status page in a real browser, while things happen to the server.
 
+#![cfg(test)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

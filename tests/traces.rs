@@ -3,6 +3,8 @@
 //!
 //! To see a trace: `cargo test --test traces a_request_is_traced_over_http -- --nocapture`
 
+#![cfg(test)]
+
 #[path = "support/collector.rs"]
 mod collector;
 mod support;
