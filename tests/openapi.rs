@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use atto_work_server::http::Code;
+use atto_work_server::problem::Code;
 use serde_json::{Value, json};
 use support::http::{Response, connect, exchange, get, post_works, request as raw};
 use support::{Server, assert_work, eventually, request, target};

@@ -1,10 +1,7 @@
 //! The public listener: `POST /works`, `POST /works/verify`, and the description of both.
 
-mod access;
 mod cors;
-mod keys;
 mod openapi;
-mod problem;
 mod trace;
 mod works;
 
@@ -19,14 +16,13 @@ use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Buf, Filter, Reply};
 
-use crate::connections::{Arrival, Closing};
+use crate::access::AccessRules;
+use crate::connections::Arrival;
+use crate::lifecycle::Lifecycle;
+use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
-pub use access::{Keys, KeysError};
-pub use cors::{InvalidOrigin, Origins};
-pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
 use openapi::Description;
-pub use problem::{Code, Problem};
 use trace::Trace;
 pub use works::MAX_BODY;
 #[doc(hidden)]
@@ -35,19 +31,10 @@ pub use works::parse;
 /// How long a body may take to arrive.
 #[derive(Clone, Debug)]
 pub struct BodyLimits {
-    /// While the service is there.
+    /// While the process does not drain.
     pub timeout: Duration,
-    /// Says when it can wait no longer, since it ends.
-    pub closing: Closing,
-}
-
-/// Who may ask. By default everybody whom the network lets through, but no page in a browser.
-#[derive(Clone, Debug, Default)]
-pub struct Admission {
-    /// The keys of which one is needed, if any.
-    pub keys: Option<Keys>,
-    /// The origins of pages that may ask, if any.
-    pub origins: Option<Origins>,
+    /// A draining process waits for a body only as long as the drain grace.
+    pub lifecycle: Lifecycle,
 }
 
 /// What requests are counted by that no route takes: Spring's way for files, which the reference server tries last.
@@ -58,7 +45,7 @@ struct Api {
     scheduler: Scheduler,
     telemetry: Telemetry,
     limits: BodyLimits,
-    admission: Admission,
+    access: AccessRules,
     description: Description,
 }
 
@@ -145,16 +132,17 @@ impl Api {
         trace: &Trace,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
-        let Some(origins) = &self.admission.origins else {
+        let Some(origins) = &self.access.origins else {
             return self.answer(method, path, headers, trace, body).await;
         };
         let methods = Route::of(path).map(Route::methods);
-        let preflight = methods.and_then(|methods| origins.preflight(&method, headers, methods));
+        let preflight =
+            methods.and_then(|methods| cors::preflight(origins, &method, headers, methods));
         if let Some(answer) = preflight {
             return answer;
         }
         let mut answer = self.answer(method, path, headers, trace, body).await;
-        origins.expose(headers, &mut answer);
+        cors::expose(origins, headers, &mut answer);
         answer
     }
 
@@ -194,14 +182,14 @@ pub fn routes(
     scheduler: Scheduler,
     telemetry: Telemetry,
     limits: BodyLimits,
-    admission: Admission,
+    access: AccessRules,
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         scheduler,
         telemetry,
         limits,
-        description: Description::new(admission.keys.is_some()),
-        admission,
+        description: Description::new(access.keys.is_some()),
+        access,
     });
     warp::method()
         .and(warp::path::full())

@@ -15,9 +15,9 @@ use warp::Reply;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use super::keys::ApiKey;
-use super::problem::{Code, FieldError, Problem};
 use super::works::MAX_BODY;
+use crate::access::ApiKey;
+use crate::problem::{Code, FieldError, Problem};
 use crate::scheduler::SolveError;
 use crate::work::{MAX_AHEAD, Network, Timestamp};
 

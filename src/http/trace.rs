@@ -23,8 +23,8 @@ use warp::http::{HeaderMap, Method, Version, header};
 use warp::reply::Response;
 
 use super::Route;
-use super::problem::Code;
 use crate::connections::Arrival;
+use crate::problem::Code;
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
 use crate::work::{Network, Threshold};

@@ -6,15 +6,16 @@ use futures_util::{Stream, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
 use warp::reply::Response;
 use warp::{Buf, Reply};
 
-use super::access::Client;
-use super::problem::{FieldError, Problem};
 use super::trace::{Ending, Trace};
 use super::{Api, BodyLimits};
+use crate::access::Client;
+use crate::connections::DRAIN_GRACE;
+use crate::lifecycle::Lifecycle;
+use crate::problem::{FieldError, Problem};
 use crate::scheduler::{Origin, Search, SolveError, Solved};
 use crate::telemetry::{EndedRequest, History, Metrics, Outcome};
 use crate::work::{InvalidRequest, Network, Nonce, Threshold, Timestamp, WorkRequest, digest};
@@ -162,7 +163,6 @@ struct CountOnDrop<'a> {
     /// How long an answered search was waited for and took.
     searched: Option<(Duration, Duration)>,
     client: Option<Client>,
-    permit: Option<OwnedSemaphorePermit>,
     /// When the reference hash began and ended.
     verified: Option<(Instant, Instant)>,
     outcome: Outcome,
@@ -181,7 +181,6 @@ impl<'a> CountOnDrop<'a> {
             search: None,
             searched: None,
             client: None,
-            permit: None,
             verified: None,
             outcome: Outcome::Cancelled,
             trace,
@@ -196,11 +195,11 @@ impl<'a> CountOnDrop<'a> {
 
     /// Lets the request go on, if keys are not needed or it has one that may ask for more.
     fn admit(&mut self, api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(keys) = &api.admission.keys else {
+        let Some(keys) = &api.access.keys else {
             return Ok(());
         };
         let client = self.client.insert(keys.identify(headers)?);
-        self.permit = Some(client.begin()?);
+        client.begin()?;
         tracing::debug!(key = client.name(), "admitted");
         Ok(())
     }
@@ -304,8 +303,14 @@ async fn read(
         biased;
         body = collect => body,
         () = tokio::time::sleep(limits.timeout) => Err(Problem::BodyTimeout(limits.timeout)),
-        () = limits.closing.overdue() => Err(SolveError::Closed.into()),
+        () = overdue(&limits.lifecycle) => Err(SolveError::Closed.into()),
     }
+}
+
+/// Completes when a draining process waits no longer.
+async fn overdue(lifecycle: &Lifecycle) {
+    lifecycle.draining().await;
+    tokio::time::sleep(DRAIN_GRACE).await;
 }
 
 /// Reads a request, and names everything that is wrong with it at once. Public for the fuzz targets only.
@@ -424,11 +429,10 @@ mod tests {
     use bytes::Bytes;
     use futures_util::stream;
     use std::time::Duration;
-    use tokio::sync::watch;
     use warp::http::HeaderValue;
 
     use super::*;
-    use crate::connections::{Closing, Phase};
+    use crate::lifecycle::{self, Transitions};
     use crate::work::Target;
 
     const NOW: i64 = 1_795_329_945_748;
@@ -527,13 +531,13 @@ mod tests {
         assert!(require_json(&HeaderMap::new()).is_err());
     }
 
-    fn limits() -> (watch::Sender<Phase>, BodyLimits) {
-        let (sender, phase) = watch::channel(Phase::Serving);
+    fn limits() -> (Transitions, BodyLimits) {
+        let (transitions, lifecycle) = lifecycle::begin();
         let limits = BodyLimits {
             timeout: Duration::from_secs(10),
-            closing: Closing::new(phase),
+            lifecycle,
         };
-        (sender, limits)
+        (transitions, limits)
     }
 
     #[tokio::test]
@@ -541,7 +545,7 @@ mod tests {
         let chunks = |count: usize| {
             stream::iter((0..count).map(|_| Ok::<_, warp::Error>(Bytes::from(vec![b' '; 1024]))))
         };
-        let (_phase, limits) = limits();
+        let (_transitions, limits) = limits();
         assert_eq!(read(chunks(16), &limits).await.unwrap().len(), MAX_BODY);
         assert!(matches!(
             read(chunks(17), &limits).await,
@@ -552,11 +556,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let silence = stream::pending::<Result<Bytes, warp::Error>>();
-        let (phase, limits) = limits();
+        let (transitions, limits) = limits();
         let timed_out = read(silence, &limits).await;
         assert!(matches!(timed_out, Err(Problem::BodyTimeout(_))));
 
-        phase.send(Phase::Closing).unwrap();
+        transitions.draining();
         let silence = stream::pending::<Result<Bytes, warp::Error>>();
         let refused = read(silence, &limits).await;
         assert!(matches!(

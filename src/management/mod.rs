@@ -14,7 +14,6 @@
 mod status;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 use warp::filters::BoxedFilter;
@@ -23,51 +22,11 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::http::Problem;
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::problem::Problem;
 use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
 pub use status::{About, Setting, observe};
-
-/// Where the service is in its life. A clone is the same one.
-#[derive(Clone, Debug, Default)]
-pub struct Lifecycle(Arc<AtomicU8>);
-
-impl Lifecycle {
-    const STARTING: u8 = 0;
-    const SERVING: u8 = 1;
-    const LEAVING: u8 = 2;
-    const DRAINING: u8 = 3;
-
-    /// Requests are taken from now on.
-    pub fn serving(&self) {
-        self.0.store(Self::SERVING, Ordering::Relaxed);
-    }
-
-    /// Requests should go elsewhere from now on, so the server is not ready any more. Those that come are served as
-    /// before, until load balancers have seen it.
-    pub fn leaving(&self) {
-        self.0.store(Self::LEAVING, Ordering::Relaxed);
-    }
-
-    /// No more connections are taken from now on; requests that were accepted are finished.
-    pub fn draining(&self) {
-        self.0.store(Self::DRAINING, Ordering::Relaxed);
-    }
-
-    fn is(&self, phase: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == phase
-    }
-
-    /// Its name.
-    fn phase(&self) -> &'static str {
-        match self.0.load(Ordering::Relaxed) {
-            Self::STARTING => "starting",
-            Self::SERVING => "serving",
-            Self::LEAVING => "leaving",
-            _ => "draining",
-        }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Health {
@@ -127,7 +86,7 @@ pub fn routes(
 }
 
 fn health(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = !lifecycle.is(Lifecycle::STARTING) && scheduler.status().can_serve;
+    let up = lifecycle.phase() != Phase::Starting && scheduler.status().can_serve;
     respond(
         up,
         Health {
@@ -138,7 +97,7 @@ fn health(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
 }
 
 fn liveness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::STARTING) || scheduler.status().can_serve;
+    let up = lifecycle.phase() == Phase::Starting || scheduler.status().can_serve;
     respond(
         up,
         Health {
@@ -149,7 +108,7 @@ fn liveness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
 }
 
 fn readiness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::SERVING) && scheduler.status().can_serve;
+    let up = lifecycle.phase() == Phase::Serving && scheduler.status().can_serve;
     respond(
         up,
         Health {

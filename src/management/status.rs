@@ -13,9 +13,10 @@ use warp::http::{HeaderName, HeaderValue, header};
 use warp::reply::Response;
 
 use super::Management;
+use crate::access::Keys;
 use crate::build_info;
 use crate::device::{Backend, Missing};
-use crate::http::{Keys, Problem};
+use crate::problem::Problem;
 use crate::scheduler::{self, DeviceState, DeviceStatus, Event, Incident, Scheduler};
 use crate::telemetry::{History, Sample, Snapshot};
 use crate::work::{Network, Threshold, Timestamp};
@@ -47,8 +48,8 @@ pub struct About {
     pub configuration: Vec<Setting>,
     /// The API keys, which are counted, if there are any.
     pub keys: Option<Keys>,
-    /// How many hard searches take turns.
-    pub turns: usize,
+    /// How many slots hard searches share.
+    pub slots: usize,
 }
 
 /// A variable of the configuration, as it was understood.
@@ -302,7 +303,7 @@ pub(super) fn data(management: &Management) -> Response {
                 .to_string_lossy()
                 .into_owned(),
             uptime_seconds: about.history.age().as_secs_f64().round(),
-            phase: lifecycle.phase(),
+            phase: lifecycle.phase().as_str(),
             can_serve: status.can_serve,
         },
         devices: devices
@@ -320,9 +321,9 @@ pub(super) fn data(management: &Management) -> Response {
             running: status.running,
             waiting: status.waiting,
             capacity: status.capacity,
-            turns: about.turns,
+            turns: about.slots,
             expected_wait_seconds: status.expected_wait.map(|wait| wait.as_secs_f64()),
-            temperature: Temperature::of(&status, about.turns),
+            temperature: Temperature::of(&status, about.slots),
         },
         expected: expected(status.hash_rate, Timestamp::now()),
         incidents: incidents
