@@ -11,6 +11,7 @@
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
+use super::head::Head;
 use crate::access::CorsOrigins;
 
 /// How long a browser may cache a preflight, in seconds. Browsers cap it: Chromium at this value.
@@ -28,15 +29,13 @@ const VARY: HeaderValue = HeaderValue::from_static(
     "origin, access-control-request-method, access-control-request-headers",
 );
 
-/// The response to a preflight for a path with these `methods`. `None` if this is not a preflight, or its origin is not
-/// allowed.
-pub(super) fn preflight(
-    origins: &CorsOrigins,
-    method: &Method,
-    headers: &HeaderMap,
-    methods: &'static str,
-) -> Option<Response> {
-    if method != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+/// The response to a preflight. `None` if this is not a preflight, its path has no route, or its origin is not allowed.
+pub(super) fn preflight(origins: &CorsOrigins, head: &Head) -> Option<Response> {
+    let methods = head.route()?.methods();
+    let headers = &head.headers;
+    if head.method != Method::OPTIONS
+        || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    {
         return None;
     }
     let allowed = allowed(origins, headers)?;
