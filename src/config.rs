@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::connections;
+use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
+use crate::connections::ConnectionLimits;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
-use crate::http::{Admission, Keys, KeysError, Origins};
 use crate::management::Setting;
 use crate::scheduler::{Limits, Memory};
 use crate::service::Settings;
@@ -150,7 +150,7 @@ pub struct ServeArgs {
     /// Pages of which origins may ask from a browser: `*`, or a list separated by commas such as
     /// `https://wallet.example` [default: none]
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
-    pub cors_origins: Option<Origins>,
+    pub cors_origins: Option<CorsOrigins>,
 
     /// How many seconds everything is still served after SIGTERM or SIGINT while the server already is not
     /// ready, fractions allowed [range: 0 to 3600]
@@ -178,10 +178,10 @@ impl ServeArgs {
     /// # Errors
     ///
     /// [`KeysError`] if the file of API keys is of no use.
-    pub fn admission(&self) -> Result<Admission, KeysError> {
+    pub fn access(&self) -> Result<AccessRules, KeysError> {
         let requests = NonZeroUsize::new(self.api_key_requests).unwrap_or(NonZeroUsize::MIN);
         let open = |path| Keys::open(path, requests);
-        Ok(Admission {
+        Ok(AccessRules {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
         })
@@ -253,7 +253,7 @@ impl ServeArgs {
             ("ATTO_WORK_API_KEY_REQUESTS", count(self.api_key_requests)),
             (
                 "ATTO_WORK_CORS_ORIGINS",
-                self.cors_origins.as_ref().map(Origins::to_string),
+                self.cors_origins.as_ref().map(CorsOrigins::to_string),
             ),
             ("ATTO_WORK_SHUTDOWN_DELAY", seconds(self.shutdown_delay)),
             ("ATTO_WORK_SHUTDOWN_GRACE", seconds(self.shutdown_grace)),
@@ -275,7 +275,7 @@ impl ServeArgs {
                     self.queue_capacity,
                 )
             },
-            connections: connections::Limits {
+            connections: ConnectionLimits {
                 open: NonZeroUsize::new(self.max_connections).unwrap_or(NonZeroUsize::MIN),
                 header: self.header_timeout,
                 body: self.body_timeout,

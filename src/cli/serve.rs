@@ -44,8 +44,8 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
         "starting"
     );
     let mut signals = Signals::listen()?;
-    let admission = args.admission()?;
-    if let Some(keys) = admission.keys.clone() {
+    let access = args.access()?;
+    if let Some(keys) = access.keys.clone() {
         tokio::spawn(keys.follow(signal(SignalKind::hangup())?));
     }
     let listeners = Listeners::bind(args.address, args.management_address)?;
@@ -61,7 +61,7 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
     };
     service::run(
         args.settings(),
-        admission,
+        access,
         args.configuration(),
         listeners,
         move || device::open(&choice),
