@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args};
 
 use crate::connections;
 use crate::device::cpu::{self, Kernel};
@@ -187,78 +188,26 @@ impl ServeArgs {
         })
     }
 
-    /// What these flags come to, for the status page. Of the API keys there is the path of their file, and nothing
-    /// that is in it.
-    pub fn configuration(&self) -> Vec<Setting> {
+    /// Every setting for the status page, in the order of `--help`. `matches` is what these flags were read from; a
+    /// value is shown as it was given. No setting is a secret: of the API keys there is the path of their file.
+    pub fn configuration(&self, matches: &ArgMatches) -> Vec<Setting> {
         let command = Self::augment_args(clap::Command::new("serve"));
-        let default = |variable: &str| {
-            let mut arguments = command.get_arguments();
-            let argument = arguments.find(|argument| {
-                argument.get_env().and_then(|name| name.to_str()) == Some(variable)
-            })?;
-            let default = argument.get_default_values().first()?;
-            Some(default.to_string_lossy().into_owned())
+        let setting = |argument: &Arg| {
+            let id = argument.get_id().as_str();
+            let given = matches.get_raw(id).into_iter().flatten().next();
+            let given = given.map(|value| value.to_string_lossy().into_owned());
+            let source = matches.value_source(id);
+            Some(Setting {
+                variable: argument.get_env()?.to_string_lossy().into_owned(),
+                value: match id {
+                    // Its default depends on the machine, so clap has none to show.
+                    "threads" => Some(self.devices.choice().threads.to_string()),
+                    _ => given,
+                },
+                is_default: source.is_none_or(|source| source == ValueSource::DefaultValue),
+            })
         };
-        let shown = self.values().into_iter().map(|(variable, value)| Setting {
-            variable,
-            is_default: value == default(variable),
-            value,
-        });
-        let mut shown: Vec<_> = shown.collect();
-        // What no argument has a fixed default for.
-        if let Some(threads) = shown
-            .iter_mut()
-            .find(|setting| setting.variable == "ATTO_WORK_THREADS")
-        {
-            threads.value = Some(self.devices.choice().threads.to_string());
-        }
-        shown
-    }
-
-    /// The value of every variable, as it could be given; `None` where none was.
-    fn values(&self) -> Vec<(&'static str, Option<String>)> {
-        let seconds = |time: Duration| Some(time.as_secs_f64().to_string());
-        let count = |count: usize| Some(count.to_string());
-        let devices = &self.devices;
-        let keys_file = self.api_keys_file.as_ref();
-        vec![
-            ("ATTO_WORK_BACKEND", named(&devices.backend)),
-            ("ATTO_WORK_DEVICE", Some(devices.device.to_string())),
-            ("ATTO_WORK_THREADS", devices.threads.and_then(count)),
-            (
-                "ATTO_WORK_KERNEL",
-                devices.kernel.map(|kernel| kernel.to_string()),
-            ),
-            ("ATTO_WORK_ADDRESS", Some(self.address.to_string())),
-            (
-                "ATTO_WORK_MANAGEMENT_ADDRESS",
-                Some(self.management_address.to_string()),
-            ),
-            ("ATTO_WORK_QUEUE_SIZE", count(self.queue_size)),
-            ("ATTO_WORK_QUEUE_CAPACITY", count(self.queue_capacity)),
-            ("ATTO_WORK_DEADLINE", seconds(self.deadline)),
-            ("ATTO_WORK_ANSWER_MEMORY", count(self.answer_memory)),
-            ("ATTO_WORK_MAX_CONNECTIONS", count(self.max_connections)),
-            ("ATTO_WORK_HEADER_TIMEOUT", seconds(self.header_timeout)),
-            ("ATTO_WORK_BODY_TIMEOUT", seconds(self.body_timeout)),
-            ("ATTO_WORK_IDLE_TIMEOUT", seconds(self.idle_timeout)),
-            (
-                "ATTO_WORK_MAX_CONNECTION_AGE",
-                seconds(self.max_connection_age),
-            ),
-            (
-                "ATTO_WORK_API_KEYS_FILE",
-                keys_file.map(|path| path.display().to_string()),
-            ),
-            ("ATTO_WORK_API_KEY_REQUESTS", count(self.api_key_requests)),
-            (
-                "ATTO_WORK_CORS_ORIGINS",
-                self.cors_origins.as_ref().map(Origins::to_string),
-            ),
-            ("ATTO_WORK_SHUTDOWN_DELAY", seconds(self.shutdown_delay)),
-            ("ATTO_WORK_SHUTDOWN_GRACE", seconds(self.shutdown_grace)),
-            ("ATTO_WORK_LOG_FORMAT", named(&self.log_format)),
-        ]
+        command.get_arguments().filter_map(setting).collect()
     }
 
     /// What these flags allow the service.
@@ -286,11 +235,6 @@ impl ServeArgs {
             grace: self.shutdown_grace,
         }
     }
-}
-
-/// The name of a value among several.
-fn named(value: &impl ValueEnum) -> Option<String> {
-    Some(value.to_possible_value()?.get_name().to_owned())
 }
 
 /// Reads a whole number from `from` to `to`.
@@ -332,12 +276,13 @@ mod tests {
 
     use super::*;
 
-    fn read(flags: &[&str]) -> ServeArgs {
-        // Nothing of the environment that the tests run in.
+    /// The settings that the status page shows for these flags, with nothing of the environment that the tests run in.
+    fn shown(flags: &[&str]) -> Vec<Setting> {
         let command = ServeArgs::augment_args(clap::Command::new("serve"))
             .mut_args(|argument| argument.env(None::<&str>));
         let matches = command.get_matches_from([&["serve"], flags].concat());
-        ServeArgs::from_arg_matches(&matches).unwrap()
+        let args = ServeArgs::from_arg_matches(&matches).unwrap();
+        args.configuration(&matches)
     }
 
     #[test]
@@ -347,16 +292,24 @@ mod tests {
             .get_arguments()
             .filter_map(|argument| argument.get_env()?.to_str())
             .collect();
-        let shown = read(&[]).configuration();
-        let names: Vec<_> = shown.iter().map(|setting| setting.variable).collect();
+        let shown = shown(&[]);
+        let names: Vec<_> = shown.iter().map(|setting| &setting.variable).collect();
         assert_eq!(names, variables);
         let changed: Vec<_> = shown.iter().filter(|setting| !setting.is_default).collect();
         assert_eq!(changed, Vec::<&Setting>::new());
-        assert!(shown[2].value.is_some(), "the threads that there are");
+        let value = |variable: &str| {
+            let mut settings = shown.iter();
+            let setting = settings.find(|setting| setting.variable == variable);
+            setting.unwrap().value.as_deref()
+        };
+        assert_eq!(value("ATTO_WORK_DEADLINE"), Some("300"));
+        assert_eq!(value("ATTO_WORK_KERNEL"), None);
+        let threads = value("ATTO_WORK_THREADS").unwrap();
+        assert!(threads.parse::<usize>().unwrap() >= 1, "{threads}");
     }
 
     #[test]
-    fn what_differs_from_the_default_says_so() {
+    fn a_setting_that_was_given_is_no_default_even_with_the_value_of_the_default() {
         let flags = [
             "--backend=cpu",
             "--device=0,L4",
@@ -367,14 +320,14 @@ mod tests {
             "--shutdown-grace=25",
             "--log-format=json",
         ];
-        let shown = read(&flags).configuration();
-        let changed: Vec<_> = shown
+        let shown = shown(&flags);
+        let given: Vec<_> = shown
             .iter()
             .filter(|setting| !setting.is_default)
-            .map(|setting| (setting.variable, setting.value.as_deref().unwrap()))
+            .map(|setting| (&*setting.variable, setting.value.as_deref().unwrap()))
             .collect();
         assert_eq!(
-            changed,
+            given,
             [
                 ("ATTO_WORK_BACKEND", "cpu"),
                 ("ATTO_WORK_DEVICE", "0,L4"),
@@ -383,8 +336,9 @@ mod tests {
                 ("ATTO_WORK_API_KEYS_FILE", "keys"),
                 (
                     "ATTO_WORK_CORS_ORIGINS",
-                    "https://a.example,https://b.example"
+                    "https://a.example, https://b.example"
                 ),
+                ("ATTO_WORK_SHUTDOWN_GRACE", "25"),
                 ("ATTO_WORK_LOG_FORMAT", "json"),
             ]
         );

@@ -51,14 +51,14 @@ pub struct About {
     pub turns: usize,
 }
 
-/// A variable of the configuration, as it was understood.
+/// A setting of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// The environment variable's name.
-    pub variable: &'static str,
-    /// Its value, or what it comes to where it is not set; `None` if that is nothing.
+    pub variable: String,
+    /// The value as it was given, else the default; `None` if there is neither.
     pub value: Option<String>,
-    /// Whether it is what it would be if nothing was set.
+    /// Whether neither a flag nor the variable gave it. A value that was given counts even if it is the default.
     pub is_default: bool,
 }
 
