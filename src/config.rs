@@ -1,5 +1,5 @@
-//! Every knob: its flag, its environment variable, its unit, default and range. The comments here are the
-//! text of `--help`.
+//! Every setting: its flag, environment variable, unit, default and range. The comments on the fields are the text of
+//! `--help`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ use crate::telemetry::LogFormat;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Devices")]
 pub struct DeviceArgs {
-    /// Which kind of device searches
+    /// Kind of device to search on
     #[arg(
         long,
         env = "ATTO_WORK_BACKEND",
@@ -33,8 +33,8 @@ pub struct DeviceArgs {
     )]
     pub backend: BackendChoice,
 
-    /// Which graphics cards search: `all`, or a list separated by commas of indices, PCI ids
-    /// (0000:65:00.0) or parts of names, as `work-server devices` shows them
+    /// Graphics cards to use: `all`, or a comma-separated list of indices, PCI ids (0000:65:00.0) or parts of names, as
+    /// `work-server devices` shows them
     #[arg(
         long,
         env = "ATTO_WORK_DEVICE",
@@ -43,19 +43,18 @@ pub struct DeviceArgs {
     )]
     pub device: Selection,
 
-    /// How many threads search on the processor [default: as many as the process may use cores]
-    /// [range: 1 to 1024]
+    /// Search threads on the processor [default: one for each core that the process may use] [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
     pub threads: Option<usize>,
 
-    /// Which instructions the processor searches with: avx512, avx2, neon, neon-sha3 or portable
-    /// [default: the fastest, by a race of some milliseconds]
+    /// Kernel that the processor runs: avx512, avx2, neon, neon-sha3 or portable [default: the fastest, measured at the
+    /// start]
     #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME", value_parser = Kernel::named)]
     pub kernel: Option<Kernel>,
 }
 
 impl DeviceArgs {
-    /// The choice that these flags make.
+    /// The devices that these flags choose.
     pub fn choice(&self) -> Choice {
         Choice {
             backend: self.backend,
@@ -69,14 +68,14 @@ impl DeviceArgs {
     }
 }
 
-/// How the service listens and how much it takes on.
+/// How the service listens, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// Which devices search, and how.
     #[command(flatten)]
     pub devices: DeviceArgs,
 
-    /// Where clients connect: an IP address and a port
+    /// IP address and port for clients
     #[arg(
         long,
         env = "ATTO_WORK_ADDRESS",
@@ -86,7 +85,7 @@ pub struct ServeArgs {
     )]
     pub address: SocketAddr,
 
-    /// Where probes and scrapers connect: an IP address and a port
+    /// IP address and port for probes, scrapers and the status page
     #[arg(
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
@@ -96,73 +95,68 @@ pub struct ServeArgs {
     )]
     pub management_address: SocketAddr,
 
-    /// How many hard searches take turns; the others wait. Easy ones, which a device ends at a stroke, run at once
-    /// [range: 1 to 1024]
+    /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
+    /// most likely ends, needs no slot [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024))]
     pub queue_size: usize,
 
-    /// How many searches there may be beyond those that take turns; one more is refused with 503
-    /// [range: 0 to 100000]
+    /// Searches allowed beyond the slots; one more is refused with 503 [range: 0 to 100000]
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
-    /// How many seconds a request may wait for its work, fractions allowed; then it is refused with 504
-    /// [range: 1 to 3600]
+    /// Seconds until a request without an answer is refused with 504; fractions allowed [range: 1 to 3600]
     #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
     pub deadline: Duration,
 
-    /// How many answers are kept for ten minutes, for clients that ask again; 0 for none [range: 0 to 1000000]
+    /// Answers cached for ten minutes, for clients that ask again; 0 switches the cache off [range: 0 to 1000000]
     #[arg(long, env = "ATTO_WORK_ANSWER_MEMORY", value_name = "COUNT", default_value = "4096", value_parser = count(0, 1_000_000))]
     pub answer_memory: usize,
 
-    /// How many connections clients may have open at once; more wait until one is closed, and for that, one
-    /// without a request is [range: 1 to 1000000]
+    /// Open client connections allowed. Further clients wait; the connection idle for longest is closed to make room
+    /// [range: 1 to 1000000]
     #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000))]
     pub max_connections: usize,
 
-    /// How many seconds a request's head may take to arrive, fractions allowed [range: 0.1 to 3600]
+    /// Seconds for the head of a request to arrive; fractions allowed [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
     pub header_timeout: Duration,
 
-    /// How many seconds a request's body may take to arrive, and a client to take something of its answer,
-    /// fractions allowed [range: 0.1 to 3600]
+    /// Seconds for the body of a request to arrive, and for a client to read some of its answer; fractions allowed
+    /// [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_BODY_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
     pub body_timeout: Duration,
 
-    /// How many seconds a connection may be open without a request, fractions allowed [range: 0.1 to 3600]
+    /// Seconds that a connection may stay open without a request; fractions allowed [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
     pub idle_timeout: Duration,
 
-    /// How many seconds a connection may be open until its client is asked to connect anew, fractions allowed: without
-    /// that, a server that is added behind a load balancer gets nothing of the clients that are there [range: 1 to 3600]
+    /// Seconds until the client of a connection is asked to reconnect, so that a server added behind a load balancer
+    /// gets its share of the clients; fractions allowed [range: 1 to 3600]
     #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0))]
     pub max_connection_age: Duration,
 
-    /// The file of API keys, one of which a client must send; it is read again when it changes
-    /// [default: no key is needed]
+    /// File of API keys; a client must send one of them. Reloaded when it changes [default: no key is needed]
     #[arg(long, env = "ATTO_WORK_API_KEYS_FILE", value_name = "PATH")]
     pub api_keys_file: Option<PathBuf>,
 
-    /// How many requests the API keys of one name may have in progress; one more is refused with 429
-    /// [range: 1 to 100000]
+    /// Requests in progress allowed to the API keys of one name; one more is refused with 429 [range: 1 to 100000]
     #[arg(long, env = "ATTO_WORK_API_KEY_REQUESTS", value_name = "COUNT", default_value = "64", value_parser = count(1, 100_000))]
     pub api_key_requests: usize,
 
-    /// Pages of which origins may ask from a browser: `*`, or a list separated by commas such as
-    /// `https://wallet.example` [default: none]
+    /// Allowed CORS origins: `*`, or a comma-separated list such as `https://wallet.example` [default: none]
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
     pub cors_origins: Option<Origins>,
 
-    /// How many seconds everything is still served after SIGTERM or SIGINT while the server already is not
-    /// ready, fractions allowed [range: 0 to 3600]
+    /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
+    /// fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
     pub shutdown_delay: Duration,
 
-    /// How many seconds accepted requests may go on after that, fractions allowed [range: 0 to 3600]
+    /// Seconds after that delay for accepted requests to finish; fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
     pub shutdown_grace: Duration,
 
-    /// How log lines are written
+    /// Format of log lines
     #[arg(
         long,
         env = "ATTO_WORK_LOG_FORMAT",
@@ -174,11 +168,11 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Who may ask.
+    /// The clients that may ask: their API keys and CORS origins.
     ///
     /// # Errors
     ///
-    /// [`KeysError`] if the file of API keys is of no use.
+    /// [`KeysError`] if the file of API keys cannot be read or has a wrong line.
     pub fn admission(&self) -> Result<Admission, KeysError> {
         let requests = NonZeroUsize::new(self.api_key_requests).unwrap_or(NonZeroUsize::MIN);
         let open = |path| Keys::open(path, requests);
@@ -210,7 +204,7 @@ impl ServeArgs {
         command.get_arguments().filter_map(setting).collect()
     }
 
-    /// What these flags allow the service.
+    /// The service's limits.
     pub fn settings(&self) -> Settings {
         Settings {
             limits: Limits {
@@ -249,7 +243,7 @@ fn count(
     }
 }
 
-/// Reads where to listen or to connect.
+/// Reads an IP address and a port.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| {
         "it must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080; names are not looked up"
