@@ -152,12 +152,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     let done = match cli.command {
-        Command::Serve(args) => {
-            let given = matches
-                .subcommand_matches("serve")
-                .expect("the flags were read from them");
-            serve::run(&args, args.configuration(given))
-        }
+        Command::Serve(args) => serve::run(&args, &matches),
         Command::Devices(args) => devices::run(&args),
         Command::Solve(args) => solve::run(&args),
         Command::Health(args) => health::run(&args),

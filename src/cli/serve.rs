@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
@@ -18,8 +19,10 @@ const RUNTIME_THREADS: usize = 2;
 /// How long a driver that is still starting may hold up the end of the process.
 const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
 
-/// Serves until a signal. `configuration` is for the status page.
-pub(super) fn run(args: &ServeArgs, configuration: Vec<Setting>) -> Result<ExitCode, CommandError> {
+/// Serves until a signal. `matches` is what the whole command line was read from.
+pub(super) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+    let given = matches.subcommand_matches("serve");
+    let configuration = args.configuration(given.expect("the flags were read from them"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
