@@ -41,14 +41,14 @@ pub struct About {
     pub slots: usize,
 }
 
-/// One setting of the service.
+/// A setting of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// The name of its environment variable.
-    pub variable: &'static str,
-    /// Its value, or the value that is used if it is not set; `None` if there is none.
+    /// The environment variable's name.
+    pub variable: String,
+    /// The value as it was given, else the default; `None` if there is neither.
     pub value: Option<String>,
-    /// Whether the value is the default.
+    /// Whether neither a flag nor the variable gave it. A value that was given counts even if it is the default.
     pub is_default: bool,
 }
 
