@@ -1,18 +1,19 @@
-//! Every knob: its flag, its environment variable, its unit, default and range. The comments here are the
-//! text of `--help`.
+//! Every setting: its flag, environment variable, unit, default and range. The comments on the fields are the text of
+//! `--help`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args};
 
-use crate::connections;
+use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
+use crate::connections::ConnectionLimits;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
-use crate::http::{Admission, Keys, KeysError, Origins};
 use crate::management::Setting;
 use crate::scheduler::{Limits, Memory};
 use crate::service::Settings;
@@ -22,7 +23,7 @@ use crate::telemetry::LogFormat;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Devices")]
 pub struct DeviceArgs {
-    /// Which kind of device searches
+    /// Kind of device to search on
     #[arg(
         long,
         env = "ATTO_WORK_BACKEND",
@@ -32,8 +33,8 @@ pub struct DeviceArgs {
     )]
     pub backend: BackendChoice,
 
-    /// Which graphics cards search: `all`, or a list separated by commas of indices, PCI ids
-    /// (0000:65:00.0) or parts of names, as `work-server devices` shows them
+    /// Graphics cards to use: `all`, or a comma-separated list of indices, PCI ids (0000:65:00.0) or parts of names, as
+    /// `work-server devices` shows them
     #[arg(
         long,
         env = "ATTO_WORK_DEVICE",
@@ -42,19 +43,18 @@ pub struct DeviceArgs {
     )]
     pub device: Selection,
 
-    /// How many threads search on the processor [default: as many as the process may use cores]
-    /// [range: 1 to 1024]
+    /// Search threads on the processor [default: one for each core that the process may use] [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
     pub threads: Option<usize>,
 
-    /// Which instructions the processor searches with: avx512, avx2, neon, neon-sha3 or portable
-    /// [default: the fastest, by a race of some milliseconds]
+    /// Kernel that the processor runs: avx512, avx2, neon, neon-sha3 or portable [default: the fastest, measured at the
+    /// start]
     #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME", value_parser = Kernel::named)]
     pub kernel: Option<Kernel>,
 }
 
 impl DeviceArgs {
-    /// The choice that these flags make.
+    /// The devices that these flags choose.
     pub fn choice(&self) -> Choice {
         Choice {
             backend: self.backend,
@@ -68,14 +68,14 @@ impl DeviceArgs {
     }
 }
 
-/// How the service listens and how much it takes on.
+/// How the service listens, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// Which devices search, and how.
     #[command(flatten)]
     pub devices: DeviceArgs,
 
-    /// Where clients connect: an IP address and a port
+    /// IP address and port for clients
     #[arg(
         long,
         env = "ATTO_WORK_ADDRESS",
@@ -85,7 +85,7 @@ pub struct ServeArgs {
     )]
     pub address: SocketAddr,
 
-    /// Where probes and scrapers connect: an IP address and a port
+    /// IP address and port for probes, scrapers and the status page
     #[arg(
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
@@ -95,73 +95,68 @@ pub struct ServeArgs {
     )]
     pub management_address: SocketAddr,
 
-    /// How many hard searches take turns; the others wait. Easy ones, which a device ends at a stroke, run at once
-    /// [range: 1 to 1024]
+    /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
+    /// most likely ends, needs no slot [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024))]
     pub queue_size: usize,
 
-    /// How many searches there may be beyond those that take turns; one more is refused with 503
-    /// [range: 0 to 100000]
+    /// Searches allowed beyond the slots; one more is refused with 503 [range: 0 to 100000]
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
-    /// How many seconds a request may wait for its work, fractions allowed; then it is refused with 504
-    /// [range: 1 to 3600]
+    /// Seconds until a request without an answer is refused with 504; fractions allowed [range: 1 to 3600]
     #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
     pub deadline: Duration,
 
-    /// How many answers are kept for ten minutes, for clients that ask again; 0 for none [range: 0 to 1000000]
+    /// Answers cached for ten minutes, for clients that ask again; 0 switches the cache off [range: 0 to 1000000]
     #[arg(long, env = "ATTO_WORK_ANSWER_MEMORY", value_name = "COUNT", default_value = "4096", value_parser = count(0, 1_000_000))]
     pub answer_memory: usize,
 
-    /// How many connections clients may have open at once; more wait until one is closed, and for that, one
-    /// without a request is [range: 1 to 1000000]
+    /// Open client connections allowed. Further clients wait; the connection idle for longest is closed to make room
+    /// [range: 1 to 1000000]
     #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000))]
     pub max_connections: usize,
 
-    /// How many seconds a request's head may take to arrive, fractions allowed [range: 0.1 to 3600]
+    /// Seconds for the head of a request to arrive; fractions allowed [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
     pub header_timeout: Duration,
 
-    /// How many seconds a request's body may take to arrive, and a client to take something of its answer,
-    /// fractions allowed [range: 0.1 to 3600]
+    /// Seconds for the body of a request to arrive, and for a client to read some of its answer; fractions allowed
+    /// [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_BODY_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
     pub body_timeout: Duration,
 
-    /// How many seconds a connection may be open without a request, fractions allowed [range: 0.1 to 3600]
+    /// Seconds that a connection may stay open without a request; fractions allowed [range: 0.1 to 3600]
     #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
     pub idle_timeout: Duration,
 
-    /// How many seconds a connection may be open until its client is asked to connect anew, fractions allowed: without
-    /// that, a server that is added behind a load balancer gets nothing of the clients that are there [range: 1 to 3600]
+    /// Seconds until the client of a connection is asked to reconnect, so that a server added behind a load balancer
+    /// gets its share of the clients; fractions allowed [range: 1 to 3600]
     #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0))]
     pub max_connection_age: Duration,
 
-    /// The file of API keys, one of which a client must send; it is read again when it changes
-    /// [default: no key is needed]
+    /// File of API keys; a client must send one of them. Reloaded when it changes [default: no key is needed]
     #[arg(long, env = "ATTO_WORK_API_KEYS_FILE", value_name = "PATH")]
     pub api_keys_file: Option<PathBuf>,
 
-    /// How many requests the API keys of one name may have in progress; one more is refused with 429
-    /// [range: 1 to 100000]
+    /// Requests in progress allowed to the API keys of one name; one more is refused with 429 [range: 1 to 100000]
     #[arg(long, env = "ATTO_WORK_API_KEY_REQUESTS", value_name = "COUNT", default_value = "64", value_parser = count(1, 100_000))]
     pub api_key_requests: usize,
 
-    /// Pages of which origins may ask from a browser: `*`, or a list separated by commas such as
-    /// `https://wallet.example` [default: none]
+    /// Allowed CORS origins: `*`, or a comma-separated list such as `https://wallet.example` [default: none]
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
-    pub cors_origins: Option<Origins>,
+    pub cors_origins: Option<CorsOrigins>,
 
-    /// How many seconds everything is still served after SIGTERM or SIGINT while the server already is not
-    /// ready, fractions allowed [range: 0 to 3600]
+    /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
+    /// fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
     pub shutdown_delay: Duration,
 
-    /// How many seconds accepted requests may go on after that, fractions allowed [range: 0 to 3600]
+    /// Seconds after that delay for accepted requests to finish; fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
     pub shutdown_grace: Duration,
 
-    /// How log lines are written
+    /// Format of log lines
     #[arg(
         long,
         env = "ATTO_WORK_LOG_FORMAT",
@@ -173,95 +168,43 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Who may ask.
+    /// The clients that may ask: their API keys and CORS origins.
     ///
     /// # Errors
     ///
-    /// [`KeysError`] if the file of API keys is of no use.
-    pub fn admission(&self) -> Result<Admission, KeysError> {
+    /// [`KeysError`] if the file of API keys cannot be read or has a wrong line.
+    pub fn access(&self) -> Result<AccessRules, KeysError> {
         let requests = NonZeroUsize::new(self.api_key_requests).unwrap_or(NonZeroUsize::MIN);
         let open = |path| Keys::open(path, requests);
-        Ok(Admission {
+        Ok(AccessRules {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
         })
     }
 
-    /// What these flags come to, for the status page. Of the API keys there is the path of their file, and nothing
-    /// that is in it.
-    pub fn configuration(&self) -> Vec<Setting> {
+    /// Every setting for the status page, in the order of `--help`. `matches` is what these flags were read from; a
+    /// value is shown as it was given. No setting is a secret: of the API keys there is the path of their file.
+    pub fn configuration(&self, matches: &ArgMatches) -> Vec<Setting> {
         let command = Self::augment_args(clap::Command::new("serve"));
-        let default = |variable: &str| {
-            let mut arguments = command.get_arguments();
-            let argument = arguments.find(|argument| {
-                argument.get_env().and_then(|name| name.to_str()) == Some(variable)
-            })?;
-            let default = argument.get_default_values().first()?;
-            Some(default.to_string_lossy().into_owned())
+        let setting = |argument: &Arg| {
+            let id = argument.get_id().as_str();
+            let given = matches.get_raw(id).into_iter().flatten().next();
+            let given = given.map(|value| value.to_string_lossy().into_owned());
+            let source = matches.value_source(id);
+            Some(Setting {
+                variable: argument.get_env()?.to_string_lossy().into_owned(),
+                value: match id {
+                    // Its default depends on the machine, so clap has none to show.
+                    "threads" => Some(self.devices.choice().threads.to_string()),
+                    _ => given,
+                },
+                is_default: source.is_none_or(|source| source == ValueSource::DefaultValue),
+            })
         };
-        let shown = self.values().into_iter().map(|(variable, value)| Setting {
-            variable,
-            is_default: value == default(variable),
-            value,
-        });
-        let mut shown: Vec<_> = shown.collect();
-        // What no argument has a fixed default for.
-        if let Some(threads) = shown
-            .iter_mut()
-            .find(|setting| setting.variable == "ATTO_WORK_THREADS")
-        {
-            threads.value = Some(self.devices.choice().threads.to_string());
-        }
-        shown
+        command.get_arguments().filter_map(setting).collect()
     }
 
-    /// The value of every variable, as it could be given; `None` where none was.
-    fn values(&self) -> Vec<(&'static str, Option<String>)> {
-        let seconds = |time: Duration| Some(time.as_secs_f64().to_string());
-        let count = |count: usize| Some(count.to_string());
-        let devices = &self.devices;
-        let keys_file = self.api_keys_file.as_ref();
-        vec![
-            ("ATTO_WORK_BACKEND", named(&devices.backend)),
-            ("ATTO_WORK_DEVICE", Some(devices.device.to_string())),
-            ("ATTO_WORK_THREADS", devices.threads.and_then(count)),
-            (
-                "ATTO_WORK_KERNEL",
-                devices.kernel.map(|kernel| kernel.to_string()),
-            ),
-            ("ATTO_WORK_ADDRESS", Some(self.address.to_string())),
-            (
-                "ATTO_WORK_MANAGEMENT_ADDRESS",
-                Some(self.management_address.to_string()),
-            ),
-            ("ATTO_WORK_QUEUE_SIZE", count(self.queue_size)),
-            ("ATTO_WORK_QUEUE_CAPACITY", count(self.queue_capacity)),
-            ("ATTO_WORK_DEADLINE", seconds(self.deadline)),
-            ("ATTO_WORK_ANSWER_MEMORY", count(self.answer_memory)),
-            ("ATTO_WORK_MAX_CONNECTIONS", count(self.max_connections)),
-            ("ATTO_WORK_HEADER_TIMEOUT", seconds(self.header_timeout)),
-            ("ATTO_WORK_BODY_TIMEOUT", seconds(self.body_timeout)),
-            ("ATTO_WORK_IDLE_TIMEOUT", seconds(self.idle_timeout)),
-            (
-                "ATTO_WORK_MAX_CONNECTION_AGE",
-                seconds(self.max_connection_age),
-            ),
-            (
-                "ATTO_WORK_API_KEYS_FILE",
-                keys_file.map(|path| path.display().to_string()),
-            ),
-            ("ATTO_WORK_API_KEY_REQUESTS", count(self.api_key_requests)),
-            (
-                "ATTO_WORK_CORS_ORIGINS",
-                self.cors_origins.as_ref().map(Origins::to_string),
-            ),
-            ("ATTO_WORK_SHUTDOWN_DELAY", seconds(self.shutdown_delay)),
-            ("ATTO_WORK_SHUTDOWN_GRACE", seconds(self.shutdown_grace)),
-            ("ATTO_WORK_LOG_FORMAT", named(&self.log_format)),
-        ]
-    }
-
-    /// What these flags allow the service.
+    /// The service's limits.
     pub fn settings(&self) -> Settings {
         Settings {
             limits: Limits {
@@ -275,7 +218,7 @@ impl ServeArgs {
                     self.queue_capacity,
                 )
             },
-            connections: connections::Limits {
+            connections: ConnectionLimits {
                 open: NonZeroUsize::new(self.max_connections).unwrap_or(NonZeroUsize::MIN),
                 header: self.header_timeout,
                 body: self.body_timeout,
@@ -286,11 +229,6 @@ impl ServeArgs {
             grace: self.shutdown_grace,
         }
     }
-}
-
-/// The name of a value among several.
-fn named(value: &impl ValueEnum) -> Option<String> {
-    Some(value.to_possible_value()?.get_name().to_owned())
 }
 
 /// Reads a whole number from `from` to `to`.
@@ -305,7 +243,7 @@ fn count(
     }
 }
 
-/// Reads where to listen or to connect.
+/// Reads an IP address and a port.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| {
         "it must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080; names are not looked up"
@@ -332,12 +270,13 @@ mod tests {
 
     use super::*;
 
-    fn read(flags: &[&str]) -> ServeArgs {
-        // Nothing of the environment that the tests run in.
+    /// The settings that the status page shows for these flags, with nothing of the environment that the tests run in.
+    fn shown(flags: &[&str]) -> Vec<Setting> {
         let command = ServeArgs::augment_args(clap::Command::new("serve"))
             .mut_args(|argument| argument.env(None::<&str>));
         let matches = command.get_matches_from([&["serve"], flags].concat());
-        ServeArgs::from_arg_matches(&matches).unwrap()
+        let args = ServeArgs::from_arg_matches(&matches).unwrap();
+        args.configuration(&matches)
     }
 
     #[test]
@@ -347,16 +286,24 @@ mod tests {
             .get_arguments()
             .filter_map(|argument| argument.get_env()?.to_str())
             .collect();
-        let shown = read(&[]).configuration();
-        let names: Vec<_> = shown.iter().map(|setting| setting.variable).collect();
+        let shown = shown(&[]);
+        let names: Vec<_> = shown.iter().map(|setting| &setting.variable).collect();
         assert_eq!(names, variables);
         let changed: Vec<_> = shown.iter().filter(|setting| !setting.is_default).collect();
         assert_eq!(changed, Vec::<&Setting>::new());
-        assert!(shown[2].value.is_some(), "the threads that there are");
+        let value = |variable: &str| {
+            let mut settings = shown.iter();
+            let setting = settings.find(|setting| setting.variable == variable);
+            setting.unwrap().value.as_deref()
+        };
+        assert_eq!(value("ATTO_WORK_DEADLINE"), Some("300"));
+        assert_eq!(value("ATTO_WORK_KERNEL"), None);
+        let threads = value("ATTO_WORK_THREADS").unwrap();
+        assert!(threads.parse::<usize>().unwrap() >= 1, "{threads}");
     }
 
     #[test]
-    fn what_differs_from_the_default_says_so() {
+    fn a_setting_that_was_given_is_no_default_even_with_the_value_of_the_default() {
         let flags = [
             "--backend=cpu",
             "--device=0,L4",
@@ -367,14 +314,14 @@ mod tests {
             "--shutdown-grace=25",
             "--log-format=json",
         ];
-        let shown = read(&flags).configuration();
-        let changed: Vec<_> = shown
+        let shown = shown(&flags);
+        let given: Vec<_> = shown
             .iter()
             .filter(|setting| !setting.is_default)
-            .map(|setting| (setting.variable, setting.value.as_deref().unwrap()))
+            .map(|setting| (&*setting.variable, setting.value.as_deref().unwrap()))
             .collect();
         assert_eq!(
-            changed,
+            given,
             [
                 ("ATTO_WORK_BACKEND", "cpu"),
                 ("ATTO_WORK_DEVICE", "0,L4"),
@@ -383,8 +330,9 @@ mod tests {
                 ("ATTO_WORK_API_KEYS_FILE", "keys"),
                 (
                     "ATTO_WORK_CORS_ORIGINS",
-                    "https://a.example,https://b.example"
+                    "https://a.example, https://b.example"
                 ),
+                ("ATTO_WORK_SHUTDOWN_GRACE", "25"),
                 ("ATTO_WORK_LOG_FORMAT", "json"),
             ]
         );

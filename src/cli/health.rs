@@ -1,27 +1,34 @@
-//! `work-server health`: asks a serving process whether it is ready, for container health checks.
+//! `work-server health`: asks a running server whether it is ready, for container health checks.
 //!
-//! A check may come every few seconds, so this starts neither a runtime nor a driver: one connection, one request by
-//! hand, one answer.
+//! A check may run every few seconds, so it opens no device and has no thread beside its own.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::error::Error;
+use std::io;
+use std::iter;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use http_body_util::{BodyExt, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, CONNECTION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
 use super::{CommandError, print};
 use crate::config::{address, seconds};
 
-/// More than the head and the body of any answer of the management port to a probe.
-const LONGEST_ANSWER: u64 = 16 * 1024;
+/// Bytes read at most of an answer's head, and of its body: more than the management port ever answers a probe with.
+const LONGEST_ANSWER: usize = 16 * 1024;
 
-/// What a server says of itself.
+/// The states that a probe may report.
 const STATES: [&str; 3] = ["UP", "DOWN", "OUT_OF_SERVICE"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The management port of the server: an IP address and a port; of 0.0.0.0 and [::] this machine's own is asked
+    /// Management address of the server; for 0.0.0.0 and [::] this machine is asked
     #[arg(
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
@@ -31,11 +38,11 @@ pub(super) struct Args {
     )]
     address: SocketAddr,
 
-    /// Ask whether the server should be left running, instead of whether it takes requests
+    /// Ask whether the server should keep running, instead of whether it is ready for requests
     #[arg(long)]
     liveness: bool,
 
-    /// How many seconds the answer may take in all, fractions allowed [range: 0.1 to 3600]
+    /// Seconds until the check fails for want of an answer; fractions allowed [range: 0.1 to 3600]
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds(0.1))]
     timeout: Duration,
 
@@ -49,15 +56,15 @@ struct Report {
     healthy: bool,
     probe: &'static str,
     address: SocketAddr,
-    /// What the server says of itself.
+    /// The state that the server reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// Why it is not known what the server says.
+    /// Why the state is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// Why there is no answer to go by.
+/// Why the server's state is unknown.
 #[derive(Debug, thiserror::Error)]
 enum ProbeError {
     #[error(
@@ -117,9 +124,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// Where a server that listens on `address` is to be found from this machine.
+/// The address at which this machine reaches a server that listens on `address`.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
-    // Everything else stays as it is: a link-local address means nothing without its scope.
+    // Only the IP address changes: a link-local address needs its scope.
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -128,7 +135,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// What the server says of itself.
+/// The state that a server reports.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     healthy: bool,
@@ -136,87 +143,94 @@ struct Answer {
     status: String,
 }
 
+/// Sends one request to the probe. Connecting, asking and reading together take `timeout` at most.
 fn ask(address: SocketAddr, probe: &str, timeout: Duration) -> Result<Answer, ProbeError> {
-    let answer = exchange(address, probe, timeout).map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => ProbeError::Refused(address),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            ProbeError::TimedOut { address, timeout }
-        }
-        _ => ProbeError::Io { address, error },
-    })?;
-    read(&answer).map_err(|seen| ProbeError::Strange { address, seen })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ProbeError::Io { address, error })?;
+    let asked = async { tokio::time::timeout(timeout, exchange(address, probe)).await };
+    runtime
+        .block_on(asked)
+        .unwrap_or(Err(ProbeError::TimedOut { address, timeout }))
 }
 
-/// Sends the request, and reads until the answer is whole or the server closes. All of it takes `timeout` at most.
-fn exchange(address: SocketAddr, probe: &str, timeout: Duration) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + timeout;
-    // No time at all would mean without end.
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        left => Ok(left),
-    };
-    let mut stream = TcpStream::connect_timeout(&address, left()?)?;
-    stream.set_write_timeout(Some(left()?))?;
-    let request = format!(
-        "GET /health/{probe} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let mut part = [0; 1024];
-    while (answer.len() as u64) < LONGEST_ANSWER && !is_whole(&answer) {
-        stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut part)? {
-            0 => break,
-            length => answer.extend_from_slice(&part[..length]),
-        }
-    }
-    Ok(answer)
-}
-
-/// Whether the answer has as much of a body as its head says.
-fn is_whole(answer: &[u8]) -> bool {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let Some(end) = end else { return false };
-    let head = String::from_utf8_lossy(&answer[..end]);
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_length = name.eq_ignore_ascii_case("content-length");
-        value.trim().parse::<usize>().ok().filter(|_| is_length)
-    });
-    length.is_some_and(|length| answer.len() - (end + 4) >= length)
-}
-
-/// Reads the answer to a probe, or says what is there instead. Its body is never chunked, since a probe's has a length.
-fn read(answer: &[u8]) -> Result<Answer, String> {
+async fn exchange(address: SocketAddr, probe: &str) -> Result<Answer, ProbeError> {
     #[derive(Deserialize)]
     struct Health {
         status: String,
     }
-    let text = String::from_utf8_lossy(answer);
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err("it closed the connection without an answer".to_owned());
-    }
-    let code = line
-        .strip_prefix("HTTP/1.1 ")
-        .and_then(|rest| rest.split(' ').next());
-    // Not more than fits a line, of what may be anything.
-    let shown = || format!("{:?}", line.chars().take(60).collect::<String>());
-    let code = code.ok_or_else(shown)?;
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let health: Health = serde_json::from_str(body).map_err(|_| shown())?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => ProbeError::Refused(address),
+            _ => ProbeError::Io { address, error },
+        })?;
+    let strange = |seen| ProbeError::Strange { address, seen };
+    let failed = |error: hyper::Error| strange(with_causes(&error));
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(LONGEST_ANSWER)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    // The request ends with the connection's error, so nobody awaits the task.
+    tokio::spawn(connection);
+    let request = Request::get(format!("/health/{probe}"))
+        .header(HOST, address.to_string())
+        .header(ACCEPT, "application/json")
+        .header(CONNECTION, "close")
+        .body(String::new())
+        .expect("the path and the headers are well formed");
+    let (head, body) = sender
+        .send_request(request)
+        .await
+        .map_err(failed)?
+        .into_parts();
+    let body = Limited::new(body, LONGEST_ANSWER).collect().await;
+    let body = body.map_err(|error| strange(with_causes(&*error)))?;
+    let other = || strange(format!("{:?} {}", head.version, head.status));
+    let health: Health = serde_json::from_slice(&body.to_bytes()).map_err(|_| other())?;
     if !STATES.contains(&&*health.status) {
-        return Err(shown());
+        return Err(other());
     }
     Ok(Answer {
-        healthy: code == "200" && health.status == "UP",
+        healthy: head.status == StatusCode::OK && health.status == "UP",
         status: health.status,
     })
 }
 
+/// The error and its causes: hyper's own text leaves them out.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let chain = iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<_> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
+
+    /// Asks a listener that reads a request, answers with these bytes and keeps the connection open, or closes it.
+    fn ask_one_that_answers(bytes: &[u8], keeps_open: bool) -> Result<Answer, ProbeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 1024]).unwrap();
+                // The client may have seen enough before the end.
+                let _ = stream.write_all(bytes);
+                if keeps_open {
+                    let _ = stream.read_to_end(&mut Vec::new());
+                }
+            });
+            ask(address, "readiness", Duration::from_secs(60))
+        })
+    }
 
     #[test]
     fn a_server_on_every_address_is_asked_on_its_own() {
@@ -233,62 +247,56 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_the_end_of_a_connection_whose_answer_is_there() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"status\":\"UP\"}";
-            stream.write_all(answer.as_bytes()).unwrap();
-            // Until the other side has gone.
-            let _ = stream.read_to_end(&mut Vec::new());
-        });
-        let answer = ask(address, "readiness", Duration::from_secs(60)).unwrap();
-        assert!(answer.healthy);
-        server.join().unwrap();
-    }
-
-    #[test]
-    fn an_answer_is_whole_when_its_body_is_there() {
-        let whole = |text: &str| is_whole(text.as_bytes());
-        assert!(whole("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
-        assert!(!whole("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{"));
-        assert!(!whole("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"));
-        // Without a length, the end of the connection ends it.
-        assert!(!whole("HTTP/1.1 200 OK\r\nx: 2\r\n\r\n{}"));
+    fn a_complete_answer_is_not_kept_waiting_for_the_end_of_the_connection() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"status\":\"UP\"}";
+        assert!(ask_one_that_answers(answer, true).unwrap().healthy);
     }
 
     #[test]
     fn only_200_and_up_is_healthy() {
-        let answer = |code: &str, status: &str| {
-            read(format!("HTTP/1.1 {code}\r\nx: y\r\n\r\n{{\"status\":\"{status}\"}}").as_bytes())
+        let ask = |code: &str, status: &str| {
+            let answer = format!("HTTP/1.1 {code}\r\nx: y\r\n\r\n{{\"status\":\"{status}\"}}");
+            ask_one_that_answers(answer.as_bytes(), false)
         };
         let cases = [
             ("200 OK", "UP", true),
             ("200 OK", "DOWN", false),
             ("503 Service Unavailable", "OUT_OF_SERVICE", false),
             ("503 Service Unavailable", "UP", false),
-            ("2000", "UP", false),
         ];
         for (code, status, healthy) in cases {
+            let answer = ask(code, status).unwrap();
             let status = status.to_owned();
-            assert_eq!(answer(code, &status), Ok(Answer { healthy, status }));
+            assert_eq!(answer, Answer { healthy, status }, "{code}");
+        }
+        // The first has no body by definition, the second is no status code.
+        for code in ["204 No Content", "2000"] {
+            assert!(ask(code, "UP").is_err(), "{code}");
         }
     }
 
     #[test]
-    fn what_is_no_answer_to_a_probe_is_shown() {
-        let cases: [(&[u8], &str); 6] = [
-            (b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"FINE\"}", "200 OK"),
-            (b"", "without an answer"),
-            (b"\xff\xfe\x00", "\u{fffd}"),
-            (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
+    fn an_answer_of_something_else_is_described() {
+        let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(LONGEST_ANSWER + 1));
+        let head = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(2 * LONGEST_ANSWER));
+        let cases: [(&[u8], &str); 8] = [
+            (
+                b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"FINE\"}",
+                "HTTP/1.1 200 OK",
+            ),
             (b"HTTP/1.1 404 Not Found\r\n\r\n<html>", "404 Not Found"),
             (b"HTTP/1.1 200 OK\r\n\r\n", "200 OK"),
+            (b"", "connection closed before message completed"),
+            (b"\xff\xfe\x00", "invalid HTTP version"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "invalid HTTP version"),
+            (long.as_bytes(), "length limit exceeded"),
+            (head.as_bytes(), "message head is too large"),
         ];
-        for (answer, shown) in cases {
-            let seen = read(answer).unwrap_err();
-            assert!(seen.contains(shown), "{seen}");
+        for (answer, expected) in cases {
+            let error = ask_one_that_answers(answer, false).unwrap_err().to_string();
+            let text = String::from_utf8_lossy(answer);
+            assert!(error.contains(expected), "{text:.40}: {error}");
+            assert!(error.contains("--address"), "{error}");
         }
     }
 }

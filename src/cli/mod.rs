@@ -24,13 +24,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::access::{InvalidKey, KeysError};
 use crate::build_info;
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
-use crate::http::{InvalidKey, KeysError};
 use crate::scheduler::SolveError;
 use crate::service::ServiceError;
 use crate::telemetry::{self, LogFormat};
@@ -138,8 +138,11 @@ enum CommandError {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let given: Vec<_> = args.into_iter().collect();
     let args = with_default_command(given.clone());
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let read = Cli::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match read {
+        Ok(read) => read,
         Err(error) => return refuse(&error, &args),
     };
     if let Some((format, backend)) = cli.command.devices() {
@@ -149,7 +152,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     let done = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, &matches),
         Command::Devices(args) => devices::run(&args),
         Command::Solve(args) => solve::run(&args),
         Command::Health(args) => health::run(&args),

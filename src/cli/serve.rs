@@ -4,11 +4,13 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
 use crate::config::ServeArgs;
 use crate::device;
+use crate::management::Setting;
 use crate::service::{self, Listeners};
 
 /// Requests are small and the search has threads of its own: more would only take cores from it.
@@ -17,12 +19,15 @@ const RUNTIME_THREADS: usize = 2;
 /// How long a driver that is still starting may hold up the end of the process.
 const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
 
-pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
+/// Serves until a signal. `matches` is what the whole command line was read from.
+pub(super) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+    let given = matches.subcommand_matches("serve");
+    let configuration = args.configuration(given.expect("the flags were read from them"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(args));
+    let served = runtime.block_on(serve(args, configuration));
     runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
     // Into the log, since that is where whoever collects it looks for the reason.
     if let Err(error) = &served {
@@ -35,7 +40,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
     })
 }
 
-async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
+async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), CommandError> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = ?args.devices.backend,
@@ -44,8 +49,8 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
         "starting"
     );
     let mut signals = Signals::listen()?;
-    let admission = args.admission()?;
-    if let Some(keys) = admission.keys.clone() {
+    let access = args.access()?;
+    if let Some(keys) = access.keys.clone() {
         tokio::spawn(keys.follow(signal(SignalKind::hangup())?));
     }
     let listeners = Listeners::bind(args.address, args.management_address)?;
@@ -61,8 +66,8 @@ async fn serve(args: &ServeArgs) -> Result<(), CommandError> {
     };
     service::run(
         args.settings(),
-        admission,
-        args.configuration(),
+        access,
+        configuration,
         listeners,
         move || device::open(&choice),
         shutdown,

@@ -317,7 +317,7 @@ fn a_lack_of_descriptors_ends_neither_port() {
     let server = Server::after("ulimit -n 24", &[]);
     // More than there can be descriptors for.
     let silent: Vec<_> = (0..40).map(|_| connect(server.management)).collect();
-    server.wait_for_log("no connection can be accepted; trying on");
+    server.wait_for_log("cannot accept connections; retrying");
     drop(silent);
     assert_serves(&server);
     assert_eq!(get(server.management, "/health").status, 200);

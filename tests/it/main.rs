@@ -2,6 +2,8 @@
 //! sockets. One program, since each links the whole server. `tests/chaos.rs` is another one, because it counts the threads and
 //! descriptors of its whole process, and `tests/kernels` the one that runs for other processors too.
 
+#![cfg(test)]
+
 #[path = "../support/collector.rs"]
 mod collector;
 #[path = "../support/fuzzing.rs"]

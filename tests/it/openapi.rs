@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::support::http::{Response, connect, exchange, get, post_works, request as raw};
 use crate::support::{Server, assert_work, eventually, request, target};
-use atto_work_server::http::Code;
+use atto_work_server::problem::Code;
 use serde_json::{Value, json};
 
 fn description(server: &Server) -> Value {

@@ -541,10 +541,10 @@ fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
     assert_eq!(progress.origin, Origin::Own);
     assert!(progress.hashes > 0 && progress.batches > 0, "{progress:?}");
     assert_eq!(progress.found_by.unwrap().name, "cpu");
-    let setbacks: Vec<_> = progress.setbacks.iter().collect();
-    assert_eq!(setbacks.len(), 1, "{setbacks:?}");
-    assert_eq!(setbacks[0].device.name, "card");
-    assert!(setbacks[0].error.contains("fell off the bus"));
+    let failovers: Vec<_> = progress.failovers.iter().collect();
+    assert_eq!(failovers.len(), 1, "{failovers:?}");
+    assert_eq!(failovers[0].device.name, "card");
+    assert!(failovers[0].error.contains("fell off the bus"));
 
     eventually("the attempt to open it has failed", || {
         scheduler.incidents().len() == 3

@@ -1,5 +1,7 @@
 //! Every engine, and the protocol's values, against the conformance vectors and the reference hash.
 
+#![cfg(test)]
+
 #[path = "../support/conformance.rs"]
 mod conformance;
 mod cpu;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use atto_work_server::config::ServeArgs;
 use atto_work_server::device::gpu::Selection;
-use atto_work_server::http::{Problem, parse};
+use atto_work_server::http::parse;
+use atto_work_server::problem::Problem;
 use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
 use clap::{Args, Command, FromArgMatches};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};

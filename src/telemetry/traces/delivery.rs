@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{
 use prometheus::IntCounter;
 use tokio::runtime::Runtime;
 
-use super::environment::{Export, Protocol};
+use super::export::{Export, Protocol};
 use crate::telemetry::{Metrics, SpanOutcome};
 
 /// Why nothing can be exported.

@@ -13,6 +13,7 @@
 
 mod delivery;
 mod environment;
+mod export;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,7 +32,8 @@ use warp::http::HeaderMap;
 
 use super::Metrics;
 use delivery::Spans;
-use environment::{Environment, Export, Sampling};
+use environment::Environment;
+use export::{Export, Sampling};
 
 /// The name of the service in traces, where `OTEL_SERVICE_NAME` gives no other.
 const SERVICE_NAME: &str = env!("CARGO_PKG_NAME");
@@ -154,17 +156,11 @@ impl Exported {
                 return None;
             }
         };
-        let mut provider = SdkTracerProvider::builder()
+        let provider = SdkTracerProvider::builder()
             .with_resource(resource())
             .with_sampler(sampler(export.sampling))
-            .with_span_processor(processor);
-        if let Some(attributes) = export.attributes {
-            provider = provider.with_max_attributes_per_span(attributes);
-        }
-        if let Some(events) = export.events {
-            provider = provider.with_max_events_per_span(events);
-        }
-        let provider = provider.build();
+            .with_span_processor(processor)
+            .build();
         let scope = InstrumentationScope::builder(SERVICE_NAME)
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();

@@ -1,8 +1,7 @@
-//! Who may ask for work: API keys, if there are any, and how much each may ask for at once.
+//! The API keys in use, and how many requests each name may have in progress.
 //!
-//! The file of keys is read again when it changes, or when the process is told to (SIGHUP). One that cannot be read
-//! or has a wrong line changes nothing: the keys before it stay. A key that is gone is refused from then on, and
-//! what it has asked for until then is answered.
+//! The file of keys is read again when it changes, and on SIGHUP. If it cannot be read or has a wrong line, the keys that
+//! were read before stay. A key that was removed is refused from then on; its requests in progress are answered.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,7 +9,7 @@ use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -18,16 +17,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
 use warp::http::{HeaderMap, header};
 
-use super::Problem;
-use super::keys::{self, InvalidFile, KeyHash, KeyName};
+use super::file::{self, InvalidFile};
+use super::key::{KeyHash, KeyName};
+use crate::problem::Problem;
 
-/// How often it is looked whether the file has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the file is checked for changes.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// The most bytes of a file of keys, well above what as many keys as may be need with their comments.
+/// How many bytes a file of keys may have. The greatest number of keys needs far fewer.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The keys that may ask. A clone is another handle on the same ones.
+/// The API keys in use. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Inner>);
 
@@ -36,23 +36,32 @@ struct Inner {
     path: PathBuf,
     /// How many requests a name may have in progress.
     requests: usize,
-    clients: RwLock<Arc<[Client]>>,
-    /// What the file looked like when it was last read, rightly or not.
+    entries: RwLock<Arc<[Entry]>>,
+    /// What identified the file when it was last read, with or without success.
     seen: Mutex<Option<Stamp>>,
 }
 
-/// Who asks.
+/// A key of the file.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+struct Entry {
     name: KeyName,
     hash: KeyHash,
-    /// One permit for each request that the name may still begin. All keys of one name share them, also with those
-    /// of the file before.
-    room: Arc<Semaphore>,
-    requests: usize,
+    /// One permit for each further request that the name may have in progress. All keys of a name share them, and so do the
+    /// keys that the name had before the file was read again.
+    slots: Arc<Semaphore>,
 }
 
-/// Why a file of keys is of no use.
+/// The client that sent a request, known by its key.
+#[derive(Debug)]
+pub struct Client {
+    name: KeyName,
+    slots: Arc<Semaphore>,
+    limit: usize,
+    /// The slot of the request in progress.
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// It cannot be read.
@@ -67,7 +76,7 @@ pub enum KeysError {
         /// What the system says.
         error: io::Error,
     },
-    /// It has a wrong line, or no key.
+    /// A line is wrong, or there is no key.
     #[error("the API keys in {} are wrong: {error}", path.display())]
     Wrong {
         /// The file.
@@ -78,73 +87,79 @@ pub enum KeysError {
 }
 
 impl Keys {
-    /// Reads the keys in this file, each name of which may have so many `requests` in progress.
+    /// Reads the keys in this file. Each name may have this many `requests` in progress.
     ///
     /// # Errors
     ///
-    /// [`KeysError`] if there are none to be had.
+    /// [`KeysError`] if the file cannot be read, has a wrong line, or has no key.
     pub fn open(path: PathBuf, requests: NonZeroUsize) -> Result<Self, KeysError> {
         let keys = Self(Arc::new(Inner {
             path,
             requests: requests.get().min(Semaphore::MAX_PERMITS),
-            clients: RwLock::new(Arc::new([])),
+            entries: RwLock::new(Arc::new([])),
             seen: Mutex::new(None),
         }));
         keys.read()?;
-        tracing::info!(path = %keys.0.path.display(), keys = keys.clients().len(), requests, "only API keys may ask");
+        tracing::info!(path = %keys.0.path.display(), keys = keys.count(), requests, "only API keys may ask");
         Ok(keys)
     }
 
     /// How many keys there are.
     pub fn count(&self) -> usize {
-        self.clients().len()
+        self.entries().len()
     }
 
-    /// Who has sent these headers.
+    /// The client that sent these headers.
     ///
     /// # Errors
     ///
     /// [`Problem::KeyMissing`] or [`Problem::KeyUnknown`].
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Client, Problem> {
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Client, Problem> {
         let given = KeyHash::of(bearer(headers).ok_or(Problem::KeyMissing)?);
-        let clients = self.clients();
+        let entries = self.entries();
         let mut found = None;
-        // To the last of them, so that the time says nothing about which it is.
-        for client in clients.iter() {
-            if client.hash.matches(&given) {
-                found = Some(client);
+        // Compares with every key, so that the time does not tell which one matches.
+        for entry in entries.iter() {
+            if entry.hash.matches(&given) {
+                found = Some(entry);
             }
         }
-        found.cloned().ok_or(Problem::KeyUnknown)
+        let entry = found.ok_or(Problem::KeyUnknown)?;
+        Ok(Client {
+            name: entry.name.clone(),
+            slots: Arc::clone(&entry.slots),
+            limit: self.0.requests,
+            slot: None,
+        })
     }
 
-    /// Reads the file again whenever it changes, or a `hangup` comes. Never ends.
+    /// Reads the file again whenever it changes, and on every `hangup` signal. Never ends.
     pub async fn follow(self, mut hangup: Signal) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = interval(CHECK_EVERY);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let told = tokio::select! {
-                _ = look.tick() => false,
+            let is_demanded = tokio::select! {
+                _ = checks.tick() => false,
                 Some(()) = hangup.recv() => true,
             };
             let keys = self.clone();
-            // A file may be far away.
-            let read = tokio::task::spawn_blocking(move || keys.read_if(told));
+            // The file may be on a slow or remote file system.
+            let read = tokio::task::spawn_blocking(move || keys.read_if_needed(is_demanded));
             if let Err(error) = read.await {
                 tracing::error!(%error, "API keys cannot be looked at");
             }
         }
     }
 
-    /// Reads the file again if it has changed, or if that is demanded.
-    fn read_if(&self, demanded: bool) {
+    /// Reads the file again if it has changed or `is_demanded`.
+    fn read_if_needed(&self, is_demanded: bool) {
         let changed = *self.seen() != Stamp::of(&self.0.path);
-        if !changed && !demanded {
+        if !changed && !is_demanded {
             return;
         }
         match self.read() {
             Ok(()) => {
-                tracing::info!(path = %self.0.path.display(), keys = self.clients().len(), "API keys read again");
+                tracing::info!(path = %self.0.path.display(), keys = self.count(), "API keys read again");
             }
             Err(error) => tracing::error!(%error, "the API keys stay as they were"),
         }
@@ -152,73 +167,67 @@ impl Keys {
 
     fn read(&self) -> Result<(), KeysError> {
         let path = &self.0.path;
-        // Before it is read: whatever changes while it is read is seen at the next look.
+        // Before reading, so that the next check sees a change that is made meanwhile.
         *self.seen() = Stamp::of(path);
         let failed = |error| KeysError::Read {
             path: path.clone(),
             error,
         };
         let file = read(path).map_err(failed)?;
-        let keys = keys::parse(&file).map_err(|error| KeysError::Wrong {
+        let keys = file::parse(&file).map_err(|error| KeysError::Wrong {
             path: path.clone(),
             error,
         })?;
-        let mut rooms: HashMap<KeyName, Arc<Semaphore>> = self
-            .clients()
+        let mut slots: HashMap<KeyName, Arc<Semaphore>> = self
+            .entries()
             .iter()
-            .map(|client| (client.name.clone(), Arc::clone(&client.room)))
+            .map(|entry| (entry.name.clone(), Arc::clone(&entry.slots)))
             .collect();
         let requests = self.0.requests;
-        let clients = keys.into_iter().map(|(name, hash)| {
-            let room = rooms.entry(name.clone());
-            let room = Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(requests))));
-            Client {
-                name,
-                hash,
-                room,
-                requests,
-            }
+        let entries = keys.into_iter().map(|(name, hash)| {
+            let slots = slots.entry(name.clone());
+            let slots = Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(requests))));
+            Entry { name, hash, slots }
         });
-        let clients = clients.collect();
+        let entries = entries.collect();
         *self
             .0
-            .clients
+            .entries
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = clients;
+            .unwrap_or_else(PoisonError::into_inner) = entries;
         Ok(())
     }
 
-    fn clients(&self) -> Arc<[Client]> {
-        let clients = self.0.clients.read();
-        Arc::clone(&clients.unwrap_or_else(PoisonError::into_inner))
+    fn entries(&self) -> Arc<[Entry]> {
+        let entries = self.0.entries.read();
+        Arc::clone(&entries.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Option<Stamp>> {
+    fn seen(&self) -> MutexGuard<'_, Option<Stamp>> {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Client {
-    /// The name of the key.
-    pub(super) fn name(&self) -> &str {
+    /// The name of its key.
+    pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// Begins a request, which is in progress until what is returned is dropped.
+    /// Begins the request. It is in progress until the client is dropped.
     ///
     /// # Errors
     ///
-    /// [`Problem::KeyBusy`] if there are as many as may be.
-    pub(super) fn begin(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        room.map_err(|_| Problem::KeyBusy {
-            limit: self.requests,
-        })
+    /// [`Problem::KeyBusy`] if the name has as many requests in progress as it may.
+    pub fn begin(&mut self) -> Result<(), Problem> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        self.slot = Some(slot.map_err(|_| Problem::KeyBusy { limit: self.limit })?);
+        Ok(())
     }
 }
 
-/// The key in the one `Authorization` header, as RFC 6750 (2.1) has it; none if there is another number of them or
-/// the scheme is another.
+/// The key in the `Authorization` header (RFC 6750, 2.1). `None` unless there is exactly one such header, with the scheme
+/// `Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(given), None) = (given.next(), given.next()) else {
@@ -229,7 +238,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !key.is_empty()).then_some(key)
 }
 
-/// The file's bytes.
+/// The bytes of the file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
@@ -242,8 +251,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What tells one state of a file from another. Links are followed, so that a secret of Kubernetes, which is one
-/// link to a folder that is another for each version, has changed with its folder.
+/// Identifies one version of a file. Symbolic links are followed, so a mounted Secret of Kubernetes changes when its link
+/// points to the folder of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -254,7 +263,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// The state of the file at this path now; none if there is no such file, or it may not be looked at.
+    /// The version of the file at this path now; `None` if there is none, or the process may not access it.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -280,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_sent_in_one_way_only() {
+    fn a_key_is_accepted_in_one_form_only() {
         for right in ["Bearer key", "bearer key", "BEARER  key "] {
             assert_eq!(bearer(&headers(&[right])), Some(&b"key"[..]), "{right}");
         }

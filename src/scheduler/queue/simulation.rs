@@ -2,9 +2,10 @@
 //! length is drawn from a seeded generator, beside what first come, first served would do with the same searches.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::job::Job;
-use super::queue::{Assigned, Batch, Queue, Taker};
+use super::{Assigned, Batch, Demand, Queue};
+use crate::scheduler::job::Job;
 use crate::work::{Network, Target, Timestamp, WorkRequest};
 
 /// Hashes a second of a core, as measured with AVX-512.
@@ -87,8 +88,8 @@ struct World {
 
 impl World {
     fn new(searches: Vec<Search>) -> Self {
-        let turns = std::num::NonZeroUsize::new(4).expect("not zero");
-        let mut queue = Queue::new(turns, usize::MAX);
+        let running = std::num::NonZeroUsize::new(4).expect("not zero");
+        let mut queue = Queue::new(running, usize::MAX);
         queue.set_batch(SLICE);
         Self {
             queue,
@@ -145,13 +146,13 @@ impl World {
             if self.busy[core].is_some() {
                 continue;
             }
-            let taker = Taker {
+            let demand = Demand {
                 engine: core,
                 searches: 1,
                 stops_at_once: true,
                 engines: 1,
             };
-            let Some(job) = self.queue.pick(&taker).pop() else {
+            let Some(job) = self.queue.pick(&demand).pop() else {
                 continue;
             };
             let is_meant = |(_, other): &&(usize, Arc<Job>)| Arc::ptr_eq(other, &job);
@@ -160,11 +161,11 @@ impl World {
             search.began.get_or_insert(self.now);
             let length = search.need.min(SLICE as f64);
             search.need -= length;
-            let batch = vec![Assigned {
+            let slice = Assigned {
                 nonces: job.claim(SLICE),
                 job,
-            }];
-            self.queue.assign(core, &batch);
+            };
+            let batch = self.queue.assign(core, vec![slice], Instant::now());
             self.busy[core] = Some((batch, number, self.now + length / SPEED));
         }
     }
@@ -173,13 +174,13 @@ impl World {
     fn come_back(&mut self, core: usize) -> Option<usize> {
         let (batch, number, until) = self.busy[core].take()?;
         self.now = until;
-        self.queue.put_back(core, &batch);
+        self.queue.complete(core);
         let search = &mut self.searches[number];
         if search.need > 0.0 || search.ended.is_some() {
             return None;
         }
         search.ended = Some(self.now);
-        self.queue.remove(&batch[0].job);
+        self.queue.remove(&batch.slices[0].job);
         self.jobs.retain(|(other, _)| *other != number);
         // The other cores leave it at once.
         for (_, other, until) in self.busy.iter_mut().flatten() {
@@ -270,7 +271,7 @@ fn a_mixed_load_is_served_better_than_in_the_order_of_arrival() {
         let easy = |search: &&Search| search.network == Network::Local;
         let longest = ours.iter().filter(easy).map(waited).fold(0.0, f64::max);
         assert!(longest < 0.02, "{longest}");
-        // The dear ones pay for it, within bounds; and none waits longer for its turn than plainly.
+        // The hard ones pay for it, within bounds; and none waits longer until it runs than it would for its answer.
         let (live, plainly) = &by_kind[3];
         assert!(live.mean < 2.0 * plainly.mean);
         let longest = ours.iter().map(waited).fold(0.0, f64::max);
@@ -279,7 +280,7 @@ fn a_mixed_load_is_served_better_than_in_the_order_of_arrival() {
             .zip(&plain)
             .map(|(search, end)| end - search.arrived);
         let plainly = ends.fold(0.0, f64::max);
-        println!("{seed} longest wait for a turn {longest:.1}, plainly for an answer {plainly:.1}");
+        println!("{seed} longest wait to run {longest:.1}, plainly for an answer {plainly:.1}");
         assert!(longest < plainly, "{longest}, {plainly}");
     }
 }

@@ -1,9 +1,9 @@
-//! Every refusal, and the one table from what went wrong to status, code and text. The description of the API is
-//! made from it, and the README's table is checked against it.
+//! Every error response, and the one table from an error to its status, code and text. The description of the API is made
+//! from this table, and a test holds the README's table to it.
 //!
-//! The body is RFC 9457 `application/problem+json`. Besides the standard members it has `code`, a word that
-//! programs can rely on, and, where single values of the request were wrong, `errors`: one entry for each,
-//! with the name of the field and the rule that it broke.
+//! The body is `application/problem+json` (RFC 9457). Besides the standard members it has `code`, a word that programs can
+//! rely on. If single values of the request are wrong, it has `errors` with an entry for each: the field's name, and the
+//! rule that the value breaks.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use warp::reply::Response;
 
 use crate::scheduler::SolveError;
 
-/// Makes the table: for each row a status, the code, and when it is answered.
+/// Makes the table. A row has a name, a status, the code, and when it is sent.
 macro_rules! codes {
     ($($row:ident $status:ident $code:literal $when:literal)+) => {
-        /// What is told apart in refusals.
+        /// The kinds of error responses.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each row says when it is answered")]
+        #[expect(missing_docs, reason = "each row says when it is sent")]
         pub enum Code {
             $($row,)+
         }
@@ -29,7 +29,7 @@ macro_rules! codes {
             /// Every row of the table.
             pub const ALL: &[Self] = &[$(Self::$row),+];
 
-            /// The status of the answer.
+            /// The status of the response.
             pub const fn status(self) -> StatusCode {
                 match self {
                     $(Self::$row => StatusCode::$status,)+
@@ -43,7 +43,7 @@ macro_rules! codes {
                 }
             }
 
-            /// When it is answered, in words.
+            /// When it is sent, in words.
             pub const fn when(self) -> &'static str {
                 match self {
                     $(Self::$row => $when,)+
@@ -71,7 +71,7 @@ codes! {
     DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
 
-/// Why a request is refused.
+/// Why a request gets an error response.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The body is not a JSON object of the right shape.
@@ -80,7 +80,7 @@ pub enum Problem {
     /// Members of the body are missing or wrong.
     #[error("{}", summary(.0))]
     InvalidFields(Vec<FieldError>),
-    /// Nothing is served under this path.
+    /// Nothing is served at this path.
     #[error("there is nothing at {path:?}")]
     NotFound {
         /// The request's path.
@@ -97,37 +97,37 @@ pub enum Problem {
     /// The body did not arrive in time.
     #[error("the body did not arrive within {} s", .0.as_secs_f64())]
     BodyTimeout(Duration),
-    /// The body broke off, or was not transferred as announced.
+    /// The body broke off, or its transfer coding is wrong.
     #[error("the body could not be read")]
     BodyBroken,
-    /// The body is longer than any request.
+    /// The body is too long.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
-        /// The most bytes that are read.
+        /// How many bytes a body may have.
         limit: usize,
     },
     /// The body is not declared to be JSON.
     #[error("the content type is {given}; it must be application/json")]
     UnsupportedMediaType {
-        /// What was declared.
+        /// The content type that was declared.
         given: String,
     },
-    /// No API key was sent, or not in the one way that there is.
+    /// No API key was sent, or not in the one way that is allowed.
     #[error("an API key is needed: send it once, as `Authorization: Bearer` and the key")]
     KeyMissing,
-    /// The API key is not one of those that may ask.
+    /// The API key is not in the file of keys.
     #[error("the API key is not known")]
     KeyUnknown,
     /// The API key has as many requests in progress as it may.
     #[error("this API key has {limit} requests in progress, as many as it may have")]
     KeyBusy {
-        /// How many that are.
+        /// How many it may have.
         limit: usize,
     },
-    /// The search was refused or given up.
+    /// The search was not accepted, or ended without a work.
     #[error("{0}")]
     Unsolved(#[from] SolveError),
-    /// A bug: the answer could not be written.
+    /// A bug: the response could not be written.
     #[error("internal error")]
     Internal,
 }
@@ -137,7 +137,7 @@ pub enum Problem {
 pub struct FieldError {
     /// The member's name.
     pub field: &'static str,
-    /// What was wrong and what is allowed.
+    /// What is wrong, and what is allowed.
     pub detail: String,
 }
 
@@ -149,7 +149,7 @@ struct Extensions<'a> {
 }
 
 impl Problem {
-    /// The row of the table that this is.
+    /// Its row of the table.
     pub const fn code(&self) -> Code {
         match self {
             Self::MalformedJson(_) => Code::MalformedJson,
@@ -171,12 +171,12 @@ impl Problem {
     }
 
     /// The header that tells the client what to do instead.
-    pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+    pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::MethodNotAllowed { allowed, .. } => {
                 Some((header::ALLOW, HeaderValue::from_static(allowed)))
             }
-            // RFC 6750 (3) has no error code where there was no key.
+            // RFC 6750 (3): no error code if the request has no key.
             Self::KeyMissing => Some((
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"atto-work-server\""),
@@ -187,11 +187,11 @@ impl Problem {
                     "Bearer realm=\"atto-work-server\", error=\"invalid_token\"",
                 ),
             )),
-            // RFC 9110 (12.5.1) lets a 415 name what would do.
+            // RFC 9110 (12.5.1): a 415 may name what is accepted.
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
-            // This one of the key's requests may end at any time.
+            // One of the key's requests may end at any time.
             Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::Unsolved(error) => {
                 let seconds = error.retry_after()?;
@@ -200,11 +200,9 @@ impl Problem {
             _ => None,
         }
     }
-}
 
-impl Problem {
-    /// The body of the answer.
-    pub(super) fn body(&self) -> impl Serialize {
+    /// The body of the response.
+    pub(crate) fn body(&self) -> impl Serialize {
         let code = self.code();
         let errors = match self {
             Self::InvalidFields(errors) => errors.as_slice(),
@@ -236,7 +234,7 @@ impl Reply for Problem {
     }
 }
 
-/// All that is wrong, in one sentence.
+/// Everything that is wrong, in one sentence.
 fn summary(errors: &[FieldError]) -> String {
     errors
         .iter()
