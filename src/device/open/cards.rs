@@ -9,6 +9,7 @@ use crate::device::gpu::discovery::{Machine, Obstacle, Offered, diagnose};
 use crate::device::gpu::{
     self, Adapter, AdapterInfo, AdapterKind, Selection, SelectionError, SoftwareAdapters,
 };
+use crate::device::opened::Device;
 
 /// Opens the chosen cards, without a fallback. A card that is not listed or cannot be opened does not keep the others
 /// from serving: after a restart, a server with one broken card serves with the rest.
@@ -55,7 +56,7 @@ fn list() -> Result<Vec<Adapter>, DeviceError> {
 }
 
 /// Opens all adapters at once: a driver may take a second to compile for one.
-fn open_each(adapters: &[&Adapter]) -> Vec<Result<crate::device::opened::Device, DeviceError>> {
+fn open_each(adapters: &[&Adapter]) -> Vec<Result<Device, DeviceError>> {
     let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
     thread::scope(|scope| {
         let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
