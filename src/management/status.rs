@@ -14,7 +14,7 @@ use warp::reply::Response;
 
 use super::Management;
 use crate::build_info;
-use crate::device::{Backend, Missing};
+use crate::device::{Backend, MissingCards};
 use crate::http::{Keys, Problem};
 use crate::scheduler::{self, DeviceState, DeviceStatus, Event, Incident, Scheduler};
 use crate::telemetry::{History, Sample, Snapshot};
@@ -71,7 +71,7 @@ struct Status<'a> {
     /// Every device that serves, has served or should.
     devices: Vec<DeviceRow>,
     /// Why cards do not serve that are none of these; `None` where there is nothing to say.
-    missing_cards: Option<Missing>,
+    missing_cards: Option<MissingCards>,
     queue: Queue,
     /// How long a search takes with all devices to itself, hardest network first. Empty while no speed is known.
     expected: Vec<Expected>,
@@ -308,7 +308,7 @@ pub(super) fn data(management: &Management) -> Response {
         devices: devices
             .map(|(place, device)| DeviceRow::new(device, live(place)))
             .collect(),
-        missing_cards: scheduler.missing().map(|missing| Missing {
+        missing_cards: scheduler.missing().map(|missing| MissingCards {
             reasons: missing
                 .reasons
                 .iter()

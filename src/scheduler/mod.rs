@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::{Missing, OpenDevices};
+use crate::device::{MissingCards, OpenDevices};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 pub use answers::Memory;
@@ -177,7 +177,7 @@ impl Scheduler {
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.fallback = opened.fallback;
-        state.missing = opened.missing;
+        state.missing = opened.missing_cards;
         drop(state);
         opened
             .devices
@@ -185,7 +185,7 @@ impl Scheduler {
             .try_for_each(|device| self.shared.add(device, Role::First))?;
         self.shared.fall_back_if_alone();
         opened
-            .absent
+            .unopened
             .into_iter()
             .try_for_each(|absent| self.shared.await_absent(absent))
     }
@@ -280,8 +280,8 @@ impl Scheduler {
         self.shared.lock().incidents.all()
     }
 
-    /// Why cards do not serve that no device stands for, as [`OpenDevices::missing`] said.
-    pub fn missing(&self) -> Option<Missing> {
+    /// Why cards do not serve that no device stands for, as [`OpenDevices::missing_cards`] said.
+    pub fn missing(&self) -> Option<MissingCards> {
         self.shared.lock().missing.clone()
     }
 

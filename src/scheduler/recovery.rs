@@ -15,7 +15,7 @@ use super::SolveError;
 use super::devices::Event;
 use super::search::Setback;
 use super::shared::{DeviceRecord, EngineState, Role, Shared, State};
-use crate::device::{Absent, DeviceError, Opener};
+use crate::device::{DeviceError, Opener, Unopened};
 use crate::telemetry::Rebuild as Outcome;
 
 /// When attempts to open a failed device anew are made.
@@ -242,7 +242,7 @@ impl Shared {
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub(super) fn await_absent(self: &Arc<Self>, absent: Absent) -> io::Result<()> {
+    pub(super) fn await_absent(self: &Arc<Self>, absent: Unopened) -> io::Result<()> {
         // The attempt at the start was the first.
         let role = Role::Rebuilt { attempts: 1 };
         let device = Arc::new(self.record(absent.info, None, role));

@@ -19,7 +19,7 @@ use super::job::{Answer, Job};
 use super::queue::{self, Batch, Queue};
 use super::recovery::Hopes;
 use super::{Limits, SolveError, worker};
-use crate::device::{Device, DeviceInfo, Missing, Opener};
+use crate::device::{Device, DeviceInfo, MissingCards, Opener};
 use crate::telemetry::Metrics;
 use crate::work::{Work, WorkRequest};
 
@@ -51,7 +51,7 @@ pub(super) struct State {
     /// The latest of each name, in the order in which they came.
     pub(super) devices: Vec<Known>,
     /// Why cards do not serve, where that is no device's outage.
-    pub(super) missing: Option<Missing>,
+    pub(super) missing: Option<MissingCards>,
     pub(super) incidents: Incidents,
     /// How many engines wait for [`Shared::work_arrived`].
     pub(super) idle: usize,
