@@ -1,5 +1,5 @@
-// Searches ranges of nonces, one for each slice of a dispatch, for nonces whose digest Blake2b-64(nonce || target) is at
-// most a threshold.
+// Tests ranges of nonces, one for each slice of a dispatch, until a digest, Blake2b-64(nonce || target), is at most the
+// slice's threshold.
 //
 // The host puts one of the preludes word_*.wgsl before this text. A prelude defines the 64-bit Word for one kind of
 // device: the type, word, add, at_most and the four rotations. Kernels differ in nothing else.

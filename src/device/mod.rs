@@ -20,6 +20,6 @@ mod slice;
 
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
-pub use open::{BackendChoice, Choice, Missing, OpenDevices, OpenError, open};
-pub use opened::{Absent, Backend, Device, DeviceInfo, Opener, Trial};
+pub use open::{BackendChoice, Choice, MissingCards, OpenDevices, OpenError, open};
+pub use opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};

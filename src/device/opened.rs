@@ -65,7 +65,7 @@ pub enum Backend {
 /// A card that Vulkan lists and that could not be opened: its driver may still be starting, or another program may hold
 /// it.
 #[derive(Debug)]
-pub struct Absent {
+pub struct Unopened {
     /// Its name; the kernel is `none`.
     pub info: DeviceInfo,
     /// Why it could not be opened.

@@ -1,7 +1,7 @@
-//! The message schedule of Blake2b, `SIGMA` (RFC 7693, 2.7): the only text of it in the library.
+//! `SIGMA`, the message schedule of Blake2b (RFC 7693, 2.7).
 //!
-//! Kernels in assembly need its numbers as tokens, generic ones as const arguments. So the text is a macro, and the
-//! table is made from it. Shaders cannot include it; the test below compares `shaders/work.wgsl` with it.
+//! Kernels in assembly need its numbers as tokens, generic ones as const arguments, so it is a macro. A shader cannot
+//! include it; the test below compares `shaders/work.wgsl` with it.
 
 /// Calls the macro `$use` with the row of each of the twelve rounds: that of round 1, those of rounds 2 to 11, and that
 /// of round 12.

@@ -1,4 +1,4 @@
-//! The twins of the shader's structs, and how the nonces of a dispatch are spread over its invocations.
+//! The shader's structs on the host, and how the nonces of a dispatch are spread over its invocations.
 
 use bytemuck::{Pod, Zeroable};
 

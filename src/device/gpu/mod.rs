@@ -30,5 +30,5 @@ pub use discovery::{
     adapters,
 };
 pub use kernel::{Kernel, Module};
-pub use open::{absent, open, open_with};
+pub use open::{open, open_with, unopened};
 pub use spirv::SpirvError;

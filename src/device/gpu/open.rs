@@ -9,7 +9,7 @@ use super::fastest::fastest;
 use super::hung;
 use super::kernel::Kernel;
 use crate::device::error::DeviceError;
-use crate::device::opened::{Absent, Backend, Device, DeviceInfo, Opener, Trial};
+use crate::device::opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
 use crate::device::self_test;
 
 /// Opens the adapter with the fastest of the kernels that it can run.
@@ -72,8 +72,8 @@ fn open_fastest(adapter: &Adapter, kernels: &[Kernel]) -> Result<Device, DeviceE
 }
 
 /// Describes an adapter that could not be opened, for this reason, and how to retry.
-pub fn absent(adapter: &Adapter, error: DeviceError) -> Absent {
-    Absent {
+pub fn unopened(adapter: &Adapter, error: DeviceError) -> Unopened {
+    Unopened {
         error,
         info: device_info(adapter, "none".to_owned(), Vec::new()),
         opener: opener(adapter),

@@ -3,12 +3,13 @@
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use super::outcome::{Missing, OpenDevices};
+use super::outcome::{MissingCards, OpenDevices};
 use crate::device::error::DeviceError;
 use crate::device::gpu::discovery::{Machine, Obstacle, Offered, diagnose};
 use crate::device::gpu::{
     self, Adapter, AdapterInfo, AdapterKind, Selection, SelectionError, SoftwareAdapters,
 };
+use crate::device::opened::Device;
 
 /// Opens the chosen cards, without a fallback. A card that is not listed or cannot be opened does not keep the others
 /// from serving: after a restart, a server with one broken card serves with the rest.
@@ -30,15 +31,18 @@ pub(super) fn open(
             Ok(device) => opened.devices.push(device),
             Err(error) => {
                 failures.push(format!("{}: {error}", adapter.info().label));
-                opened.absent.push(gpu::absent(adapter, error));
+                opened.unopened.push(gpu::unopened(adapter, error));
             }
         }
     }
     let infos: Vec<_> = adapters.iter().map(Adapter::info).collect();
     let is_served = !opened.devices.is_empty();
     let obstacles = obstacles(&infos, selection, is_served);
-    opened.missing = missing(failure.as_ref(), &chosen.unmatched, &obstacles);
-    let missing = opened.missing.iter().flat_map(|missing| &missing.reasons);
+    opened.missing_cards = missing(failure.as_ref(), &chosen.unmatched, &obstacles);
+    let missing = opened
+        .missing_cards
+        .iter()
+        .flat_map(|missing| &missing.reasons);
     let reasons = missing.cloned().chain(failures).collect();
     (opened, reasons)
 }
@@ -55,7 +59,7 @@ fn list() -> Result<Vec<Adapter>, DeviceError> {
 }
 
 /// Opens all adapters at once: a driver may take a second to compile for one.
-fn open_each(adapters: &[&Adapter]) -> Vec<Result<crate::device::opened::Device, DeviceError>> {
+fn open_each(adapters: &[&Adapter]) -> Vec<Result<Device, DeviceError>> {
     let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
     thread::scope(|scope| {
         let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
@@ -89,7 +93,7 @@ fn missing(
     failure: Option<&DeviceError>,
     unmatched: &[SelectionError],
     obstacles: &[Obstacle],
-) -> Option<Missing> {
+) -> Option<MissingCards> {
     let failure = failure.into_iter().map(ToString::to_string);
     let unmatched_reasons = unmatched.iter().map(ToString::to_string);
     let obstacle_reasons = obstacles.iter().map(ToString::to_string);
@@ -97,7 +101,7 @@ fn missing(
         .chain(unmatched_reasons)
         .chain(obstacle_reasons)
         .collect();
-    (!reasons.is_empty()).then(|| Missing {
+    (!reasons.is_empty()).then(|| MissingCards {
         is_expected: !unmatched.is_empty() || obstacles.iter().any(Obstacle::is_of_a_card),
         reasons,
     })
@@ -136,7 +140,7 @@ mod tests {
         assert_eq!(missing(None), None);
         assert_eq!(
             missing(Some(&failure)),
-            Some(Missing {
+            Some(MissingCards {
                 is_expected: false,
                 reasons: vec!["panic: in a driver".to_owned()],
             })

@@ -5,7 +5,7 @@ mod choice;
 mod outcome;
 
 pub use choice::{BackendChoice, Choice};
-pub use outcome::{Missing, OpenDevices, OpenError};
+pub use outcome::{MissingCards, OpenDevices, OpenError};
 
 use super::cpu::{self, Kernel};
 use super::gpu::SoftwareAdapters;
@@ -41,10 +41,10 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
         BackendChoice::Auto => {
             let (opened, reasons) = cards::open(&choice.selection, SoftwareAdapters::Refused);
             log(&reasons);
-            if opened.devices.is_empty() && opened.absent.is_empty() {
+            if opened.devices.is_empty() && opened.unopened.is_empty() {
                 tracing::warn!("no graphics card can be used: falling back to the processor");
                 let device = processor().map_err(OpenError::Cpu)?;
-                return Ok(OpenDevices::only(device, opened.missing));
+                return Ok(OpenDevices::only(device, opened.missing_cards));
             }
             Ok(OpenDevices {
                 fallback: Some(Opener::new(processor)),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::device::error::DeviceError;
-use crate::device::opened::{Absent, Device, Opener};
+use crate::device::opened::{Device, Opener, Unopened};
 
 /// The devices that may serve.
 #[derive(Debug, Default)]
@@ -11,19 +11,19 @@ pub struct OpenDevices {
     /// Devices that serve at once. After [`open`](super::open), empty only if there is a fallback.
     pub devices: Vec<Device>,
     /// Cards that could not be opened. They are to be retried.
-    pub absent: Vec<Absent>,
+    pub unopened: Vec<Unopened>,
     /// Opens the device that serves while no other does.
     pub fallback: Option<Opener>,
-    /// Why other cards do not serve. `None` if every card that was asked for is in `devices` or `absent`.
-    pub missing: Option<Missing>,
+    /// Why other cards do not serve. `None` if every card that was asked for is in `devices` or `unopened`.
+    pub missing_cards: Option<MissingCards>,
 }
 
 impl OpenDevices {
     /// One device that serves, without a fallback.
-    pub(super) fn only(device: Device, missing: Option<Missing>) -> Self {
+    pub(super) fn only(device: Device, missing_cards: Option<MissingCards>) -> Self {
         Self {
             devices: vec![device],
-            missing,
+            missing_cards,
             ..Self::default()
         }
     }
@@ -31,7 +31,7 @@ impl OpenDevices {
 
 /// Why cards do not serve that Vulkan does not list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missing {
+pub struct MissingCards {
     /// Whether there should be such cards: the operator has named them, or the machine shows signs of them. Without
     /// either, the machine just has no card.
     pub is_expected: bool,

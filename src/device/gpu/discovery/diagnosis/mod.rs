@@ -43,9 +43,10 @@ pub fn diagnose(machine: &Machine, offered: &Offered) -> Vec<Obstacle> {
     if lacks(Vendor::Nvidia) {
         found.extend(nvidia::diagnose(machine, &cards));
     }
-    for card in &cards {
-        if card.card.vendor != Vendor::Nvidia {
-            found.extend(mesa::diagnose(machine, card, lacks(card.card.vendor)));
+    for plugged in &cards {
+        let vendor = plugged.card.vendor;
+        if vendor != Vendor::Nvidia {
+            found.extend(mesa::diagnose(machine, plugged, lacks(vendor)));
         }
     }
     if !offered.cards.is_empty() {
