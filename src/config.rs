@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
 
-use crate::connections;
+use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
+use crate::connections::ConnectionLimits;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
-use crate::http::{Admission, Keys, KeysError, Origins};
 use crate::management::Setting;
 use crate::scheduler::{Limits, Memory};
 use crate::service::Settings;
@@ -145,7 +145,7 @@ pub struct ServeArgs {
 
     /// Allowed CORS origins: `*`, or a comma-separated list such as `https://wallet.example` [default: none]
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
-    pub cors_origins: Option<Origins>,
+    pub cors_origins: Option<CorsOrigins>,
 
     /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
     /// fractions allowed [range: 0 to 3600]
@@ -173,10 +173,10 @@ impl ServeArgs {
     /// # Errors
     ///
     /// [`KeysError`] if the file of API keys cannot be read or has a wrong line.
-    pub fn admission(&self) -> Result<Admission, KeysError> {
+    pub fn access(&self) -> Result<AccessRules, KeysError> {
         let requests = NonZeroUsize::new(self.api_key_requests).unwrap_or(NonZeroUsize::MIN);
         let open = |path| Keys::open(path, requests);
-        Ok(Admission {
+        Ok(AccessRules {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
         })
@@ -218,7 +218,7 @@ impl ServeArgs {
                     self.queue_capacity,
                 )
             },
-            connections: connections::Limits {
+            connections: ConnectionLimits {
                 open: NonZeroUsize::new(self.max_connections).unwrap_or(NonZeroUsize::MIN),
                 header: self.header_timeout,
                 body: self.body_timeout,

@@ -18,13 +18,16 @@
 //! - Nothing is answered that [`work::Work::verify`] has not seen: a [`work::Work`] cannot be made otherwise.
 //! - `unsafe` stands only in the SIMD kernels and where the shader is loaded.
 
+pub mod access;
 pub mod build_info;
 pub mod cli;
 pub mod config;
 pub mod connections;
 pub mod device;
 pub mod http;
+pub mod lifecycle;
 pub mod management;
+pub mod problem;
 pub mod scheduler;
 pub mod service;
 pub mod telemetry;

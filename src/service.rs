@@ -1,9 +1,11 @@
-//! The service as a whole: what starts, in which order, and how it ends.
+//! The service as a whole: the order in which it starts and ends.
 //!
 //! ```text
-//! management listener -> devices (self-test) -> public listener -> ready
-//! signal -> not ready -> a delay for load balancers to see it, in which all is served as before
-//!        -> no new connections -> finish what was accepted -> refuse the rest -> send traces -> management ends
+//! starting  management listener -> devices (self-test) -> public listener
+//! serving   ready
+//! leaving   signal -> not ready, but serving as before until load balancers have noticed
+//! draining  no new connections -> accepted requests are finished -> after the grace time, the rest is refused
+//!           -> traces are sent -> the management listener ends
 //! ```
 
 use std::io;
@@ -12,30 +14,31 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::connections::{self, Closing, FAREWELL, MANAGEMENT_CONNECTIONS, Phase, Port};
+use crate::access::AccessRules;
+use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, MANAGEMENT_CONNECTIONS, Port};
 use crate::device::{OpenDevices, OpenError};
-use crate::http::{self, Admission, BodyLimits};
-use crate::management::{self, About, Lifecycle, Setting};
+use crate::http::{self, BodyLimits};
+use crate::lifecycle::{self, Lifecycle};
+use crate::management::{self, About, Setting};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, History, Metrics, Telemetry, Traces};
 
-/// How long the last traces may take to be sent when the service ends.
+/// How long sending the last traces may take when the service ends.
 pub const FLUSH: Duration = Duration::from_secs(3);
 
-/// What the service is allowed.
+/// The limits of the service.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How many searches, and how long one slice of one may take.
+    /// Of searches.
     pub limits: Limits,
-    /// How many connections, and how long each may take for what.
-    pub connections: connections::Limits,
-    /// How long everything is still served after the signal to stop, while the service already is not ready.
+    /// Of connections.
+    pub connections: ConnectionLimits,
+    /// How long requests are served as before after the signal to stop, although the service is not ready any more.
     pub delay: Duration,
-    /// How long accepted requests may go on after that.
+    /// How long accepted requests may take after that.
     pub grace: Duration,
 }
 
@@ -49,11 +52,11 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Opens both ports. To be called in a runtime.
+    /// Opens both ports. Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`ServiceError::Bind`] if one cannot be had.
+    /// [`ServiceError::Bind`] if one cannot be opened.
     pub fn bind(public: SocketAddr, management: SocketAddr) -> Result<Self, ServiceError> {
         let bind = |address, option| {
             let listener = connections::bind(address);
@@ -76,34 +79,34 @@ impl Listeners {
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A port cannot be had.
-    #[error("cannot listen on {address}: {source}; {}", way_out(source, option))]
+    /// A port cannot be opened.
+    #[error("cannot listen on {address}: {source}; {}", advice(source, option))]
     Bind {
-        /// The address that was asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// The flag and the variable that it is set by.
+        /// The flag and the variable that set it.
         option: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// No device can serve.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The system refuses something.
+    /// The system refuses a thread or an address.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
 }
 
 /// What to do about an address that cannot be listened on.
-fn way_out(error: &io::Error, option: &str) -> String {
+fn advice(error: &io::Error, option: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "something listens there already, perhaps another work server or this one's other port: end it, or choose \
              another port with {option}"
         ),
         io::ErrorKind::PermissionDenied => format!(
-            "ports below 1024 are not for everybody: choose a higher one with {option}, or give the process \
-             CAP_NET_BIND_SERVICE"
+            "ports below 1024 need CAP_NET_BIND_SERVICE: give the process this capability, or choose a higher port with \
+             {option}"
         ),
         io::ErrorKind::AddrNotAvailable => format!(
             "this machine does not have that address: choose one of its own with {option}, or 0.0.0.0 for all"
@@ -114,41 +117,33 @@ fn way_out(error: &io::Error, option: &str) -> String {
 
 /// Serves until `shutdown` is ready, then ends in order.
 ///
-/// `open` opens the devices; it runs on a thread of its own, since drivers take their time, and probes are
-/// answered meanwhile. `configuration` is what the status page shows of it, without secrets.
+/// `open` opens the devices. It runs on a thread of its own, since drivers are slow, and probes are answered meanwhile.
+/// `configuration` is shown on the status page, and has no secrets.
 ///
 /// # Errors
 ///
 /// [`ServiceError`] if the service cannot start. Once it has started, it ends without one.
 pub async fn run(
     settings: Settings,
-    admission: Admission,
+    access: AccessRules,
     configuration: Vec<Setting>,
     listeners: Listeners,
     open: impl FnOnce() -> Result<OpenDevices, OpenError> + Send + 'static,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = Metrics::new();
-    connections::begin_counts(&metrics);
+    connections::register_metrics(&metrics);
     let traces = Traces::start(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
-    let lifecycle = Lifecycle::default();
+    let (transitions, lifecycle) = lifecycle::begin();
     let history = History::new();
     let address = listeners.public.local_addr()?;
     let management_address = listeners.management.local_addr()?;
     let mut shutdown = pin!(shutdown);
 
-    let limits = connections::Limits {
+    let limits = ConnectionLimits {
         open: connections::reserve_descriptors(settings.connections.open),
         ..settings.connections
-    };
-    let (phase, follow) = watch::channel(Phase::Serving);
-
-    // The management port serves to the very end: it follows a phase of its own, which never changes.
-    let (_always, serving) = watch::channel(Phase::Serving);
-    let management_limits = connections::Limits {
-        open: MANAGEMENT_CONNECTIONS,
-        ..limits
     };
     let _observer = Aborting(tokio::spawn(management::observe(
         scheduler.clone(),
@@ -157,16 +152,20 @@ pub async fn run(
     let about = About {
         history: history.clone(),
         configuration,
-        keys: admission.keys.clone(),
-        turns: settings.limits.running.get(),
+        keys: access.keys.clone(),
+        slots: settings.limits.running.get(),
     };
     let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone(), about);
     let management = Aborting(tokio::spawn(connections::serve(
         listeners.management,
         Port::Management,
         routes,
-        management_limits,
-        serving,
+        ConnectionLimits {
+            open: MANAGEMENT_CONNECTIONS,
+            ..limits
+        },
+        // Probes are answered until the process ends.
+        Lifecycle::endless(),
         metrics.clone(),
     )));
     let opened = tokio::select! {
@@ -177,23 +176,23 @@ pub async fn run(
 
     let body = BodyLimits {
         timeout: limits.body,
-        closing: Closing::new(follow.clone()),
+        lifecycle: lifecycle.clone(),
     };
     let telemetry = Telemetry {
         metrics: metrics.clone(),
         history,
         traces: traces.clone(),
     };
-    let routes = http::routes(scheduler.clone(), telemetry, body, admission);
+    let routes = http::routes(scheduler.clone(), telemetry, body, access);
     let mut public = Aborting(tokio::spawn(connections::serve(
         listeners.public,
         Port::Public,
         routes,
         limits,
-        follow,
+        lifecycle,
         metrics.clone(),
     )));
-    lifecycle.serving();
+    transitions.serving();
     let started = telemetry::since_start();
     if let Some(time) = started {
         metrics.ready(time);
@@ -203,18 +202,16 @@ pub async fn run(
 
     shutdown.await;
     if !settings.delay.is_zero() {
-        lifecycle.leaving();
-        phase.send_replace(Phase::Leaving);
+        transitions.leaving();
         tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
         sleep(settings.delay).await;
     }
-    lifecycle.draining();
     let status = scheduler.status();
+    transitions.draining();
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
-    phase.send_replace(Phase::Closing);
     drain(&mut public.0, &scheduler, settings.grace).await;
     drop(public);
-    let stop = tokio::task::spawn_blocking(move || scheduler.stop(FAREWELL));
+    let stop = tokio::task::spawn_blocking(move || scheduler.stop(DRAIN_GRACE));
     let (stopped, ()) = tokio::join!(stop, traces.stop(FLUSH));
     stopped.map_err(io::Error::other)?;
     drop(management);
@@ -222,7 +219,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Lets the public listener finish what it has accepted, and refuses what is left after `grace`.
+/// Lets the public listener finish the requests that it has accepted. After `grace`, the rest is refused.
 async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Duration) {
     if timeout(grace, &mut *public).await.is_ok() {
         return;
@@ -239,11 +236,11 @@ async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Durati
         tracing::info!("grace time is over: closing connections that carry no request");
     }
     scheduler.abort();
-    // What is still there then belongs to clients that do not read.
-    let _ = timeout(FAREWELL, public).await;
+    // A connection that outlasts this has a client that does not read.
+    let _ = timeout(DRAIN_GRACE, public).await;
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 struct Aborting(JoinHandle<()>);
 
 impl Drop for Aborting {
@@ -257,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_be_had_says_what_to_do() {
+    fn the_error_of_an_address_says_what_to_do() {
         let cases = [
             (io::ErrorKind::AddrInUse, "something listens there already"),
             (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),

@@ -6,6 +6,8 @@
 //! `ATTO_WORK_TEST_CHAOS_SECONDS` makes it last longer than 10 s, and `ATTO_WORK_TEST_CHAOS_SEED` repeats the choices of a
 //! run whose seed was printed, though not the order in which threads make them.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -125,6 +125,7 @@ impl Plain {
             source: wgpu::ShaderSource::Wgsl(shader().into()),
         };
         // SAFETY: the shader has no array, no loop and no division.
+        #[expect(unsafe_code, reason = "the checks would be a part of what is compared")]
         let module = unsafe {
             device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
         };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::{CommandError, print};
-use crate::http::{ApiKey, KeyName};
+use crate::access::{ApiKey, KeyName};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

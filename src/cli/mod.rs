@@ -26,11 +26,11 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::access::{InvalidKey, KeysError};
 use crate::build_info;
 use crate::config::ServeArgs;
 use crate::device::gpu::SpirvError;
 use crate::device::{BackendChoice, DeviceError, OpenError};
-use crate::http::{InvalidKey, KeysError};
 use crate::scheduler::SolveError;
 use crate::service::ServiceError;
 use crate::telemetry::{self, LogFormat};

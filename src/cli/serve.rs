@@ -49,8 +49,8 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
         "starting"
     );
     let mut signals = Signals::listen()?;
-    let admission = args.admission()?;
-    if let Some(keys) = admission.keys.clone() {
+    let access = args.access()?;
+    if let Some(keys) = access.keys.clone() {
         tokio::spawn(keys.follow(signal(SignalKind::hangup())?));
     }
     let listeners = Listeners::bind(args.address, args.management_address)?;
@@ -66,7 +66,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     };
     service::run(
         args.settings(),
-        admission,
+        access,
         configuration,
         listeners,
         move || device::open(&choice),

@@ -1,4 +1,4 @@
-//! One connection, from its acceptance to its end.
+//! One connection, from when it is accepted until it ends.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -6,34 +6,41 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until, timeout};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
 
-use super::pulse::{Overdue, Pulse};
+use super::activity::{Activity, Overdue};
+use super::limits::{self, ConnectionLimits, DRAIN_GRACE};
+use super::port::Port;
+use super::requests;
 use super::socket::Socket;
-use super::{FAREWELL, Port, Shared, closing, requests};
+use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
 
 /// How a connection ended: a label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// As HTTP has it, by either side.
+    /// In order, by either side.
     Closed,
-    /// The client left in the middle of a request, or did not speak HTTP.
+    /// The client disconnected in the middle of a request, or did not speak HTTP.
     Broken,
     /// Something took too long, or came too often.
     Overdue(Overdue),
-    /// Room was needed for another.
-    Displaced,
-    /// The service ended before it.
+    /// Evicted: another client needed the slot.
+    Evicted,
+    /// The service ended first.
     Stopped,
 }
 
 impl Ending {
-    /// All there are.
+    /// Every ending.
     const ALL: [Self; 8] = [
         Self::Closed,
         Self::Broken,
@@ -41,7 +48,7 @@ impl Ending {
         Self::Overdue(Overdue::Idle),
         Self::Overdue(Overdue::Unread),
         Self::Overdue(Overdue::Resets),
-        Self::Displaced,
+        Self::Evicted,
         Self::Stopped,
     ];
 
@@ -53,15 +60,15 @@ impl Ending {
             Self::Overdue(Overdue::Idle) => "idle_timeout",
             Self::Overdue(Overdue::Unread) => "answer_unread",
             Self::Overdue(Overdue::Resets) => "reset_flood",
-            Self::Displaced => "displaced",
+            Self::Evicted => "displaced",
             Self::Stopped => "stopped",
         }
     }
 }
 
-/// Has the metrics show every count of connections from now on.
-pub fn begin_counts(metrics: &Metrics) {
-    for port in [Port::Public, Port::Management] {
+/// Makes every metric of connections appear from the start, with the value 0.
+pub fn register_metrics(metrics: &Metrics) {
+    for port in Port::ALL {
         metrics.connections(port.label());
         for ending in Ending::ALL {
             metrics.connections_closed(port.label(), ending.label());
@@ -69,7 +76,45 @@ pub fn begin_counts(metrics: &Metrics) {
     }
 }
 
-/// A connection that is counted from its making until it is dropped.
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    protocol: auto::Builder<TokioExecutor>,
+    routes: BoxedFilter<(Response,)>,
+    port: Port,
+    limits: ConnectionLimits,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    /// Idle connections wait here. A notification evicts the one that has waited for longest.
+    evict: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(
+        routes: BoxedFilter<(Response,)>,
+        port: Port,
+        limits: ConnectionLimits,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            protocol: limits::protocol(),
+            routes,
+            port,
+            limits,
+            lifecycle,
+            metrics,
+            evict: Notify::new(),
+        }
+    }
+
+    /// Closes the connection that has been idle for longest, or the next one to become idle.
+    pub(super) fn evict_one(&self) {
+        self.evict.notify_one();
+    }
+}
+
+/// A connection. It is counted as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
@@ -90,40 +135,44 @@ impl Connection {
 
     /// Serves requests until the connection ends.
     pub(super) async fn serve(mut self, stream: TcpStream) {
-        let pulse = Pulse::start();
+        let activity = Activity::start();
         let peer = stream.peer_addr().ok();
-        let socket = Socket::new(stream, pulse.clone());
-        self.ending = self.converse(&socket, &pulse, peer).await;
+        let socket = Socket::new(stream, activity.clone());
+        self.ending = self.converse(&socket, &activity, peer).await;
         if matches!(self.ending, Ending::Closed | Ending::Broken) {
-            // hyper has answered also those that do not speak HTTP. Who then still sends is not heard for long.
-            let _ = timeout(FAREWELL, socket.linger()).await;
+            // hyper has answered also a client that does not speak HTTP, which may still be sending.
+            let _ = timeout(DRAIN_GRACE, socket.linger()).await;
         }
     }
 
-    async fn converse(&self, socket: &Socket, pulse: &Pulse, peer: Option<SocketAddr>) -> Ending {
+    async fn converse(
+        &self,
+        socket: &Socket,
+        activity: &Activity,
+        peer: Option<SocketAddr>,
+    ) -> Ending {
         let shared = &*self.shared;
         let old_at = Instant::now() + shared.limits.age.mul_f64(1.0 + 0.1 * fastrand::f64());
         let requests = requests::answer(
             shared.routes.clone(),
-            pulse.clone(),
-            shared.phase.clone(),
+            activity.clone(),
+            shared.lifecycle.clone(),
             old_at,
             peer,
         );
         let io = TokioIo::new(socket.clone());
         let mut http = pin!(shared.protocol.serve_connection(io, requests));
-        let mut phase = shared.phase.clone();
-        let mut to_close = pin!(closing(&mut phase));
-        let mut closing: Option<Instant> = None;
-        let mut told = false;
+        let mut draining = pin!(shared.lifecycle.draining());
+        let mut draining_since: Option<Instant> = None;
+        let mut is_told = false;
         let mut is_old = false;
         let mut ageing = pin!(sleep_until(old_at));
         let mut clock = pin!(sleep_until(Instant::now()));
-        let mut displaced = pin!(None::<Notified<'_>>);
+        let mut evicted = pin!(None::<Notified<'_>>);
         poll_fn(|cx| {
-            pulse.wake(cx.waker());
-            if closing.is_none() && to_close.as_mut().poll(cx).is_ready() {
-                closing = Some(Instant::now());
+            activity.wake(cx.waker());
+            if draining_since.is_none() && draining.as_mut().poll(cx).is_ready() {
+                draining_since = Some(Instant::now());
             }
             is_old = is_old || ageing.as_mut().poll(cx).is_ready();
             loop {
@@ -134,30 +183,30 @@ impl Connection {
                         Ending::Broken
                     });
                 }
-                // HTTP/1.1 is told with its next answer; before the first byte, or in the middle of the preface,
-                // nothing can be told.
-                let is_over = closing.is_some() || is_old;
-                if !is_over || told || !pulse.is_http2() {
+                // An HTTP/1.1 client is told with its next response. Before the first byte, or in the middle of the preface,
+                // no client can be told.
+                let is_over = draining_since.is_some() || is_old;
+                if !is_over || is_told || !activity.is_http2() {
                     break;
                 }
-                told = true;
+                is_told = true;
                 http.as_mut().graceful_shutdown();
             }
-            let busy = pulse.is_busy();
-            if busy && !pulse.is_http2() && socket.poll_left(cx).is_ready() {
+            let busy = activity.is_busy();
+            if busy && !activity.is_http2() && socket.poll_left(cx).is_ready() {
                 return Poll::Ready(Ending::Broken);
             }
-            match (pulse.awaits_answer(), displaced.is_none()) {
-                (true, false) => displaced.set(None),
-                (false, true) => displaced.set(Some(shared.make_room.notified())),
+            match (activity.awaits_response(), evicted.is_none()) {
+                (true, false) => evicted.set(None),
+                (false, true) => evicted.set(Some(shared.evict.notified())),
                 _ => {}
             }
-            if let Some(displaced) = displaced.as_mut().as_pin_mut()
-                && displaced.poll(cx).is_ready()
+            if let Some(evicted) = evicted.as_mut().as_pin_mut()
+                && evicted.poll(cx).is_ready()
             {
-                return Poll::Ready(Ending::Displaced);
+                return Poll::Ready(Ending::Evicted);
             }
-            if let Some((deadline, overdue)) = pulse.deadline(&shared.limits, closing) {
+            if let Some((deadline, overdue)) = activity.deadline(&shared.limits, draining_since) {
                 if clock.deadline() != deadline {
                     clock.as_mut().reset(deadline);
                 }

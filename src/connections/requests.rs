@@ -1,4 +1,4 @@
-//! Between hyper and the routes: keeps count of requests, and tells clients to connect anew.
+//! Between hyper and the routes: reports exchanges to the connection, and asks clients to open a new connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,36 +9,37 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use warp::filters::BoxedFilter;
 use warp::http::uri::Authority;
 use warp::http::{HeaderValue, Method, Request, Response, Version, header};
 
-use super::Phase;
-use super::pulse::{InProgress, Pulse};
+use super::activity::{Activity, Exchange};
+use crate::lifecycle::{Lifecycle, Phase};
 
-/// How a request has come, for the routes to ask for.
+/// How a request arrived. An extension of the request, for the routes to read.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// The other end of the connection.
+    /// The client's end of the connection.
     pub peer: Option<SocketAddr>,
-    /// Of HTTP.
+    /// The version of HTTP.
     pub version: Version,
-    /// Whom the client takes this server for, where that is said beside the headers, as HTTP/2 does.
+    /// The host that the client addresses, where HTTP names it outside the headers, as HTTP/2 does.
     pub authority: Option<Authority>,
 }
 
-/// Answers the requests of one connection, which the client is to replace by another from `old_at` on.
+/// Answers the requests of one connection. From `old_at` on, its client is asked to open a new one.
 pub(super) fn answer(
     routes: BoxedFilter<(warp::reply::Response,)>,
-    pulse: Pulse,
-    phase: watch::Receiver<Phase>,
+    activity: Activity,
+    lifecycle: Lifecycle,
     old_at: Instant,
     peer: Option<SocketAddr>,
 ) -> impl Service<
     Request<Incoming>,
-    Response = Response<Answer<impl Body<Data: Send, Error: Send + Sync + std::error::Error>>>,
+    Response = Response<
+        ResponseBody<impl Body<Data: Send, Error: Send + Sync + std::error::Error>>,
+    >,
     Error = Infallible,
     Future: Send + 'static,
 > {
@@ -50,42 +51,42 @@ pub(super) fn answer(
             authority: request.uri().authority().cloned(),
         };
         request.extensions_mut().insert(arrival);
-        let mut in_progress = pulse.begin(request.version());
+        let mut exchange = activity.begin(request.version());
         let without_body = request.method() == Method::HEAD;
-        let answer = routes.call(request);
-        let phase = phase.clone();
+        let response = routes.call(request);
+        let lifecycle = lifecycle.clone();
         async move {
-            let mut answer = answer.await?;
-            in_progress.answer();
-            // HTTP/2 says so by a frame of its own.
-            let is_over = *phase.borrow() > Phase::Serving || Instant::now() >= old_at;
-            if in_progress.version() < Version::HTTP_2 && is_over {
+            let mut response = response.await?;
+            exchange.respond();
+            // HTTP/2 has a frame for this.
+            let is_over = lifecycle.phase() > Phase::Serving || Instant::now() >= old_at;
+            if exchange.version() < Version::HTTP_2 && is_over {
                 let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(header::CONNECTION, close);
+                response.headers_mut().insert(header::CONNECTION, close);
             }
-            // hyper leaves the body of an answer to HEAD out over HTTP/1.1 only.
-            if without_body && let Some(length) = answer.body().size_hint().exact() {
-                answer
+            // hyper omits the body of a response to HEAD over HTTP/1.1 only.
+            if without_body && let Some(length) = response.body().size_hint().exact() {
+                response
                     .headers_mut()
                     .insert(header::CONTENT_LENGTH, length.into());
             }
-            Ok(answer.map(|body| Answer {
+            Ok(response.map(|body| ResponseBody {
                 body: (!without_body).then_some(body),
-                _in_progress: in_progress,
+                _exchange: exchange,
             }))
         }
     })
 }
 
-/// An answer's body. Its request is in progress until this is dropped, which hyper does when all of it is sent.
+/// A response's body. The exchange ends when this is dropped, which hyper does once all of it is sent.
 #[derive(Debug)]
-pub(super) struct Answer<B> {
-    /// None in an answer to HEAD.
+pub(super) struct ResponseBody<B> {
+    /// `None` in a response to HEAD.
     body: Option<B>,
-    _in_progress: InProgress,
+    _exchange: Exchange,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -1,4 +1,5 @@
-//! The socket below hyper: it keeps the connection's [`Pulse`], and reads ahead to see a client leave.
+//! The socket below hyper. It reports to the connection's [`Activity`], and reads ahead to notice that a client has
+//! disconnected.
 
 use std::io;
 use std::pin::Pin;
@@ -8,29 +9,29 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::MAX_HEAD;
-use super::pulse::Pulse;
+use super::activity::Activity;
+use super::limits::MAX_HEAD;
 
-/// A socket that hyper and the connection's task share. A clone is the same one.
+/// A socket that hyper and the connection's task share. A clone is the same socket.
 #[derive(Clone, Debug)]
 pub(super) struct Socket {
     wire: Arc<Mutex<Wire>>,
-    pulse: Pulse,
+    activity: Activity,
 }
 
 #[derive(Debug)]
 struct Wire {
     stream: TcpStream,
-    /// What was read before hyper wanted it.
+    /// Bytes that were read before hyper asked for them.
     ahead: Vec<u8>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, pulse: Pulse) -> Self {
+    pub(super) fn new(stream: TcpStream, activity: Activity) -> Self {
         let ahead = Vec::new();
         Self {
             wire: Arc::new(Mutex::new(Wire { stream, ahead })),
-            pulse,
+            activity,
         }
     }
 
@@ -38,11 +39,11 @@ impl Socket {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ready when the client has left.
+    /// Ready when the client has disconnected.
     ///
-    /// hyper reads no further than to a second request while it answers the first, and so would not see that
-    /// nobody waits for the answer. To be called after hyper has had its turn, while a request of HTTP/1.1 is in
-    /// progress. A client that sends more than [`MAX_HEAD`] bytes ahead is not watched any further.
+    /// While hyper answers an HTTP/1.1 request, it reads no further than the head of the next, and so would not notice that
+    /// nobody waits for the response. Must be polled after hyper, while such a request is in progress. A client that sends
+    /// more than [`MAX_HEAD`] bytes ahead is not watched any further.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut wire = self.wire();
         let Wire { stream, ahead } = &mut *wire;
@@ -57,12 +58,12 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Sends no more, then reads and forgets what still comes, until the client has closed too: with bytes that nobody
-    /// has read, the system would reset the connection, and the client might lose the answer.
+    /// Ends sending, then reads and discards what still arrives until the client has closed too. With unread bytes, the
+    /// kernel would reset the connection, and the client might lose the response.
     pub(super) async fn linger(&self) {
         std::future::poll_fn(|cx| {
             let mut wire = self.wire();
-            // Once more does no harm, and the only failure is a client that has gone.
+            // Doing it again does no harm, and it fails only if the client has gone.
             let _ = Pin::new(&mut wire.stream).poll_shutdown(cx);
             let mut bytes = [0; 1024];
             loop {
@@ -77,7 +78,7 @@ impl Socket {
     }
 
     fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.pulse.wrote(written.is_ready());
+        self.activity.wrote(written.is_ready());
         written
     }
 }
@@ -97,12 +98,12 @@ impl AsyncRead for Socket {
             buffer.put_slice(&wire.ahead[..count]);
             wire.ahead.drain(..count);
             if wire.ahead.is_empty() {
-                // Most connections never need it again.
+                // Gives the memory back, since most connections never read ahead again.
                 wire.ahead = Vec::new();
             }
         }
         drop(wire);
-        self.pulse.read(&buffer.filled()[before..]);
+        self.activity.read(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }

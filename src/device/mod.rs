@@ -5,6 +5,10 @@
 //! that it may use. An engine is a plain blocking object; queueing, cancelling and checking what it finds
 //! are the scheduler's.
 
+// The macro of the schedule comes before the kernels that use it.
+#[macro_use]
+mod sigma;
+
 pub mod cpu;
 pub mod gpu;
 mod open;

@@ -1,221 +1,154 @@
-//! The public listener: `POST /works`, `POST /works/verify`, and the description of both.
+//! The public port: `POST /works`, `POST /works/verify`, and the description of both.
+//!
+//! One request, in the order of the files that it goes through:
+//!
+//! ```text
+//! connections -> Api::answer (counts, times and traces it) -> Api::with_cors (for web pages) -> Api::dispatch (by its route)
+//!             -> works (reads it, asks the scheduler, responds) or openapi (the description)
+//! ```
 
-mod access;
 mod cors;
-mod keys;
+mod head;
 mod openapi;
-mod problem;
+mod request;
 mod trace;
 mod works;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::Stream;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
-use warp::{Buf, Filter, Reply};
+use warp::{Filter, Reply};
 
-use crate::connections::{Arrival, Closing};
+use crate::access::{AccessRules, CorsOrigins};
+use crate::connections::Arrival;
+use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
-pub use access::{Keys, KeysError};
-pub use cors::{InvalidOrigin, Origins};
-pub use keys::{ApiKey, InvalidFile, InvalidKey, InvalidLine, InvalidName, KeyHash, KeyName};
+use head::{Head, Route};
 use openapi::Description;
-pub use problem::{Code, Problem};
+use request::{Body, Request};
 use trace::Trace;
-pub use works::MAX_BODY;
+pub use works::BodyLimits;
+use works::Works;
 #[doc(hidden)]
 pub use works::parse;
 
-/// How long a body may take to arrive.
-#[derive(Clone, Debug)]
-pub struct BodyLimits {
-    /// While the service is there.
-    pub timeout: Duration,
-    /// Says when it can wait no longer, since it ends.
-    pub closing: Closing,
-}
-
-/// Who may ask. By default everybody whom the network lets through, but no page in a browser.
-#[derive(Clone, Debug, Default)]
-pub struct Admission {
-    /// The keys of which one is needed, if any.
-    pub keys: Option<Keys>,
-    /// The origins of pages that may ask, if any.
-    pub origins: Option<Origins>,
-}
-
-/// What requests are counted by that no route takes: Spring's way for files, which the reference server tries last.
+/// The route of requests without one, in metrics: the pattern of Spring's resource handler, which answers them in the
+/// reference server.
 const NO_ROUTE: &str = "/**";
 
-/// What answers need.
+/// Answers the requests of the public port.
 struct Api {
-    scheduler: Scheduler,
     telemetry: Telemetry,
-    limits: BodyLimits,
-    admission: Admission,
+    origins: Option<CorsOrigins>,
+    works: Works,
     description: Description,
 }
 
-/// What there is.
-#[derive(Clone, Copy, Debug)]
-enum Route<'a> {
-    Works,
-    Verify,
-    /// The description, for programs.
-    Description,
-    /// The way to the description for people.
-    Root,
-    /// A file of that.
-    Page(&'a str),
-}
-
-impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        match path {
-            "/works" => Some(Self::Works),
-            "/works/verify" => Some(Self::Verify),
-            // The second is where the reference server has it.
-            "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
-            "/" => Some(Self::Root),
-            path => path.strip_prefix(openapi::PAGES).map(Self::Page),
-        }
-    }
-
-    /// What its requests are counted and traced by: the path, or for pages what they have in common.
-    const fn pattern(self) -> &'static str {
-        match self {
-            Self::Works => "/works",
-            Self::Verify => "/works/verify",
-            Self::Description => "/openapi.json",
-            Self::Root => "/",
-            Self::Page(_) => "/swagger-ui/**",
-        }
-    }
-
-    /// The methods, as the `Allow` header lists them.
-    const fn methods(self) -> &'static str {
-        match self {
-            Self::Works | Self::Verify => "POST",
-            Self::Description | Self::Root | Self::Page(_) => "GET, HEAD",
-        }
-    }
+/// Everything that the public port serves. One filter takes every request, so that no rejection of warp's own reaches a
+/// client.
+pub fn routes(
+    scheduler: Scheduler,
+    telemetry: Telemetry,
+    limits: BodyLimits,
+    access: AccessRules,
+) -> BoxedFilter<(Response,)> {
+    let api = Arc::new(Api {
+        telemetry: telemetry.clone(),
+        origins: access.origins,
+        description: Description::new(access.keys.is_some()),
+        works: Works {
+            scheduler,
+            telemetry,
+            limits,
+            keys: access.keys,
+        },
+    });
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Arrival>())
+        .map(
+            |method: Method, path: FullPath, headers: HeaderMap, arrival| Head {
+                method,
+                path: path.as_str().to_owned(),
+                headers,
+                arrival,
+            },
+        )
+        .and(warp::body::stream())
+        .then(move |head: Head, body| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&head, body).await }
+        })
+        .boxed()
 }
 
 impl Api {
-    async fn answer(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &HeaderMap,
-        trace: &Trace,
-        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    ) -> Response {
-        let Some(route) = Route::of(path) else {
-            return not_found(path);
+    /// Answers a request, and counts, times and traces it. If the client disconnects first, the future is dropped, and the
+    /// request is counted as unanswered.
+    async fn answer(&self, head: &Head, body: impl Body) -> Response {
+        let uri = head.route().map_or(NO_ROUTE, Route::pattern);
+        let metrics = &self.telemetry.metrics;
+        let counted = metrics.http_request(head.method.as_str(), uri);
+        let mut trace = Trace::begin(&self.telemetry.traces, head);
+        let lines = trace.lines();
+        let request = Request {
+            head,
+            trace: &trace,
+            body,
         };
-        match (route, method) {
-            (Route::Works, Method::POST) => works::post(self, headers, body, trace).await,
-            (Route::Verify, Method::POST) => works::verify(self, headers, body, trace).await,
-            (Route::Description, Method::GET | Method::HEAD) => self.description.document(),
-            (Route::Root, Method::GET | Method::HEAD) => openapi::to_the_page(),
-            (Route::Page(file), Method::GET | Method::HEAD) => self
+        let response = self.with_cors(request).instrument(lines).await;
+        trace.answered(&response);
+        counted.answered(response.status().as_u16());
+        response
+    }
+
+    /// Answers a request. If web pages may ask, the response has the headers that let an allowed page see it.
+    async fn with_cors(&self, request: Request<'_, impl Body>) -> Response {
+        let Some(origins) = &self.origins else {
+            return self.dispatch(request).await;
+        };
+        let head = request.head;
+        if let Some(response) = cors::preflight(origins, head) {
+            return response;
+        }
+        let mut response = self.dispatch(request).await;
+        cors::expose(origins, &head.headers, &mut response);
+        response
+    }
+
+    /// Answers a request by its route and method.
+    async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
+        let head = request.head;
+        let Some(route) = head.route() else {
+            return not_found(head);
+        };
+        match (route, &head.method) {
+            (Route::Works, &Method::POST) => self.works.solve(request).await,
+            (Route::Verify, &Method::POST) => self.works.verify(request).await,
+            (Route::Description, &Method::GET | &Method::HEAD) => self.description.document(),
+            (Route::Root, &Method::GET | &Method::HEAD) => openapi::redirect(),
+            (Route::Page(file), &Method::GET | &Method::HEAD) => self
                 .description
                 .page(file)
-                .unwrap_or_else(|| not_found(path)),
+                .unwrap_or_else(|| not_found(head)),
             (route, method) => Problem::MethodNotAllowed {
-                method,
+                method: method.clone(),
                 allowed: route.methods(),
             }
             .into_response(),
         }
     }
-
-    /// The answer, if need be with what lets a page in a browser see it.
-    async fn answer_pages(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &HeaderMap,
-        trace: &Trace,
-        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    ) -> Response {
-        let Some(origins) = &self.admission.origins else {
-            return self.answer(method, path, headers, trace, body).await;
-        };
-        let methods = Route::of(path).map(Route::methods);
-        let preflight = methods.and_then(|methods| origins.preflight(&method, headers, methods));
-        if let Some(answer) = preflight {
-            return answer;
-        }
-        let mut answer = self.answer(method, path, headers, trace, body).await;
-        origins.expose(headers, &mut answer);
-        answer
-    }
-
-    /// The answer, counted, timed and traced; also if the client leaves before it is there, which ends the future.
-    async fn answer_observed(
-        &self,
-        method: Method,
-        path: FullPath,
-        headers: HeaderMap,
-        arrival: Option<Arrival>,
-        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    ) -> Response {
-        let path = path.as_str();
-        let uri = Route::of(path).map_or(NO_ROUTE, Route::pattern);
-        let request = self.telemetry.metrics.http_request(method.as_str(), uri);
-        let traces = &self.telemetry.traces;
-        let mut trace = Trace::begin(traces, &method, path, &headers, arrival.as_ref());
-        let lines = trace.lines();
-        let answer = self.answer_pages(method, path, &headers, &trace, body);
-        let answer = answer.instrument(lines).await;
-        trace.answered(&answer);
-        request.answered(answer.status().as_u16());
-        answer
-    }
 }
 
-fn not_found(path: &str) -> Response {
+fn not_found(head: &Head) -> Response {
     Problem::NotFound {
-        path: path.to_owned(),
+        path: head.path.clone(),
     }
     .into_response()
-}
-
-/// Everything that the public port serves. The one filter takes every request, so that no rejection of
-/// warp's own ever reaches a client.
-pub fn routes(
-    scheduler: Scheduler,
-    telemetry: Telemetry,
-    limits: BodyLimits,
-    admission: Admission,
-) -> BoxedFilter<(Response,)> {
-    let api = Arc::new(Api {
-        scheduler,
-        telemetry,
-        limits,
-        description: Description::new(admission.keys.is_some()),
-        admission,
-    });
-    warp::method()
-        .and(warp::path::full())
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::optional())
-        .and(warp::body::stream())
-        .then(
-            move |method, path, headers, arrival: Option<Arrival>, body| {
-                let api = Arc::clone(&api);
-                async move {
-                    api.answer_observed(method, path, headers, arrival, body)
-                        .await
-                }
-            },
-        )
-        .boxed()
 }

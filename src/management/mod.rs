@@ -1,82 +1,34 @@
-//! The management listener, for probes and scrapers. Nothing here changes anything.
+//! The management port, for probes, scrapers and people. Nothing here changes anything.
 //!
-//! | route | answers |
+//! | route | response |
 //! | --- | --- |
-//! | `GET /health` | 200 `UP` from the first request that is taken to the end, while a device is in service; else 503 `DOWN` |
-//! | `GET /health/liveness` | 200 `UP` unless no device is left in service, which a restart may mend: then 503 `DOWN`; while starting 200 `UP` |
-//! | `GET /health/readiness` | 200 `UP` while requests should come and a device is in service; else 503 `OUT_OF_SERVICE`, from the signal to stop on also while requests are still served |
+//! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service; else 503 `DOWN` |
+//! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
+//! | `GET /health/readiness` | 200 `UP` while clients should send requests and a device is in service; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
 //! | `GET /metrics`, `GET /prometheus` | the metrics |
-//! | `GET /` | the status page, for people: `status` |
-//! | `GET /status.json` | what it shows |
-//!
-//! Paths, bodies and status codes are those of Spring Boot Actuator, as the reference server answers.
+//! | `GET /` | the status page, for people |
+//! | `GET /status.json` | the data of the status page |
 
+mod guard;
+mod health;
 mod status;
+mod status_page;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-use serde::Serialize;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::{Method, StatusCode};
+use warp::http::Method;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::http::Problem;
+use crate::lifecycle::Lifecycle;
+use crate::problem::Problem;
 use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
 pub use status::{About, Setting, observe};
 
-/// Where the service is in its life. A clone is the same one.
-#[derive(Clone, Debug, Default)]
-pub struct Lifecycle(Arc<AtomicU8>);
-
-impl Lifecycle {
-    const STARTING: u8 = 0;
-    const SERVING: u8 = 1;
-    const LEAVING: u8 = 2;
-    const DRAINING: u8 = 3;
-
-    /// Requests are taken from now on.
-    pub fn serving(&self) {
-        self.0.store(Self::SERVING, Ordering::Relaxed);
-    }
-
-    /// Requests should go elsewhere from now on, so the server is not ready any more. Those that come are served as
-    /// before, until load balancers have seen it.
-    pub fn leaving(&self) {
-        self.0.store(Self::LEAVING, Ordering::Relaxed);
-    }
-
-    /// No more connections are taken from now on; requests that were accepted are finished.
-    pub fn draining(&self) {
-        self.0.store(Self::DRAINING, Ordering::Relaxed);
-    }
-
-    fn is(&self, phase: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == phase
-    }
-
-    /// Its name.
-    fn phase(&self) -> &'static str {
-        match self.0.load(Ordering::Relaxed) {
-            Self::STARTING => "starting",
-            Self::SERVING => "serving",
-            Self::LEAVING => "leaving",
-            _ => "draining",
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Health {
-    status: &'static str,
-    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
-    groups: &'static [&'static str],
-}
-
-/// What answers need.
+/// What the responses are made from.
 struct Management {
     lifecycle: Lifecycle,
     scheduler: Scheduler,
@@ -99,89 +51,56 @@ pub fn routes(
     });
     warp::method()
         .and(warp::path::full())
-        .map(move |method: Method, path: FullPath| {
-            let route: fn(&Management) -> Response = match path.as_str() {
-                "/" => status::page,
-                "/status.json" => status::data,
-                "/health" => |of| health(&of.lifecycle, &of.scheduler),
-                "/health/liveness" => |of| liveness(&of.lifecycle, &of.scheduler),
-                "/health/readiness" => |of| readiness(&of.lifecycle, &of.scheduler),
-                "/metrics" | "/prometheus" => |of| prometheus(&of.scheduler, &of.metrics),
-                path => {
-                    return Problem::NotFound {
-                        path: path.to_owned(),
-                    }
-                    .into_response();
-                }
-            };
-            match method {
-                Method::GET | Method::HEAD => route(&management),
-                _ => Problem::MethodNotAllowed {
-                    method,
-                    allowed: "GET, HEAD",
-                }
-                .into_response(),
-            }
-        })
+        .map(move |method: Method, path: FullPath| management.answer(method, path.as_str()))
         .boxed()
 }
 
-fn health(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = !lifecycle.is(Lifecycle::STARTING) && scheduler.status().can_serve;
-    respond(
-        up,
-        Health {
-            status: if up { "UP" } else { "DOWN" },
-            groups: &["liveness", "readiness"],
-        },
-    )
-}
-
-fn liveness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::STARTING) || scheduler.status().can_serve;
-    respond(
-        up,
-        Health {
-            status: if up { "UP" } else { "DOWN" },
-            groups: &[],
-        },
-    )
-}
-
-fn readiness(lifecycle: &Lifecycle, scheduler: &Scheduler) -> Response {
-    let up = lifecycle.is(Lifecycle::SERVING) && scheduler.status().can_serve;
-    respond(
-        up,
-        Health {
-            status: if up { "UP" } else { "OUT_OF_SERVICE" },
-            groups: &[],
-        },
-    )
-}
-
-fn respond(up: bool, health: Health) -> Response {
-    let status = if up {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    warp::reply::with_status(warp::reply::json(&health), status).into_response()
-}
-
-fn prometheus(scheduler: &Scheduler, metrics: &Metrics) -> Response {
-    let status = scheduler.status();
-    metrics.observe_queue(status.running, status.waiting, status.capacity);
-    metrics.observe_pace(status.hash_rate, status.expected_wait);
-    for device in scheduler.devices() {
-        let states = DeviceState::ALL.map(|state| (state.as_str(), state == device.state));
-        metrics.observe_device(&device.info, states, device.hash_rate);
-    }
-    match metrics.render() {
-        Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
+impl Management {
+    fn answer(&self, method: Method, path: &str) -> Response {
+        let route: fn(&Self) -> Response = match path {
+            "/" => |_| status_page::page(),
+            "/status.json" => |of| status::data(of.lifecycle.phase(), &of.scheduler, &of.about),
+            "/health" => |of| health::health(of.lifecycle.phase(), of.can_serve()),
+            "/health/liveness" => |of| health::liveness(of.lifecycle.phase(), of.can_serve()),
+            "/health/readiness" => |of| health::readiness(of.lifecycle.phase(), of.can_serve()),
+            "/metrics" | "/prometheus" => Self::metrics,
+            path => {
+                return Problem::NotFound {
+                    path: path.to_owned(),
+                }
+                .into_response();
+            }
+        };
+        match method {
+            Method::GET | Method::HEAD => route(self),
+            _ => Problem::MethodNotAllowed {
+                method,
+                allowed: "GET, HEAD",
+            }
             .into_response(),
-        Err(error) => {
-            tracing::error!(%error, "metrics cannot be rendered");
-            Problem::Internal.into_response()
+        }
+    }
+
+    fn can_serve(&self) -> bool {
+        self.scheduler.status().can_serve
+    }
+
+    fn metrics(&self) -> Response {
+        let status = self.scheduler.status();
+        let metrics = &self.metrics;
+        metrics.observe_queue(status.running, status.waiting, status.capacity);
+        metrics.observe_pace(status.hash_rate, status.expected_wait);
+        for device in self.scheduler.devices() {
+            let states = DeviceState::ALL.map(|state| (state.as_str(), state == device.state));
+            metrics.observe_device(&device.info, states, device.hash_rate);
+        }
+        match metrics.render() {
+            Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
+                .into_response(),
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be rendered");
+                Problem::Internal.into_response()
+            }
         }
     }
 }

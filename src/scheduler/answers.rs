@@ -1,35 +1,35 @@
-//! The answers of late, for clients that ask again since they lost the connection on which the answer came.
+//! The cache of recent answers, for clients that lost the connection on which the answer came and ask again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::work::{Target, Work, WorkRequest};
 
-/// Which answers are kept.
+/// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// How many; none is kept if this is zero.
+    /// How many; zero turns the cache off.
     pub entries: usize,
     /// For how long.
     pub lasts: Duration,
 }
 
 impl Memory {
-    /// 4096 answers for ten minutes. A choice: twice the time for which the published client waits, so that one
-    /// which gave up at the very end still finds its answer; and, with some 200 bytes each, less than a megabyte. A
-    /// load that has more answers in ten minutes is one of easy work, which is soon searched for again.
+    /// 4096 answers for ten minutes. Ten minutes are twice the time for which the published client waits, so a client
+    /// that gave up at the very end still finds its answer. 4096 answers of some 200 bytes are less than a megabyte; a load
+    /// with more answers in ten minutes is one of easy work, which is soon found again.
     pub const DEFAULT: Self = Self {
         entries: 4096,
         lasts: Duration::from_secs(600),
     };
 }
 
-/// The answers that are kept. The newest for a target takes the place of the one before.
+/// The cached answers, the newest for each target.
 #[derive(Debug)]
 pub(super) struct Answers {
     limits: Memory,
     works: HashMap<Target, (Work, Instant)>,
-    /// The targets in the order of their answers; one that has had several is there as often.
+    /// The targets in the order of their answers; a target with several answers is there several times.
     order: VecDeque<(Target, Instant)>,
 }
 
@@ -42,7 +42,7 @@ impl Answers {
         }
     }
 
-    /// Keeps an answer that was found at `now`, which is never before the last.
+    /// Caches an answer that was found at `now`, which is never before the last.
     pub(super) fn keep(&mut self, target: Target, work: Work, now: Instant) {
         if self.limits.entries == 0 {
             return;
@@ -62,7 +62,7 @@ impl Answers {
         }
     }
 
-    /// An answer that is kept and is one to this request.
+    /// A cached answer that meets this request's threshold.
     pub(super) fn recall(&self, request: &WorkRequest, now: Instant) -> Option<Work> {
         let &(work, since) = self.works.get(request.target())?;
         if now.duration_since(since) >= self.limits.lasts {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::work::{Network, Nonce, Timestamp};
 
-    const MEMORY: Memory = Memory {
+    const CACHE: Memory = Memory {
         entries: 3,
         lasts: Duration::from_secs(60),
     };
@@ -105,26 +105,26 @@ mod tests {
 
     #[test]
     fn an_answer_is_recalled_until_it_is_old() {
-        let (now, mut answers) = (Instant::now(), Answers::new(MEMORY));
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         let asked = request(Network::Local, 1);
         assert_eq!(answers.recall(&asked, now), None);
         answers.keep(target(1), work(1), now);
-        let last = now + MEMORY.lasts - Duration::from_nanos(1);
+        let last = now + CACHE.lasts - Duration::from_nanos(1);
         assert_eq!(answers.recall(&asked, last), Some(work(1)));
-        assert_eq!(answers.recall(&asked, now + MEMORY.lasts), None);
+        assert_eq!(answers.recall(&asked, now + CACHE.lasts), None);
     }
 
     #[test]
     fn an_answer_serves_no_harder_request() {
-        let (now, mut answers) = (Instant::now(), Answers::new(MEMORY));
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         answers.keep(target(1), work(1), now);
         assert_eq!(answers.recall(&request(Network::Live, 1), now), None);
         assert_eq!(answers.recall(&request(Network::Local, 2), now), None);
     }
 
     #[test]
-    fn the_oldest_go_first_and_none_is_kept_beyond_the_bound() {
-        let (start, mut answers) = (Instant::now(), Answers::new(MEMORY));
+    fn the_oldest_are_evicted_first() {
+        let (start, mut answers) = (Instant::now(), Answers::new(CACHE));
         for number in 0..100 {
             let now = start + Duration::from_millis(number.into());
             answers.keep(target(number), work(number), now);
@@ -139,32 +139,32 @@ mod tests {
     }
 
     #[test]
-    fn old_answers_leave_when_a_new_one_comes() {
-        let (now, mut answers) = (Instant::now(), Answers::new(MEMORY));
+    fn expired_answers_are_evicted_when_a_new_one_comes() {
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         answers.keep(target(1), work(1), now);
-        answers.keep(target(2), work(2), now + MEMORY.lasts);
+        answers.keep(target(2), work(2), now + CACHE.lasts);
         assert_eq!((answers.works.len(), answers.order.len()), (1, 1));
     }
 
     #[test]
     fn a_newer_answer_outlives_the_older_for_its_target() {
-        let (now, mut answers) = (Instant::now(), Answers::new(MEMORY));
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         let later = now + Duration::from_secs(30);
         answers.keep(target(1), work(1), now);
         answers.keep(target(1), work(1), later);
-        answers.keep(target(2), work(2), now + MEMORY.lasts);
+        answers.keep(target(2), work(2), now + CACHE.lasts);
         assert!(
             answers
-                .recall(&request(Network::Local, 1), now + MEMORY.lasts)
+                .recall(&request(Network::Local, 1), now + CACHE.lasts)
                 .is_some()
         );
     }
 
     #[test]
-    fn a_memory_of_no_entries_keeps_nothing() {
+    fn a_cache_of_no_entries_keeps_nothing() {
         let none = Memory {
             entries: 0,
-            ..MEMORY
+            ..CACHE
         };
         let (now, mut answers) = (Instant::now(), Answers::new(none));
         answers.keep(target(1), work(1), now);

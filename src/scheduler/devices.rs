@@ -1,4 +1,4 @@
-//! What has become of each device, and what has happened to devices lately.
+//! The status of devices and their recent incidents, as the status page and metrics show them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::shared::{DeviceRecord, EngineState, State};
 use crate::device::DeviceInfo;
 
 /// How many incidents are kept.
@@ -21,17 +20,17 @@ pub enum DeviceState {
     /// It would serve if no other device did.
     Standby,
     /// It has not come back from its batches. It serves again if it does and still knows the answers, or when it can be
-    /// opened anew.
+    /// reopened.
     Unresponsive,
-    /// It has failed or could not be opened, and serves again when it can be opened anew.
+    /// It has failed or could not be opened, and serves again when it can be reopened.
     Down,
 }
 
 impl DeviceState {
-    /// All there are.
+    /// Every state.
     pub const ALL: [Self; 4] = [Self::Up, Self::Standby, Self::Unresponsive, Self::Down];
 
-    /// Its name, as metrics have it.
+    /// Its value of the metrics' label `state`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -42,28 +41,28 @@ impl DeviceState {
     }
 }
 
-/// A device as it is now. One that is opened anew is the same one.
+/// A device as it is now. A reopened device is the same device.
 #[derive(Clone, Debug)]
 pub struct DeviceStatus {
     /// What it is.
     pub info: Arc<DeviceInfo>,
     /// Whether it serves.
     pub state: DeviceState,
-    /// How many of its engines may serve.
+    /// How many of its engines are in service.
     pub engines: usize,
-    /// Hashes a second of those engines while they search, as measured; zero if nothing is known.
+    /// Hashes per second of those engines while they search, as measured; zero if nothing is known.
     pub hash_rate: f64,
     /// Nonces tested since the service began.
     pub hashes: u64,
     /// Errors, wrong answers and hangs since then.
     pub faults: u64,
-    /// Since when none of its engines may serve, and why; `None` while one may.
+    /// Since when none of its engines is in service, and why; `None` while one is.
     pub outage: Option<Outage>,
-    /// What was wrong last when one of its engines went out of service, or when it could not be opened at the start.
+    /// Why an engine of it last went out of service, or why it could not be opened at the start.
     pub last_error: Option<Arc<str>>,
 }
 
-/// A time in which no engine of a device may serve, from its beginning on.
+/// A time in which no engine of a device is in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When the last engine went out of service, by the wall clock.
@@ -98,13 +97,13 @@ pub enum Event {
     FallenBackTo,
 }
 
-/// The incidents of late, the first ones forgotten.
+/// The last [`INCIDENTS`] incidents.
 #[derive(Debug, Default)]
 pub(super) struct Incidents(VecDeque<Incident>);
 
 impl Incidents {
-    /// Enters what has happened now. An attempt to open a device takes the place of the one before it, if that failed,
-    /// too: in a long outage they would push out everything else.
+    /// Records what has happened now. A failed attempt to open a device replaces the failed attempt before it: in a long
+    /// outage they would push out everything else.
     pub(super) fn push(&mut self, device: &DeviceInfo, event: Event) {
         let mut times = 1;
         if matches!(event, Event::NotOpened(_)) {
@@ -135,105 +134,6 @@ impl Incidents {
     }
 }
 
-/// A device as it was opened last, and what is remembered of those of its name before.
-#[derive(Debug)]
-pub(super) struct Known {
-    record: Arc<DeviceRecord>,
-    outage: Option<Outage>,
-    last_error: Option<Arc<str>>,
-}
-
-impl State {
-    /// Enters a device that is in service, in the place of the one that had its name.
-    pub(super) fn know(&mut self, device: &Arc<DeviceRecord>) {
-        let mut known = self.devices.iter_mut();
-        match known.find(|known| known.record.info.name == device.info.name) {
-            Some(known) => {
-                known.record = Arc::clone(device);
-                known.outage = None;
-            }
-            None => self.devices.push(Known {
-                record: Arc::clone(device),
-                outage: None,
-                last_error: None,
-            }),
-        }
-    }
-
-    /// Remembers what went wrong with a device, and since when it is out of service if no engine of it is left.
-    pub(super) fn note_error(&mut self, device: &Arc<DeviceRecord>, error: &Arc<str>) {
-        let is_out = !self.has_up(device);
-        let Some(known) = self.known(device) else {
-            return;
-        };
-        known.last_error = Some(Arc::clone(error));
-        if is_out {
-            // An outage is dated from its first error.
-            known.outage.get_or_insert_with(|| Outage {
-                since: SystemTime::now(),
-                error: Arc::clone(error),
-            });
-        }
-    }
-
-    /// An engine of a device may serve again. Tells of it if the device was out of service.
-    pub(super) fn note_return(&mut self, device: &Arc<DeviceRecord>) {
-        let outage = self.known(device).and_then(|known| known.outage.take());
-        if outage.is_some() {
-            self.incidents.push(&device.info, Event::Back);
-        }
-    }
-
-    fn known(&mut self, device: &Arc<DeviceRecord>) -> Option<&mut Known> {
-        let mut known = self.devices.iter_mut();
-        known.find(|known| Arc::ptr_eq(&known.record, device))
-    }
-
-    /// Every device that serves, has served or should, in the order in which they came.
-    pub(super) fn device_statuses(&self) -> Vec<DeviceStatus> {
-        self.devices
-            .iter()
-            .map(|device| self.device_status(device))
-            .collect()
-    }
-
-    fn device_status(&self, known: &Known) -> DeviceStatus {
-        let device = &known.record;
-        let mut status = DeviceStatus {
-            info: Arc::clone(&device.info),
-            state: DeviceState::Down,
-            engines: 0,
-            hash_rate: 0.0,
-            hashes: device.hashes.get(),
-            faults: device.faults.get(),
-            outage: known.outage.clone(),
-            last_error: known.last_error.clone(),
-        };
-        for (number, engine) in self.engines.iter().enumerate() {
-            if !Arc::ptr_eq(&engine.device, device) {
-                continue;
-            }
-            match engine.state {
-                EngineState::Up => {
-                    status.engines += 1;
-                    status.hash_rate += engine.speed.rate();
-                    status.state = if self.stands_by(number) {
-                        DeviceState::Standby
-                    } else {
-                        DeviceState::Up
-                    };
-                }
-                // Also where the device is opened anew meanwhile: what has not come back may keep it from that.
-                EngineState::Unresponsive | EngineState::Replaced if status.engines == 0 => {
-                    status.state = DeviceState::Unresponsive;
-                }
-                EngineState::Unresponsive | EngineState::Replaced | EngineState::Retired => {}
-            }
-        }
-        status
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_outage_pushes_nothing_out() {
+    fn failed_attempts_push_out_no_other_incident() {
         let (one, other) = (info("one"), info("other"));
         let mut incidents = Incidents::default();
         incidents.push(&one, Event::Fault("lost".into()));
@@ -268,7 +168,7 @@ mod tests {
             [0, 1, 2, 3].map(|place: usize| all[place].times),
             [1, 1, 200, 200]
         );
-        // Those of another outage are counted anew.
+        // Each outage has its own count.
         incidents.push(&one, Event::Back);
         incidents.push(&one, Event::NotOpened("again".into()));
         assert_eq!(incidents.all().last().unwrap().times, 1);

@@ -1,35 +1,34 @@
-//! How fast engines are, and how long searches may be expected to wait and to take.
+//! The hash rates of engines, and how long searches may be expected to wait and to take.
 //!
-//! A search has no memory: however long it has gone on, it still needs the hashes on average that it needed at its
-//! start, 2^64 / (threshold + 1). So what is ahead of a search is known from the thresholds alone.
+//! A search has no memory: however long it has run, it still needs 2^64 / (threshold + 1) hashes on average. So the
+//! thresholds alone say how much is ahead of a search.
 
 use std::time::Duration;
 
 use crate::device::DeviceInfo;
 
-/// How long a search may be expected to take, from when it is admitted. These are means: the time of a search is
-/// spread exponentially, so that one in seven takes more than twice its mean.
+/// How long a search may be expected to take from its admission. Both are means of an exponential distribution: one
+/// search in seven takes more than twice its mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Until it has a turn: the hashes that those ahead of it need, at the measured rate of all engines in service.
-    /// Zero if it begins at once.
+    /// Until it runs: the hashes that the searches ahead of it need, at the measured hash rate of all engines in service.
+    /// Zero if it runs at once.
     pub wait: Duration,
-    /// From then to its answer: its own hashes at its part of that rate, the other parts being those of the searches
-    /// that it takes turns with.
+    /// From then to its answer: its own hashes at its part of that rate. The searches that run beside it have the rest.
     pub solve: Duration,
 }
 
 /// The hashes ahead of a search and its own, of all engines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Effort {
-    /// Until it has a turn.
+    /// Until it runs.
     pub(super) wait: f64,
     /// From then to its answer, those done for others meanwhile included.
     pub(super) solve: f64,
 }
 
 impl Effort {
-    /// How long that takes at `rate` hashes a second. `None` as long as no rate is known.
+    /// How long that takes at `rate` hashes per second. `None` if no rate is known.
     pub(super) fn at(self, rate: f64) -> Option<Estimate> {
         Some(Estimate {
             wait: time(self.wait, rate)?,
@@ -38,20 +37,20 @@ impl Effort {
     }
 }
 
-/// How long `hashes` take at `rate` hashes a second. `None` as long as no rate is known.
+/// How long `hashes` take at `rate` hashes per second. `None` if no rate is known.
 pub(super) fn time(hashes: f64, rate: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(hashes / rate).ok()
 }
 
-/// How long an engine remembers how fast it was, in seconds of its work: a batch of 20 ms counts for one part in 500.
-/// A choice between a number that jumps and one that lags.
+/// The time constant of the average, in seconds of an engine's work: a batch of 20 ms counts for one part in 500. Less
+/// makes the hash rate jump, more makes it lag.
 const MEMORY: f64 = 10.0;
 
-/// For how many seconds of work the race at the opening of a device counts.
+/// For how many seconds of work the measurement at the opening of a device counts.
 const TRIAL: f64 = 0.1;
 
-/// How fast an engine is: its hashes and its seconds of work, of which the older count exponentially less. It is
-/// the time that counts and not the batch, since one that finds at once says little.
+/// The hash rate of an engine: its hashes and its seconds of work, of which older ones count exponentially less. It is
+/// weighted by time, not by batch, since a batch that finds work at once says little.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Speed {
     hashes: f64,
@@ -59,7 +58,7 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// What was measured when the device was opened, if anything was.
+    /// As measured when the device was opened, if it was.
     pub(super) fn of(info: &DeviceInfo) -> Self {
         let mut trials = info.trials.iter();
         let Some(trial) = trials.find(|trial| trial.kernel == info.kernel) else {
@@ -71,7 +70,7 @@ impl Speed {
         }
     }
 
-    /// Another batch has tested `tried` nonces in the time `took`.
+    /// Adds a batch that has tested `tried` nonces in the time `took`.
     pub(super) fn learn(&mut self, tried: u64, took: Duration) {
         let seconds = took.as_secs_f64();
         let rest = (-seconds / MEMORY).exp();
@@ -79,7 +78,7 @@ impl Speed {
         self.seconds = self.seconds * rest + seconds;
     }
 
-    /// Hashes a second; zero if nothing is known.
+    /// Hashes per second; zero if nothing is known.
     pub(super) fn rate(self) -> f64 {
         if self.seconds > 0.0 {
             self.hashes / self.seconds
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_expected_of_engines_that_nothing_is_known_of() {
+    fn without_a_hash_rate_there_is_no_estimate() {
         assert_eq!(time(1e9, 0.0), None);
         assert_eq!(time(0.0, 0.0), None);
         assert_eq!(time(1e300, 1.0), None);

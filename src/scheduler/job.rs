@@ -1,4 +1,4 @@
-//! One search, and those who wait for it.
+//! A search in progress, shared between the clients that wait for it and the engines that work on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -6,38 +6,48 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::SolveError;
-use super::search::Setback;
+use super::limits::SolveError;
 use crate::device::{DeviceInfo, NonceRange, StopFlag};
 use crate::work::{Work, WorkRequest};
 
-/// What a search came to; `None` until it has ended.
+/// How a search ended; `None` until it has.
 pub(super) type Answer = Option<Result<Work, SolveError>>;
 
-/// A search, shared between the futures that wait for it and the engines that work on it.
+/// A device that worked on a search went out of service, and others went on with it.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// When.
+    pub at: Instant,
+    /// Which device failed.
+    pub device: Arc<DeviceInfo>,
+    /// Why.
+    pub error: Arc<str>,
+}
+
+/// A search in progress.
 #[derive(Debug)]
 pub(super) struct Job {
     /// What is searched for.
     pub(super) request: WorkRequest,
-    /// The first nonce that no engine has been given yet.
+    /// The first nonce that no engine has claimed yet.
     next: AtomicU64,
-    /// When an engine was first given a part of it.
+    /// When an engine first claimed nonces.
     began: OnceLock<Instant>,
-    /// How many nonces have been tested, in how many batches.
+    /// How many nonces have been tested, and in how many batches.
     hashes: AtomicU64,
     batches: AtomicU64,
-    /// What found the work.
+    /// Which device found the work.
     found_by: OnceLock<Arc<DeviceInfo>>,
-    setbacks: Mutex<Vec<Setback>>,
-    /// Set once the job has an answer or nobody waits for one. Engines look at it while they search.
+    failovers: Mutex<Vec<Failover>>,
+    /// Set once the job has an answer or no client waits for one. Engines poll it while they search.
     ended: StopFlag,
-    /// Where the answer goes. Whoever waits for it has a receiver.
+    /// Each waiting client has a receiver.
     answer: watch::Sender<Answer>,
 }
 
 impl Job {
-    /// A search that starts at a random nonce, so that several machines at work on one target stay apart. Comes with
-    /// what the first to wait for it receives the answer by.
+    /// A search that starts at a random nonce, so that several servers searching for one target do not overlap. Returns
+    /// the first client's receiver with it.
     pub(super) fn new(request: WorkRequest) -> (Self, watch::Receiver<Answer>) {
         let (answer, receiver) = watch::channel(None);
         let job = Self {
@@ -47,14 +57,14 @@ impl Job {
             hashes: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             found_by: OnceLock::new(),
-            setbacks: Mutex::default(),
+            failovers: Mutex::default(),
             ended: StopFlag::default(),
             answer,
         };
         (job, receiver)
     }
 
-    /// The next `count` nonces. No two calls give the same ones, so engines on one job never overlap.
+    /// Claims the next `count` nonces. Claims never overlap.
     pub(super) fn claim(&self, count: u64) -> NonceRange {
         self.began.get_or_init(Instant::now);
         NonceRange {
@@ -63,12 +73,12 @@ impl Job {
         }
     }
 
-    /// When an engine was first given a part of it.
+    /// When an engine first claimed nonces.
     pub(super) fn began(&self) -> Option<Instant> {
         self.began.get().copied()
     }
 
-    /// A batch has come back in which so many of its nonces were tested.
+    /// Counts a completed batch in which `hashes` of its nonces were tested.
     pub(super) fn tested(&self, hashes: u64) {
         self.hashes.fetch_add(hashes, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -79,34 +89,34 @@ impl Job {
         self.hashes.load(Ordering::Relaxed)
     }
 
-    /// In how many batches.
+    /// In how many batches they were.
     pub(super) fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
     }
 
-    /// This device is about to answer it. Only the first that says so counts.
+    /// Records which device found the work. Only the first call counts.
     pub(super) fn found(&self, device: &Arc<DeviceInfo>) {
         self.found_by.get_or_init(|| Arc::clone(device));
     }
 
-    /// The device that has answered it.
+    /// Which device found the work.
     pub(super) fn found_by(&self) -> Option<Arc<DeviceInfo>> {
         self.found_by.get().cloned()
     }
 
-    /// A device that worked on it has failed.
-    pub(super) fn set_back(&self, setback: Setback) {
-        self.lock_setbacks().push(setback);
+    /// Records that a device which worked on it has failed.
+    pub(super) fn fail_over(&self, failover: Failover) {
+        self.lock_failovers().push(failover);
     }
 
-    /// What has failed so far.
-    pub(super) fn setbacks(&self) -> Vec<Setback> {
-        self.lock_setbacks().clone()
+    /// The failovers so far.
+    pub(super) fn failovers(&self) -> Vec<Failover> {
+        self.lock_failovers().clone()
     }
 
-    fn lock_setbacks(&self) -> MutexGuard<'_, Vec<Setback>> {
-        let setbacks = self.setbacks.lock();
-        setbacks.unwrap_or_else(PoisonError::into_inner)
+    fn lock_failovers(&self) -> MutexGuard<'_, Vec<Failover>> {
+        let failovers = self.failovers.lock();
+        failovers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The flag that tells engines to stop.
@@ -114,15 +124,15 @@ impl Job {
         &self.ended
     }
 
-    /// Another one waits for it. To be called where nobody can end it meanwhile: under the scheduler's lock, while
-    /// the queue has it.
+    /// Adds a client that waits. Must be called under the scheduler's lock while the queue has the job, so that nobody
+    /// ends it meanwhile.
     pub(super) fn join(&self) -> watch::Receiver<Answer> {
         self.answer.subscribe()
     }
 
-    /// Ends the job if nobody waits for it. Whether that is so and it had not ended before. To be called under the
-    /// scheduler's lock.
-    pub(super) fn abandon_if_unwanted(&self) -> bool {
+    /// Ends the job if no client waits for it. Returns whether this call ended it. Must be called under the scheduler's
+    /// lock.
+    pub(super) fn cancel_if_unwanted(&self) -> bool {
         self.answer.receiver_count() == 0 && self.ended.set()
     }
 

@@ -1,6 +1,6 @@
 // Looks at the status page in a headless Chromium, as an operator does.
 //
-//     node look.mjs what-happens URL     a server of tests/status_page.rs, which does what this script asks for
+//     node look.mjs what-happens URL     a server of tests/it/status_page.rs, which does what this script asks for
 //     node look.mjs for-everybody URL    any server that has answered works
 //     node look.mjs answers URL          any server, of whose answers this makes others
 //     node look.mjs screenshot URL FILE [WIDTH [light|dark]]

@@ -8,14 +8,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use atto_work_server::connections;
+use atto_work_server::access::AccessRules;
+use atto_work_server::connections::ConnectionLimits;
 use atto_work_server::device;
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
     Slice, Trial,
 };
-use atto_work_server::http::Admission;
 use atto_work_server::scheduler::{Backoff, Limits, Memory};
 use atto_work_server::service::{self, Listeners, Settings};
 use atto_work_server::work::{Nonce, Threshold};
@@ -256,7 +256,7 @@ impl Service {
     pub(crate) fn with_opened(limits: Limits, opened: OpenDevices) -> Self {
         let settings = Settings {
             limits,
-            connections: connections::Limits {
+            connections: ConnectionLimits {
                 open: NonZeroUsize::new(1000).expect("not zero"),
                 header: Duration::from_secs(10),
                 body: Duration::from_secs(10),
@@ -284,7 +284,7 @@ impl Service {
                 let shutdown = async { drop(stopped.await) };
                 service::run(
                     settings,
-                    Admission::default(),
+                    AccessRules::default(),
                     Vec::new(),
                     listeners,
                     move || Ok(opened),

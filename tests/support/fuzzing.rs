@@ -1,5 +1,5 @@
 //! What must hold for every input from outside, whatever its bytes are. The fuzz targets in `fuzz/` and the replay in
-//! `tests/corpus.rs` run these same functions, each of which fails by a panic.
+//! `tests/it/corpus.rs` run these same functions, each of which fails by a panic.
 
 #![allow(dead_code, reason = "every fuzz target uses a part of this")]
 
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use atto_work_server::config::ServeArgs;
 use atto_work_server::device::gpu::Selection;
-use atto_work_server::http::{Problem, parse};
+use atto_work_server::http::parse;
+use atto_work_server::problem::Problem;
 use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
 use clap::{Args, Command, FromArgMatches};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};

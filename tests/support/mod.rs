@@ -2,6 +2,7 @@
 //! own, and a plain HTTP client that can also say wrong things.
 
 #![allow(dead_code, reason = "every test file uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "benches include this too")]
 
 pub(crate) mod conformance;
 pub(crate) mod devices;

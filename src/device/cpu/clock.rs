@@ -1,5 +1,6 @@
-//! How fast a core runs and how much of it a thread had, so that a hash rate can be told in cycles a hash: a
-//! figure that neither a changing clock nor a neighbour distorts, unless that is a hyperthread of the same core.
+//! A core's frequency and a thread's CPU time, to express a hash rate in cycles per hash.
+//!
+//! Neither a changing clock nor other programs distort this figure, except on a hyperthread of the same core.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub fn thread_cpu_time() -> Duration {
     duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// The CPU time of this process so far, all threads together.
+/// The CPU time of all threads of this process so far.
 pub fn process_cpu_time() -> Duration {
     duration(clock_gettime(ClockId::ProcessCPUTime))
 }
@@ -24,14 +25,13 @@ fn duration(time: Timespec) -> Duration {
     )
 }
 
-/// Cycles a second of the core that the calling thread runs on, measured over some five milliseconds of its
-/// time.
+/// The frequency in hertz of the core that the calling thread runs on, measured over about 5 ms of CPU time.
 ///
-/// A chain of operations is timed, each of which needs the one before: an exclusive or and an addition by
-/// turns, which nobody can fold, and each of which takes one cycle on every 64-bit processor of today.
+/// Times a chain of alternating exclusive ors and additions, each of which needs the result before it. The optimiser
+/// cannot fold them, and each takes one cycle on every current 64-bit processor.
 pub fn core_frequency() -> f64 {
     const LINKS: u32 = 1 << 20;
-    /// Pairs of operations a link, written out so that counting the links costs no cycle of its own.
+    /// Pairs of operations in a link. The inner loop is unrolled, so that counting the links costs no cycle.
     const PAIRS: u32 = 8;
     let (a, b) = black_box((0x9E37_79B9_7F4A_7C15_u64, 0xBF58_476D_1CE4_E5B9_u64));
     let mut x = black_box(1_u64);

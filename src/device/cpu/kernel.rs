@@ -1,20 +1,20 @@
-//! Which instructions the search may use: decided once, from what the processor has.
+//! The kernels of the processor, and the choice of the fastest.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::search::{self, Job};
+use super::search::{self, Midstate};
 use crate::work::Target;
 
-/// How often each kernel runs in the race; its best time counts, since a neighbour can only delay it.
-const RACES: usize = 5;
+/// How often a kernel runs to be timed. The best time counts: other programs can only slow it down.
+const TRIALS: usize = 5;
 
-/// Over how many nonces: a fraction of a millisecond for most kernels.
-const RACE_LENGTH: u64 = 8192;
+/// How many nonces a kernel tests to be timed. Takes less than a millisecond for most kernels.
+const TRIAL_LENGTH: u64 = 8192;
 
-/// A form of the search that this processor can run. Holding one is the proof that it can.
+/// A kernel that this processor can run. A value of this type is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel(Isa);
 
@@ -33,7 +33,7 @@ enum Isa {
 }
 
 impl Kernel {
-    /// Every kernel that this processor can run, the one expected to be fastest first. `portable` is always among them.
+    /// The kernels that this processor can run, the one expected to be fastest first. Always contains `portable`.
     pub fn available() -> Vec<Self> {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -56,57 +56,57 @@ impl Kernel {
         kernels
     }
 
-    /// The fastest kernel here and now: they race for a few milliseconds, and the log says how it ended.
+    /// The fastest kernel on this processor. Times each of them, which takes a few milliseconds, and logs the rates.
     ///
-    /// What a processor has is not always what it does best: some do AVX-512 in two halves, some rotate on
-    /// one port only, and some have more scalar units than vector ones.
+    /// The widest instructions are not always the fastest: some processors split AVX-512 into two halves, some rotate on
+    /// one port only, and some have more scalar units than vector units.
     pub fn fastest() -> Self {
-        let mut race: Vec<_> = Self::available()
+        let mut trials: Vec<_> = Self::available()
             .into_iter()
             .map(|kernel| (kernel.time(), kernel))
             .collect();
-        race.sort_by_key(|(time, _)| *time);
+        trials.sort_by_key(|(time, _)| *time);
         let rate = |(time, kernel): &(Duration, Self)| {
             format!(
                 "{kernel} {:.1}",
-                RACE_LENGTH as f64 / time.as_secs_f64() / 1e6
+                TRIAL_LENGTH as f64 / time.as_secs_f64() / 1e6
             )
         };
-        let rates = race.iter().map(rate).collect::<Vec<_>>().join(", ");
+        let rates = trials.iter().map(rate).collect::<Vec<_>>().join(", ");
         tracing::info!(
             million_hashes_per_second = rates,
             "kernel chosen by measurement"
         );
-        race.first()
+        trials
+            .first()
             .map_or(Self(Isa::Portable), |(_, kernel)| *kernel)
     }
 
-    /// Nonces a second of one core at its best, measured in a millisecond or some.
+    /// Hashes per second of one core, measured in a few milliseconds.
     pub(super) fn hashes_per_second(self) -> u64 {
-        let rate = RACE_LENGTH as f64 / self.time().as_secs_f64().max(1e-9);
-        // Truncation is meant, and no core does 10^18.
+        let rate = TRIAL_LENGTH as f64 / self.time().as_secs_f64().max(1e-9);
         #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
         let rate = rate as u64;
         rate
     }
 
-    /// How long the kernel takes for [`RACE_LENGTH`] nonces at its best.
+    /// The kernel's best time for [`TRIAL_LENGTH`] nonces.
     fn time(self) -> Duration {
-        let job = Job::new(&Target::new([0x55; 32]));
+        let midstate = Midstate::new(&Target::new([0x55; 32]));
         let once = || {
             let started = Instant::now();
-            // No digest is as low as this threshold, so every nonce is tested.
-            std::hint::black_box(self.search(&job, 0, 0, RACE_LENGTH));
+            // None of these nonces meets the threshold 0, so all of them are tested.
+            std::hint::black_box(self.search(&midstate, 0, 0, TRIAL_LENGTH));
             started.elapsed()
         };
-        (0..RACES).map(|_| once()).min().unwrap_or(Duration::MAX)
+        (0..TRIALS).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 
     /// The kernel of this name.
     ///
     /// # Errors
     ///
-    /// [`NoSuchKernel`] if there is none, or if this processor lacks the instructions.
+    /// [`NoSuchKernel`] if there is none, or if this processor does not have its instructions.
     pub fn named(name: &str) -> Result<Self, NoSuchKernel> {
         let available = Self::available();
         let named = available
@@ -123,7 +123,7 @@ impl Kernel {
         })
     }
 
-    /// The name in flags, logs and reports.
+    /// The name in flags, logs, metrics and reports.
     pub const fn name(self) -> &'static str {
         match self.0 {
             Isa::Portable => "portable",
@@ -138,13 +138,12 @@ impl Kernel {
         }
     }
 
-    /// The fewest cycles that one hash can take on one core of the Intel processors of today (Ice Lake and
-    /// later), where the execution ports are the limit: a yardstick on any other. `None` where nobody has
-    /// counted.
+    /// The fewest cycles that one hash can take on a core of current Intel processors (Ice Lake and later), by their
+    /// number of execution ports. A yardstick on any other processor. `None` where it was not counted.
     ///
-    /// A hash needs 1131 operations on 64-bit words. AVX-512 does eight words at once on two ports. AVX2 does
-    /// four on three ports, and takes three operations for each of 87 rotations by 63. Portable code does one
-    /// on five ports.
+    /// A hash needs 1131 operations on 64-bit words. AVX-512 works on eight words at once on two ports, AVX2 on four words
+    /// on three ports, portable code on one word on five ports. AVX2 takes three operations for each of 87 rotations by
+    /// 63 bits.
     pub fn bound(self) -> Option<f64> {
         match self.0 {
             Isa::Portable => Some(1131.0 / 5.0),
@@ -157,22 +156,35 @@ impl Kernel {
         }
     }
 
-    /// Tests `count` nonces from `start` on, wrapping; the first whose digest is at most `threshold`.
-    pub(super) fn search(self, job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
+    /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first whose digest is at most `threshold`.
+    #[cfg_attr(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        expect(
+            unsafe_code,
+            reason = "the kernels need instructions that were detected"
+        )
+    )]
+    pub(super) fn search(
+        self,
+        midstate: &Midstate,
+        threshold: u64,
+        start: u64,
+        count: u64,
+    ) -> Option<u64> {
         match self.0 {
-            Isa::Portable => search::search::<u64>(job, threshold, start, count),
+            Isa::Portable => search::search::<u64>(midstate, threshold, start, count),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::Avx2` is only made where AVX2 was detected.
-            Isa::Avx2 => unsafe { super::avx2::search(job, threshold, start, count) },
+            // SAFETY: `Isa::Avx2` exists only where AVX2 was detected.
+            Isa::Avx2 => unsafe { super::avx2::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::Avx512` is only made where AVX-512F was detected.
-            Isa::Avx512 => unsafe { super::avx512::search(job, threshold, start, count) },
+            // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
+            Isa::Avx512 => unsafe { super::avx512::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Isa::Neon` is only made where NEON was detected.
-            Isa::Neon => unsafe { super::neon::search(job, threshold, start, count) },
+            // SAFETY: `Isa::Neon` exists only where NEON was detected.
+            Isa::Neon => unsafe { super::neon::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Isa::NeonSha3` is only made where NEON and the SHA-3 extension were detected.
-            Isa::NeonSha3 => unsafe { super::neon::search_sha3(job, threshold, start, count) },
+            // SAFETY: `Isa::NeonSha3` exists only where NEON and its SHA-3 extension were detected.
+            Isa::NeonSha3 => unsafe { super::neon::search_sha3(midstate, threshold, start, count) },
         }
     }
 }
@@ -183,7 +195,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// A kernel was asked for that this processor cannot run.
+/// This processor cannot run the kernel of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this processor has no kernel {name:?}; it has {available}")]
 pub struct NoSuchKernel {

@@ -1,10 +1,9 @@
-//! The little that the search needs of a vector register, and its scalar form.
+//! The operations of a vector register that the search needs, and their scalar form.
 
 /// A register of 64-bit lanes.
 ///
-/// Every method is `#[inline(always)]`: an implementation uses instructions that only the caller's
-/// `#[target_feature]` allows, and must become part of that caller. So an implementing type may only be
-/// used inside such an entry, which its own file provides.
+/// Every method is `#[inline(always)]`: it uses instructions that only the caller's `#[target_feature]` allows, so it must
+/// be compiled as a part of that caller. Use an implementing type only inside the entry function of its own file.
 pub(super) trait Lanes: Copy {
     /// How many lanes there are.
     const COUNT: usize;
@@ -15,7 +14,7 @@ pub(super) trait Lanes: Copy {
     /// The lanes hold `first`, `first + 1`, …, wrapping at 2^64.
     fn counting(first: u64) -> Self;
 
-    /// What [`Lanes::counting`] gives after this one.
+    /// The register that follows this one of [`Lanes::counting`].
     fn next(self) -> Self;
 
     /// Lane by lane, the sum modulo 2^64.
@@ -31,7 +30,7 @@ pub(super) trait Lanes: Copy {
     fn at_most(self, limit: u64) -> u32;
 }
 
-/// One lane: the portable search, and what all the others are built to equal.
+/// One lane: the portable search, which all others must agree with.
 impl Lanes for u64 {
     const COUNT: usize = 1;
 
@@ -47,8 +46,8 @@ impl Lanes for u64 {
 
     #[inline(always)]
     fn next(self) -> Self {
-        // Kept from the optimiser, which would make a vector of several turns of the loop and spill it: with
-        // SSE2 alone that takes twice as long.
+        // `black_box` keeps the optimiser from vectorising the loop over nonces. With SSE2 alone the vectors spill, and
+        // a hash takes twice as long.
         std::hint::black_box(self.wrapping_add(1))
     }
 

@@ -1,4 +1,4 @@
-//! The processor: SIMD search on every core that the process may use.
+//! The processor: the search in SIMD, on every core that the process may use.
 
 // The macros of the rounds come before the kernels that use them.
 #[cfg(target_arch = "x86_64")]
@@ -21,17 +21,17 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 pub use kernel::{Kernel, NoSuchKernel};
-use search::Job;
+use search::Midstate;
 
 use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, self_test};
 use crate::work::{Nonce, Threshold};
 
-/// How long a slice should keep a core. An easy search that comes while a hard one has every core waits for the
-/// end of a slice; the scheduler takes a few microseconds for each, a tenth of a percent of this.
+/// How long a slice should keep a core. A new search waits this long at most while others have every core. The scheduler
+/// takes a few microseconds per slice, about 0.1 % of this.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// How many nonces are tested between two looks at the stop flag: some 20 µs. When one core has found, the
-/// others go on for half of that on average, and an easy search takes about 500 µs in all.
+/// How many nonces are tested between two checks of the stop flag: about 20 µs. Once one core has the answer, the others
+/// continue for half of that on average. An easy search takes about 500 µs in all.
 const STEP: u64 = 1024;
 
 /// Opens the processor with `threads` engines, each proven by the self-test.
@@ -49,7 +49,7 @@ pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError
             backend: Backend::Cpu,
             kernel: kernel.name().to_owned(),
             threads: threads.get(),
-            // So that the first who ask are told how long it takes.
+            // The estimate for the first requests is based on it.
             trials: vec![Trial {
                 kernel: kernel.name().to_owned(),
                 hashes_per_second: kernel.hashes_per_second(),
@@ -60,7 +60,7 @@ pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError
     })
 }
 
-/// As many threads as the process may use cores: affinity and container quota are taken into account.
+/// The number of cores that the process may use, by its affinity and its container's quota.
 pub fn available_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -71,7 +71,7 @@ struct CpuEngine {
     kernel: Kernel,
     /// Nonces per [`SLICE`], measured; a multiple of [`STEP`].
     slice_length: u64,
-    /// What was submitted and is not begun.
+    /// The batch that was submitted; searched by `complete`.
     batch: Vec<Slice>,
 }
 
@@ -84,11 +84,10 @@ impl CpuEngine {
         }
     }
 
-    /// Sizes the next slice by how long the last one took.
-    fn steer(&mut self, tried: u64, took: Duration) {
+    /// Sets the length of the next slices, by the time that this many nonces took.
+    fn adjust_length(&mut self, tried: u64, took: Duration) {
         let rate = tried as f64 / took.as_secs_f64().max(1e-9);
         let steps = (rate * SLICE.as_secs_f64() / STEP as f64).clamp(1.0, 1e6);
-        // Truncation is meant: a slice is a whole number of steps, and 10^6 fits.
         #[expect(clippy::cast_possible_truncation, reason = "clamped to 10^6")]
         let steps = steps as u64;
         self.slice_length = steps * STEP;
@@ -96,14 +95,14 @@ impl CpuEngine {
 
     fn search(&mut self, slice: &Slice) -> Searched {
         let started = Instant::now();
-        let job = Job::new(&slice.target);
+        let midstate = Midstate::new(&slice.target);
         let mut tried = 0;
         while tried < slice.nonces.count && !slice.stop.is_set() {
             let start = slice.nonces.start.wrapping_add(tried);
             let count = STEP.min(slice.nonces.count - tried);
             if let Some(nonce) = self
                 .kernel
-                .search(&job, slice.threshold.get(), start, count)
+                .search(&midstate, slice.threshold.get(), start, count)
             {
                 return Searched {
                     tried: tried + nonce.wrapping_sub(start) + 1,
@@ -113,14 +112,14 @@ impl CpuEngine {
             tried += count;
         }
         if tried >= STEP {
-            self.steer(tried, started.elapsed());
+            self.adjust_length(tried, started.elapsed());
         }
         Searched { tried, found: None }
     }
 }
 
 impl Engine for CpuEngine {
-    /// The same under every threshold: an answer ends a slice at once, so a long one costs nothing.
+    /// The same for every threshold: an answer ends the slice, so a length beyond it costs nothing.
     fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
         vec![self.slice_length; thresholds.len()]
     }

@@ -1,37 +1,45 @@
-//! Two lanes in NEON, which every 64-bit ARM processor has, and with the rotation of its SHA-3 extension.
+//! Two lanes in NEON, with and without the rotation of the SHA-3 extension.
 
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::lanes::Lanes;
-use super::search::{self, Job};
+use super::search::{self, Midstate};
 
-/// Tests `count` nonces from `start` on; see [`search::search`].
+/// [`search::search`] in plain NEON.
 ///
-/// Safe to call where the processor has NEON, which the caller vouches for.
+/// The caller must have detected NEON.
 #[target_feature(enable = "neon")]
-pub(super) fn search(job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    search::search::<Neon<Shifted>>(job, threshold, start, count)
+pub(super) fn search(midstate: &Midstate, threshold: u64, start: u64, count: u64) -> Option<u64> {
+    search::search::<Neon<Shifted>>(midstate, threshold, start, count)
 }
 
-/// The same where the processor has the SHA-3 extension too, which the caller vouches for.
+/// [`search::search`] in NEON with the SHA-3 extension.
+///
+/// The caller must have detected both.
 #[target_feature(enable = "neon,sha3")]
-pub(super) fn search_sha3(job: &Job, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    search::search::<Neon<Rotated>>(job, threshold, start, count)
+pub(super) fn search_sha3(
+    midstate: &Midstate,
+    threshold: u64,
+    start: u64,
+    count: u64,
+) -> Option<u64> {
+    search::search::<Neon<Rotated>>(midstate, threshold, start, count)
 }
 
-/// How to rotate an exclusive or.
+/// An instruction sequence for the exclusive or with a rotation.
 trait XorRotr: Copy {
     /// Lane by lane, the exclusive or rotated right by `N` bits: one of 32, 24, 16 and 63.
     fn xor_rotr<const N: u32>(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t;
 }
 
-/// Plain NEON; used only inside [`search`], which has the processor's leave.
+/// Plain NEON. Used only inside [`search`].
 #[derive(Clone, Copy)]
 struct Shifted;
 
+#[expect(unsafe_code, reason = "SIMD intrinsics")]
 impl XorRotr for Shifted {
-    /// NEON has no rotation: by 32 it swaps halves, otherwise it shifts one way and inserts the other.
+    /// NEON has no rotation. 32 bits swap the halves; the others shift one way and insert the other.
     #[inline(always)]
     fn xor_rotr<const N: u32>(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t {
         // SAFETY: inlined into `search`, which requires NEON.
@@ -47,14 +55,15 @@ impl XorRotr for Shifted {
     }
 }
 
-/// `xar`, one instruction; used only inside [`search_sha3`], which has the processor's leave.
+/// `xar`, one instruction. Used only inside [`search_sha3`].
 #[derive(Clone, Copy)]
 struct Rotated;
 
+#[expect(unsafe_code, reason = "SIMD intrinsics")]
 impl XorRotr for Rotated {
     #[allow(
         inline_always_mismatching_target_features,
-        reason = "the features are there once this is part of `search_sha3`"
+        reason = "it is inlined into `search_sha3`, which has the features"
     )]
     #[inline(always)]
     fn xor_rotr<const N: u32>(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t {
@@ -70,7 +79,7 @@ impl XorRotr for Rotated {
     }
 }
 
-/// A 128-bit register; used only inside [`search`] and [`search_sha3`], which have the processor's leave.
+/// A 128-bit register. Used only inside [`search`] and [`search_sha3`].
 #[derive(Clone, Copy)]
 struct Neon<R>(uint64x2_t, PhantomData<R>);
 
@@ -81,6 +90,7 @@ impl<R: XorRotr> Neon<R> {
     }
 }
 
+#[expect(unsafe_code, reason = "SIMD intrinsics")]
 impl<R: XorRotr> Lanes for Neon<R> {
     const COUNT: usize = 2;
 

@@ -1,7 +1,7 @@
-//! Text for the assembler: the twelve rounds, written once for every kernel in assembly.
+//! The twelve rounds as text for the assembler, shared by the kernels in assembly.
 //!
-//! The macros expand to one string literal. What they are built of is named here and spelled by each kernel's
-//! file for its instructions; `v` and `w` are state words, by number:
+//! The macros expand to one string literal. Each kernel's file defines three operations in its own instructions, where
+//! `v` and `w` are the numbers of state words:
 //!
 //! ```text
 //! add_message!(v m)            v += m, one of the message words that are not zero, 0 to 4
@@ -9,10 +9,10 @@
 //! xor_rotr!(n, [v w] ...)      v = (v ^ w) >>> n
 //! ```
 //!
-//! An operation is given the pairs of all four mixes of a half round, which thereby stand in lock step:
-//! neighbours in the text never wait for each other.
+//! Each operation gets the pairs of all four mixes of a half round, so that neighbouring instructions never depend on
+//! each other.
 
-/// `v += m` for each `[v m]`; most message words are zero, and not added.
+/// `v += m` for each `[v m]`. Message words from 5 on are zero, so no instruction adds them.
 macro_rules! add_word {
     ($([$v:tt $m:tt])*) => { concat!($(add_word!($v $m),)*) };
     ($v:tt 0) => { add_message!($v 0) };
@@ -42,7 +42,7 @@ macro_rules! mix {
     ) };
 }
 
-/// One round with its row of `SIGMA` (RFC 7693, 2.7): the columns, then the diagonals.
+/// One round with its row of `SIGMA`: the columns, then the diagonals.
 #[rustfmt::skip]
 macro_rules! round {
     ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
@@ -52,36 +52,41 @@ macro_rules! round {
     ) };
 }
 
-/// Round 1 from the first use of the nonce on: column 0, and the diagonals from where the job left them.
+/// Round 1, from where the midstate leaves it: column 0, and the diagonals.
+#[rustfmt::skip]
 macro_rules! first_round {
-    () => { concat!(
-        add_word!([0 0]),
+    ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
+     $s8:tt $s9:tt $s10:tt $s11:tt $s12:tt $s13:tt $s14:tt $s15:tt) => { concat!(
+        add_word!([0 $s0]),
         xor_rotr!(32, [12 0]),
         add!([8 12]),
         xor_rotr!(24, [4 8]),
-        half!(16 63, [0 4 8 12 1]),
-        // The first half of the diagonals, but for what the job has done of the second and the third.
+        half!(16 63, [0 4 8 12 $s1]),
+        // The first half of the diagonals. The midstate has v1 + v6, v2 + v7 and the first step of v13 already.
+        add_word!([0 $s8] [3 $s14]),
         add!([0 5] [3 4]),
         xor_rotr!(32, [15 0] [12 1] [14 3]),
         add!([10 15] [11 12] [8 13] [9 14]),
         xor_rotr!(24, [5 10] [6 11] [7 8] [4 9]),
-        half!(16 63, [0 5 10 15 9] [1 6 11 12 11] [2 7 8 13 13] [3 4 9 14 15]),
+        half!(16 63, [0 5 10 15 $s9] [1 6 11 12 $s11] [2 7 8 13 $s13] [3 4 9 14 $s15]),
     ) };
 }
 
-/// Round 12, only what reaches `v0` and `v8`.
+/// The part of round 12 that `v0` and `v8` depend on.
+#[rustfmt::skip]
 macro_rules! last_round {
-    () => { concat!(
-        half!(32 24, [0 4 8 12 14] [1 5 9 13 4] [2 6 10 14 9] [3 7 11 15 13]),
+    ($s0:tt $s1:tt $s2:tt $s3:tt $s4:tt $s5:tt $s6:tt $s7:tt
+     $s8:tt $s9:tt $s10:tt $s11:tt $s12:tt $s13:tt $s14:tt $s15:tt) => { concat!(
+        half!(32 24, [0 4 8 12 $s0] [1 5 9 13 $s2] [2 6 10 14 $s4] [3 7 11 15 $s6]),
         // The second half of the columns, without `v4` and `v6`.
-        add_word!([0 10] [1 8] [2 15] [3 6]),
+        add_word!([0 $s1] [1 $s3] [2 $s5] [3 $s7]),
         add!([0 4] [1 5] [2 6] [3 7]),
         xor_rotr!(16, [12 0] [13 1] [14 2] [15 3]),
         add!([8 12] [9 13] [10 14] [11 15]),
         xor_rotr!(63, [5 9] [7 11]),
         // The diagonals that end in `v0` and `v8`.
-        half!(32 24, [0 5 10 15 1] [2 7 8 13 11]),
-        add_word!([0 12] [2 7]),
+        half!(32 24, [0 5 10 15 $s8] [2 7 8 13 $s12]),
+        add_word!([0 $s9] [2 $s13]),
         add!([0 5] [2 7]),
         xor_rotr!(16, [13 2]),
         add!([8 13]),

@@ -142,6 +142,7 @@ pub(super) fn load(device: &wgpu::Device, form: Form) -> Result<Loaded, SpirvErr
             // array has, and never no workgroup, by which the shader divides. A place is a remainder by the length of
             // the array of places. The loop over nonces counts up to a number that is at most `MAX_NONCES`, so it
             // ends without wrapping, and the loop that looks for a job halves what is left.
+            #[expect(unsafe_code, reason = "the checks cost time in each turn of the loop")]
             let module = unsafe {
                 device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
             };
@@ -166,6 +167,7 @@ pub(super) fn load(device: &wgpu::Device, form: Form) -> Result<Loaded, SpirvErr
             // its two parameters, adds them and bitcasts the sum to its type, after their types were checked: valid
             // SPIR-V, of capabilities that the device was asked for. What the text itself may do without checks
             // is argued above.
+            #[expect(unsafe_code, reason = "no safe function takes SPIR-V")]
             let module = unsafe { device.create_shader_module_passthrough(source) };
             Loaded {
                 module,

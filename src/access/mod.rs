@@ -1,0 +1,20 @@
+//! Who may ask for work: clients with an API key, and web pages of allowed origins.
+
+mod file;
+mod key;
+mod keys;
+mod origins;
+
+pub use file::{InvalidFile, InvalidLine};
+pub use key::{ApiKey, InvalidKey, InvalidName, KeyHash, KeyName};
+pub use keys::{Client, Keys, KeysError};
+pub use origins::{CorsOrigins, InvalidOrigin};
+
+/// Who may ask. By default every client that the network lets through, but no web page.
+#[derive(Clone, Debug, Default)]
+pub struct AccessRules {
+    /// The API keys, if a request needs one.
+    pub keys: Option<Keys>,
+    /// The origins of web pages that may ask, if any.
+    pub origins: Option<CorsOrigins>,
+}

@@ -1,0 +1,130 @@
+//! Accepts the connections of one port until the process drains.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::connection::{Connection, Shared};
+use super::limits::ConnectionLimits;
+use super::port::Port;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry::Metrics;
+
+/// How long to wait before accepting again when the system cannot give another connection.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Serves `routes` on the listener's connections. Accepts connections until the process drains, and completes when the
+/// last has ended. Dropping the future closes all of them.
+pub async fn serve(
+    listener: TcpListener,
+    port: Port,
+    routes: BoxedFilter<(Response,)>,
+    limits: ConnectionLimits,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+) {
+    let slots = Arc::new(Semaphore::new(
+        limits.open.get().min(Semaphore::MAX_PERMITS),
+    ));
+    let shared = Shared::new(routes, port, limits, lifecycle.clone(), metrics);
+    let mut connections = Connections {
+        shared: Arc::new(shared),
+        tasks: JoinSet::new(),
+    };
+    let mut is_failing = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lifecycle.draining() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                is_failing = false;
+                let slot = tokio::select! {
+                    slot = connections.slot(&slots) => Some(slot),
+                    () = lifecycle.draining() => None,
+                };
+                connections.start(stream, slot);
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                // Logged once for each series of failures, since there may be ten a second.
+                if !is_failing {
+                    tracing::warn!(%error, port = port.label(), "cannot accept connections; retrying");
+                }
+                is_failing = true;
+                connections.shared.evict_one();
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    () = lifecycle.draining() => break,
+                }
+            }
+        }
+    }
+    // Clients in the kernel's queue have connected, and may have sent a request.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
+            && let Ok((stream, _)) = listener.accept()
+        {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                connections.start(stream, Some(slot));
+            }
+        }
+    }
+    while connections.tasks.join_next().await.is_some() {}
+}
+
+/// Whether the client is the cause, which has disconnected before its connection was accepted.
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The connections of a listener.
+#[derive(Debug)]
+struct Connections {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    /// Waits for a free slot. If there is none, the connection that has been idle for longest is closed.
+    ///
+    /// Meanwhile further clients wait in the kernel's queue. Unlike an error response, that costs nothing, and ends as soon
+    /// as any connection is idle.
+    async fn slot(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+        if slots.available_permits() == 0 {
+            self.shared.evict_one();
+        }
+        let slot = Arc::clone(slots).acquire_owned().await;
+        slot.expect("the semaphore is never closed")
+    }
+
+    fn start(&mut self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
+        // A task that has ended keeps its result until it is joined.
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a connection ended by a bug");
+            }
+        }
+        let connection = Connection::new(Arc::clone(&self.shared));
+        self.tasks.spawn(async move {
+            connection.serve(stream).await;
+            drop(slot);
+        });
+    }
+}

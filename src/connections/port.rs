@@ -1,0 +1,105 @@
+//! The listening ports, and the descriptors that their connections need.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::limits::MANAGEMENT_CONNECTIONS;
+
+/// TCP keep-alive: how long a client may be silent before the kernel probes it, how often it probes, and how many
+/// unanswered probes end the connection.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
+/// How many clients may wait in the kernel's queue, if the system allows as many (`net.core.somaxconn`). The kernel does
+/// not refuse one more, but that client tries again only after a second, which would slow down a burst of clients.
+const BACKLOG: u32 = 4096;
+
+/// How many descriptors are kept for everything but the public port's connections: those of the management port, the
+/// devices and the runtime.
+const RESERVED_DESCRIPTORS: u64 = 64 + MANAGEMENT_CONNECTIONS.get() as u64;
+
+/// The two ports: a label of the metrics of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// For clients.
+    Public,
+    /// For probes and scrapers.
+    Management,
+}
+
+impl Port {
+    /// Both ports.
+    pub(super) const ALL: [Self; 2] = [Self::Public, Self::Management];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Management => "management",
+        }
+    }
+}
+
+/// Opens a port. Its connections send small packets at once, and are probed for clients that have vanished. Must be
+/// called within a Tokio runtime.
+///
+/// # Errors
+///
+/// If the system refuses the port.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A predecessor's connections that are still closing must not delay the start.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    // Accepted connections inherit these (tcp(7)).
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    sockopt::set_socket_keepalive(&listener, true)?;
+    sockopt::set_tcp_keepidle(&listener, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(&listener, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&listener, PROBES)?;
+    Ok(listener)
+}
+
+/// Raises the process's limit of open descriptors for `wanted` connections of the public port, if the system allows it.
+/// Returns for how many connections there are descriptors: at most `wanted`.
+pub fn reserve_descriptors(wanted: NonZeroUsize) -> NonZeroUsize {
+    let needed = (wanted.get() as u64).saturating_add(RESERVED_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    let mut allowed = limit.current.unwrap_or(u64::MAX);
+    if allowed < needed {
+        let raised = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+        let new = Rlimit {
+            current: Some(raised),
+            maximum: limit.maximum,
+        };
+        match setrlimit(Resource::Nofile, new) {
+            Ok(()) => allowed = raised,
+            Err(error) => {
+                tracing::warn!(%error, "the limit of open descriptors cannot be raised");
+            }
+        }
+    }
+    if allowed >= needed {
+        return wanted;
+    }
+    let room = usize::try_from(allowed.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
+    let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
+    tracing::warn!(
+        descriptors = allowed,
+        wanted,
+        connections = room,
+        "the limit of open descriptors (ulimit -n) allows fewer connections than wanted"
+    );
+    room
+}

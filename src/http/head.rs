@@ -1,0 +1,69 @@
+//! The head of a request, and the route that it is for.
+
+use warp::http::{HeaderMap, Method};
+
+use crate::connections::Arrival;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) arrival: Option<Arrival>,
+}
+
+impl Head {
+    /// The route; `None` if there is nothing at the path.
+    pub(super) fn route(&self) -> Option<Route<'_>> {
+        Route::of(&self.path)
+    }
+}
+
+/// Everything that the public port serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Route<'a> {
+    Works,
+    Verify,
+    /// The description of the API, for programs.
+    Description,
+    /// A redirection to the pages.
+    Root,
+    /// A file of the pages that show the description to people.
+    Page(&'a str),
+}
+
+/// The folder of [`Route::Page`].
+const PAGES: &str = "/swagger-ui/";
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        match path {
+            "/works" => Some(Self::Works),
+            "/works/verify" => Some(Self::Verify),
+            // The reference server has it at the second path.
+            "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
+            "/" => Some(Self::Root),
+            path => path.strip_prefix(PAGES).map(Self::Page),
+        }
+    }
+
+    /// The name of the route in metrics and traces: the path, or the pattern that all pages have in common.
+    pub(super) const fn pattern(self) -> &'static str {
+        match self {
+            Self::Works => "/works",
+            Self::Verify => "/works/verify",
+            Self::Description => "/openapi.json",
+            Self::Root => "/",
+            Self::Page(_) => "/swagger-ui/**",
+        }
+    }
+
+    /// The methods, as the `Allow` header lists them.
+    pub(super) const fn methods(self) -> &'static str {
+        match self {
+            Self::Works | Self::Verify => "POST",
+            Self::Description | Self::Root | Self::Page(_) => "GET, HEAD",
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The body of a request, up to the bytes of its JSON.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use warp::Buf;
+use warp::http::{HeaderMap, header};
+
+use crate::connections::DRAIN_GRACE;
+use crate::http::request::Body;
+use crate::lifecycle::Lifecycle;
+use crate::problem::Problem;
+use crate::scheduler::SolveError;
+
+/// How many bytes a body may have. A request has about 130; the rest is room for white space and for members that are
+/// ignored.
+pub(in crate::http) const MAX_BODY: usize = 16 * 1024;
+
+/// How long a body may take to arrive.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// While the process does not drain.
+    pub timeout: Duration,
+    /// A draining process waits for a body only as long as the drain grace.
+    pub lifecycle: Lifecycle,
+}
+
+impl BodyLimits {
+    /// Completes when a draining process waits no longer.
+    async fn drained(&self) {
+        self.lifecycle.draining().await;
+        tokio::time::sleep(DRAIN_GRACE).await;
+    }
+}
+
+/// The bytes of a body that is declared to be JSON.
+pub(super) async fn read_json(
+    headers: &HeaderMap,
+    body: impl Body,
+    limits: &BodyLimits,
+) -> Result<Vec<u8>, Problem> {
+    require_json(headers)?;
+    read(body, limits).await
+}
+
+/// The media type must be JSON. Its parameters, such as a character set, are ignored.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else {
+        return Err(Problem::UnsupportedMediaType {
+            given: "missing".to_owned(),
+        });
+    };
+    let media_type = given
+        .to_str()
+        .ok()
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    if media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Problem::UnsupportedMediaType {
+        given: format!("{given:?}"),
+    })
+}
+
+/// Collects a body, whole or chunked, within the limits.
+async fn read(body: impl Body, limits: &BodyLimits) -> Result<Vec<u8>, Problem> {
+    let collect = body.map_err(|_| Problem::BodyBroken).try_fold(
+        Vec::new(),
+        |mut bytes, mut chunk| async move {
+            if bytes.len() + chunk.remaining() > MAX_BODY {
+                return Err(Problem::BodyTooLarge { limit: MAX_BODY });
+            }
+            bytes.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+            Ok(bytes)
+        },
+    );
+    tokio::select! {
+        biased;
+        body = collect => body,
+        () = tokio::time::sleep(limits.timeout) => Err(Problem::BodyTimeout(limits.timeout)),
+        () = limits.drained() => Err(SolveError::Closed.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+    use warp::http::HeaderValue;
+
+    use super::*;
+    use crate::lifecycle::{self, Transitions};
+
+    #[test]
+    fn json_is_json_with_and_without_parameters() {
+        let judged = |given: &'static str| {
+            let given = HeaderValue::from_static(given);
+            require_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, given)]))
+        };
+        for given in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+        ] {
+            assert!(judged(given).is_ok(), "{given}");
+        }
+        for given in ["text/plain", "application/jsonl", ""] {
+            assert!(judged(given).is_err(), "{given}");
+        }
+        assert!(require_json(&HeaderMap::new()).is_err());
+    }
+
+    fn limits() -> (Transitions, BodyLimits) {
+        let (transitions, lifecycle) = lifecycle::begin();
+        let limits = BodyLimits {
+            timeout: Duration::from_secs(10),
+            lifecycle,
+        };
+        (transitions, limits)
+    }
+
+    #[tokio::test]
+    async fn a_body_may_arrive_in_chunks_up_to_the_limit() {
+        let chunks = |count: usize| {
+            stream::iter((0..count).map(|_| Ok::<_, warp::Error>(Bytes::from(vec![b' '; 1024]))))
+        };
+        let (_transitions, limits) = limits();
+        assert_eq!(read(chunks(16), &limits).await.unwrap().len(), MAX_BODY);
+        assert!(matches!(
+            read(chunks(17), &limits).await,
+            Err(Problem::BodyTooLarge { limit: MAX_BODY })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let silence = stream::pending::<Result<Bytes, warp::Error>>();
+        let (transitions, limits) = limits();
+        let timed_out = read(silence, &limits).await;
+        assert!(matches!(timed_out, Err(Problem::BodyTimeout(_))));
+
+        transitions.draining();
+        let silence = stream::pending::<Result<Bytes, warp::Error>>();
+        let refused = read(silence, &limits).await;
+        assert!(matches!(
+            refused,
+            Err(Problem::Unsolved(SolveError::Closed))
+        ));
+    }
+}

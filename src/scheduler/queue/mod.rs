@@ -1,0 +1,398 @@
+//! The order of searches, as plain data: which run, which wait, which is next, and what each engine has in flight.
+//!
+//! **Which run.** Hard searches run in turns: at most `QUEUE_SIZE` at once, and the others wait in order of arrival. An
+//! *easy* search, which one batch of an engine ends more often than not, runs at once; only the limit on all searches
+//! together applies to it.
+//!
+//! **Which is next.** An engine takes the running search that the fewest other engines work on; an engine with slices of
+//! several searches counts for each in parts. Among equals it prefers one that it already shares with others, and then
+//! the least recently served. An engine whose batches hold several searches takes further ones of the same rank, up to
+//! its share: the searches to choose from, divided by the engines in service. So a single search gets every engine, as
+//! many searches as engines get one each, and many easy searches share a batch.
+//!
+//! **Which is skipped.** A batch of several searches cannot be stopped when another engine has answered one of them. So
+//! an engine of such batches skips a search whose nonces in flight are all but sure to contain an answer
+//! ([`Running::has_enough`]) until they have come back.
+//!
+//! **No search starves.** Searches are served least recently served first, so a running search that no engine works on
+//! is never overtaken by one that arrived or was served after it. Searches of one kind begin in order of arrival.
+//!
+//! **Easy before hard, within bounds.** An engine that takes one search at a time prefers an easy one among those of the
+//! same rank: it keeps the engine for some 0.5 ms, a slice of a hard one for 5 ms, and many hard ones may be in line.
+//! Alone, that would starve the hard ones. So hard searches always get at least 25 % of the hash rate: of the hashes that
+//! easy searches take while hard ones run, a third is *owed* to the hard ones, and once a batch's worth is owed, the next
+//! engine chooses among hard searches alone. (With equal numbers of slices, a hard search beside `n` easy ones would get
+//! 10 parts of `10 + n`, and each easy one would wait for every hard one. With equal times, it would get one part of
+//! `1 + n`. Beside hundreds of easy searches, either would outlast its client's patience.) The price: easy searches that
+//! arrive faster than 75 % of the hash rate can serve pile up until the hard ones have ended, or are refused.
+//! An engine of batches takes easy and hard searches together.
+//!
+//! **Which requests share a search.** A request joins a search for the same target that is as hard as its own, or up to
+//! [`ALIKE`] times as hard; the answer of one is then an answer of the other. A harder request gets a search of its own:
+//! the slices in flight would not notice what it needs, and the easier one should not wait for it. For the same reason,
+//! an easy request does not join a search that is far harder.
+
+mod ledger;
+mod running;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::estimate::Effort;
+use super::job::Job;
+use crate::work::{Target, WorkRequest};
+use ledger::Ledger;
+pub(super) use ledger::{Assigned, Batch};
+use running::{Running, expected, until_one_ends};
+
+/// How many times as hard as its own the search may be that a request joins. Thresholds of two consecutive years differ
+/// by a factor of two at most, so a block that is asked for again in a new year joins. Networks differ by ten or more.
+const ALIKE: f64 = 3.0;
+
+/// How many hashes easy searches get for each that hard ones get at least.
+const EASY_TO_HARD: f64 = 3.0;
+
+/// The searches that have not ended, and what engines have in flight of them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// How many hard searches may run at once.
+    max_hard: usize,
+    /// How many may wait.
+    capacity: usize,
+    /// How many nonces a batch has that is one hard search's alone: the most that any engine in service gives.
+    batch: u64,
+    /// Those that run, the least recently served first.
+    running: VecDeque<Running>,
+    /// How many of them are hard.
+    hard: usize,
+    /// Those that wait, the longest waiting first.
+    waiting: VecDeque<Arc<Job>>,
+    /// The mean number of nonces that those which wait need together.
+    waiting_hashes: f64,
+    /// No search that waits needs fewer nonces than this on average.
+    easiest_waiting: f64,
+    /// How many nonces are owed to hard searches, for what easy ones got.
+    owed: f64,
+    /// All of them by target; those of one target have different thresholds.
+    targets: HashMap<Target, Vec<Arc<Job>>>,
+    ledger: Ledger,
+}
+
+/// What an engine asks of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// The engine's number.
+    pub(super) engine: usize,
+    /// How many searches a batch of it can hold.
+    pub(super) searches: usize,
+    /// Whether it leaves a slice at once when the slice's search has ended.
+    pub(super) stops_at_once: bool,
+    /// How many engines are in service, this one included.
+    pub(super) engines: usize,
+}
+
+/// The limit on searches is reached.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Queue {
+    pub(super) fn new(max_hard: NonZeroUsize, capacity: usize) -> Self {
+        Self {
+            max_hard: max_hard.get(),
+            capacity,
+            batch: 0,
+            running: VecDeque::new(),
+            hard: 0,
+            waiting: VecDeque::new(),
+            waiting_hashes: 0.0,
+            easiest_waiting: f64::INFINITY,
+            owed: 0.0,
+            targets: HashMap::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// How many searches run.
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many searches wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many searches there may be in all.
+    pub(super) const fn limit(&self) -> usize {
+        self.max_hard.saturating_add(self.capacity)
+    }
+
+    /// How many searches may wait.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Adds a search.
+    pub(super) fn push(&mut self, job: Arc<Job>) -> Result<(), Full> {
+        if self.running.len() + self.waiting.len() >= self.limit() {
+            return Err(Full);
+        }
+        let same_target = self.targets.entry(*job.request.target()).or_default();
+        same_target.push(Arc::clone(&job));
+        if self.runs_at_once(&job.request) {
+            self.run(job);
+        } else {
+            self.easiest_waiting = self.easiest_waiting.min(expected(&job));
+            self.waiting_hashes += expected(&job);
+            self.waiting.push_back(job);
+        }
+        Ok(())
+    }
+
+    /// The search that this request may join.
+    pub(super) fn find(&self, request: &WorkRequest) -> Option<&Arc<Job>> {
+        let own = request.threshold().expected_hashes();
+        let same_target = self.targets.get(request.target())?;
+        same_target.iter().find(|job| {
+            job.request.threshold() <= request.threshold() && expected(job) <= ALIKE * own
+        })
+    }
+
+    /// The hashes ahead of a search that arrives now, and its own.
+    pub(super) fn effort(&self, request: &WorkRequest) -> Effort {
+        let own = request.threshold().expected_hashes();
+        if self.runs_at_once(request) {
+            return Effort {
+                wait: 0.0,
+                solve: own * (self.running.len() + 1) as f64,
+            };
+        }
+        Effort {
+            wait: self.until_run(),
+            solve: own * self.max_hard as f64,
+        }
+    }
+
+    /// The mean number of nonces until a hard search that arrives now runs. Zero if it runs at once.
+    pub(super) fn until_run(&self) -> f64 {
+        if self.hard < self.max_hard {
+            return 0.0;
+        }
+        // Easy searches that run now will have ended long before. For each search that waits, one must end.
+        let hard = self.running.iter().filter(|running| !running.easy);
+        self.waiting_hashes + until_one_ends(hard)
+    }
+
+    /// The mean number of nonces until there is room for one more search: until any running one has ended.
+    pub(super) fn until_room(&self) -> f64 {
+        until_one_ends(self.running.iter())
+    }
+
+    /// Whether one batch ends this search more often than not.
+    fn is_easy(&self, request: &WorkRequest) -> bool {
+        request.threshold().expected_hashes() <= self.batch as f64
+    }
+
+    fn runs_at_once(&self, request: &WorkRequest) -> bool {
+        self.is_easy(request) || self.hard < self.max_hard
+    }
+
+    fn run(&mut self, job: Arc<Job>) {
+        let easy = self.is_easy(&job.request);
+        self.hard += usize::from(!easy);
+        self.running.push_back(Running::new(job, easy));
+    }
+
+    /// Sets how many nonces an engine in service gives one hard search in a batch. Returns whether waiting searches are
+    /// easy by that, and run now.
+    pub(super) fn set_batch(&mut self, nonces: u64) -> bool {
+        self.batch = nonces;
+        if self.easiest_waiting > nonces as f64 {
+            return false;
+        }
+        let (easy, hard): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|job| self.is_easy(&job.request));
+        self.waiting = hard;
+        let needs = self.waiting.iter().map(|job| expected(job));
+        self.waiting_hashes = needs.clone().sum();
+        self.easiest_waiting = needs.fold(f64::INFINITY, f64::min);
+        let promoted = !easy.is_empty();
+        easy.into_iter().for_each(|job| self.run(job));
+        promoted
+    }
+
+    /// The searches that an engine should work on next; empty if there is nothing for it to do.
+    pub(super) fn pick(&self, demand: &Demand) -> Vec<Arc<Job>> {
+        let may_take = |running: &Running| demand.stops_at_once || !running.has_enough();
+        let hard_only = self.owed > 0.0
+            && self.owed >= self.batch as f64
+            && self
+                .running
+                .iter()
+                .any(|running| !running.easy && may_take(running));
+        let candidates = || {
+            self.running
+                .iter()
+                .filter(|running| may_take(running) && !(hard_only && running.easy))
+        };
+        // More searches than fill every engine's batch change nothing, so they are not counted.
+        let count = candidates()
+            .take(demand.searches.saturating_mul(demand.engines))
+            .count();
+        let share = count.div_ceil(demand.engines.max(1));
+        let easy_first = demand.searches == 1 && self.running.len() > self.hard;
+        let rank = |running: &Running| {
+            let (others, only_others) = running.rank(demand.engine, &self.ledger);
+            (others, only_others, easy_first && !running.easy)
+        };
+        let mut first = None;
+        for running in candidates() {
+            let rank = rank(running);
+            first = Some(first.map_or(rank, |first| rank.min(first)));
+            // Nothing ranks before a search that no other engine works on, and at high load that is soon found.
+            if rank == (0, false, false) {
+                break;
+            }
+        }
+        candidates()
+            .filter(|running| Some(rank(running)) == first)
+            .take(share)
+            .map(|running| Arc::clone(&running.job))
+            .collect()
+    }
+
+    /// Enters a batch that `engine` is given of searches that it has just picked.
+    pub(super) fn assign(&mut self, engine: usize, slices: Vec<Assigned>, now: Instant) -> Batch {
+        for Assigned { job, nonces } in &slices {
+            let Some(mut running) = self.take_running(job) else {
+                continue;
+            };
+            running.begin(engine, nonces.count);
+            let count = nonces.count as f64;
+            if !running.easy {
+                self.owed = (self.owed - count).max(0.0);
+            } else if self.hard > 0 {
+                // It stops as soon as it has found work.
+                self.owed += count.min(expected(job)) / EASY_TO_HARD;
+            }
+            self.running.push_back(running);
+        }
+        let batch = Batch {
+            slices: slices.into(),
+            since: now,
+        };
+        self.ledger.enter(engine, batch.clone());
+        batch
+    }
+
+    /// Strikes out the batch that `engine` was given first. Returns whether it was still counted on, so that searches
+    /// that had enough in flight may be picked again.
+    pub(super) fn complete(&mut self, engine: usize) -> bool {
+        let batch = self.ledger.complete(engine);
+        batch.inspect(|batch| self.release(engine, batch)).is_some()
+    }
+
+    /// Puts the searches that `engine` works on back, since it has not come back in time. Returns what they were. The
+    /// engine still has its batches.
+    pub(super) fn write_off(&mut self, engine: usize) -> Vec<Batch> {
+        let batches = self.ledger.write_off(engine);
+        batches.iter().for_each(|batch| self.release(engine, batch));
+        batches
+    }
+
+    /// Puts the searches that `engine` works on back, since it will never come back. Returns what they were.
+    pub(super) fn clear(&mut self, engine: usize) -> Vec<Batch> {
+        let batches = self.ledger.clear(engine);
+        batches.iter().for_each(|batch| self.release(engine, batch));
+        batches
+    }
+
+    /// The batch that `engine` was given first of those in flight.
+    pub(super) fn first_in_flight(&self, engine: usize) -> Option<&Batch> {
+        self.ledger.first(engine)
+    }
+
+    /// How many batches `engine` has in flight.
+    pub(super) fn in_flight(&self, engine: usize) -> usize {
+        self.ledger.batches(engine)
+    }
+
+    /// `engine` no longer works on this batch, whose searches may have ended since.
+    fn release(&mut self, engine: usize, batch: &Batch) {
+        for Assigned { job, nonces } in batch.slices.iter() {
+            // The most recently served searches are at the end.
+            let mut latest_first = self.running.iter_mut().rev();
+            if let Some(running) = latest_first.find(|running| Arc::ptr_eq(&running.job, job)) {
+                running.end(engine, nonces.count);
+            }
+        }
+    }
+
+    /// Takes out a search that has ended. Returns whether a waiting search runs now.
+    pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
+        let is_meant = |other: &Arc<Job>| Arc::ptr_eq(other, job);
+        if let Some(same_target) = self.targets.get_mut(job.request.target()) {
+            same_target.retain(|other| !is_meant(other));
+            if same_target.is_empty() {
+                self.targets.remove(job.request.target());
+            }
+        }
+        let mut latest_first = self.running.iter();
+        let index = latest_first.rposition(|running| is_meant(&running.job));
+        let Some(running) = index.and_then(|index| self.running.remove(index)) else {
+            if let Some(index) = self.waiting.iter().position(is_meant) {
+                self.waiting.remove(index);
+                self.waits_no_longer(job);
+            }
+            return false;
+        };
+        if running.easy {
+            return false;
+        }
+        self.hard -= 1;
+        let next = self.waiting.pop_front();
+        let promoted = next.is_some();
+        if let Some(job) = next {
+            self.waits_no_longer(&job);
+            self.run(job);
+        }
+        if self.hard == 0 {
+            self.owed = 0.0;
+        }
+        promoted
+    }
+
+    /// Takes this search, which no longer waits, out of the sum.
+    fn waits_no_longer(&mut self, job: &Job) {
+        self.waiting_hashes = if self.waiting.is_empty() {
+            // Clears what sums have rounded off.
+            0.0
+        } else {
+            self.waiting_hashes - expected(job)
+        };
+    }
+
+    fn take_running(&mut self, job: &Arc<Job>) -> Option<Running> {
+        let mut running = self.running.iter();
+        let index = running.position(|running| Arc::ptr_eq(&running.job, job))?;
+        self.running.remove(index)
+    }
+
+    /// Takes out every search. Engines still have their batches.
+    pub(super) fn drain(&mut self) -> Vec<Arc<Job>> {
+        self.hard = 0;
+        self.waiting_hashes = 0.0;
+        self.owed = 0.0;
+        self.targets.clear();
+        self.easiest_waiting = f64::INFINITY;
+        let running = self.running.drain(..).map(|running| running.job);
+        running.chain(self.waiting.drain(..)).collect()
+    }
+}

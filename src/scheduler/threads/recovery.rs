@@ -1,0 +1,120 @@
+//! Opens devices: the fallback when nothing else serves, and failed devices again until they serve.
+//!
+//! Opening takes its time and may never end, so each device that is being opened has a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use super::worker;
+use crate::device::DeviceError;
+use crate::scheduler::fleet::{Fallback, Recovery, Reopen, Role};
+use crate::scheduler::shared::Shared;
+use crate::telemetry::Rebuild as Outcome;
+
+/// Starts the thread that starts a thread for each recovery, until the scheduler stops.
+pub(in crate::scheduler) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name("recovery".to_owned())
+        .spawn(move || {
+            while let Some(recovery) = shared.next_recovery() {
+                start(&shared, recovery);
+            }
+        })
+}
+
+fn start(shared: &Arc<Shared>, recovery: Recovery) {
+    let opener = match &recovery {
+        Recovery::FallBack(fallback) => Some(fallback.opener.clone()),
+        Recovery::Reopen(_) => None,
+    };
+    let opening = Arc::clone(shared);
+    let thread = thread::Builder::new()
+        .name("opening".to_owned())
+        .spawn(move || match recovery {
+            Recovery::FallBack(fallback) => fall_back(&opening, fallback),
+            Recovery::Reopen(device) => reopen(&opening, device),
+        });
+    match thread {
+        Ok(thread) => shared.keep(thread),
+        Err(error) => {
+            // Searches wait for it as long as for an attempt that does not end.
+            if let Some(opener) = opener {
+                shared.apply(|state| state.fleet.keep_fallback(opener));
+            }
+            tracing::error!(%error, "a device stays out of service: there is no thread to open it");
+        }
+    }
+}
+
+/// Opens the fallback and puts it to work.
+pub(in crate::scheduler) fn fall_back(shared: &Arc<Shared>, fallback: Fallback) {
+    tracing::warn!("no device serves: falling back");
+    let Fallback { opener, pending } = fallback;
+    let started = opener.open().map_err(|error| error.to_string());
+    let started = started.and_then(|device| {
+        worker::start(shared, device, Role::Fallback).map_err(|error| error.to_string())
+    });
+    shared.apply(|state| {
+        if started.is_err() {
+            state.fleet.keep_fallback(opener);
+        }
+        state.end_pending(pending);
+    });
+    if let Err(error) = started {
+        tracing::error!(
+            error,
+            "the fallback cannot be put to work, or not with all its threads"
+        );
+    }
+}
+
+/// Tries to open a device until it serves again or the scheduler stops.
+fn reopen(shared: &Arc<Shared>, reopen: Reopen) {
+    let Reopen {
+        device: failed,
+        opener,
+        mut attempts,
+        mut pending,
+    } = reopen;
+    let name = &failed.info.name;
+    let backoff = &shared.limits.backoff;
+    let mut delay = backoff.delay_with_jitter(attempts);
+    if !delay.is_zero() {
+        tracing::warn!(device = name, next_attempt_in = ?delay, "device cannot be opened or has soon failed again");
+    }
+    while shared.pause(delay) {
+        attempts = attempts.saturating_add(1);
+        let opened = opener.open();
+        let outcome = match opened {
+            Ok(_) => Outcome::Ok,
+            Err(_) => Outcome::Failed,
+        };
+        // Before the device serves, so that a client with its answer finds the attempt counted.
+        shared.metrics.rebuild_ended(&failed.info, outcome);
+        let started = opened.and_then(|mut device| {
+            // In metrics it is the same device, whatever the driver calls it now.
+            device.info.name.clone_from(name);
+            device.reopen = Some(opener.clone());
+            worker::start(shared, device, Role::Reopened { attempts })
+                .map_err(|error| DeviceError::Driver(format!("no thread for it: {error}")))
+        });
+        if let Some(pending) = pending.take() {
+            shared.apply(|state| state.end_pending(pending));
+        }
+        let Err(error) = started else { return };
+        delay = backoff.delay_with_jitter(attempts);
+        tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be opened anew");
+        let fallback = shared.apply(|state| {
+            state.fleet.not_opened(&failed, error.to_string().into());
+            // If the fallback failed, too, this is its next chance.
+            state.fall_back_if_alone()
+        });
+        if let Some(fallback) = fallback {
+            fall_back(shared, fallback);
+        }
+    }
+    if let Some(pending) = pending {
+        shared.apply(|state| state.end_pending(pending));
+    }
+}

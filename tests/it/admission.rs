@@ -1,0 +1,175 @@
+//! What is refused under load, and what the refusal says: the service over real sockets, in this process, with a
+//! device whose speed is known.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::devices::{Service, fake, honest, limits, unlucky};
+use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::{Server, eventually, request, target};
+use atto_work_server::device::{Device, OpenDevices, Searched};
+use atto_work_server::scheduler::{Limits, Memory, Scheduler};
+use atto_work_server::telemetry::Metrics;
+use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
+
+const RUNNING: &str = "atto_work_searches_running";
+const WAITING: &str = "atto_work_queue_depth";
+
+fn metric(service: &Service, name: &str) -> f64 {
+    get(service.management, "/prometheus").metric(name)
+}
+
+fn ask(service: &Service, network: &str, number: u64) -> TcpStream {
+    let mut stream = connect(service.address);
+    let request = request(network, &target(number)).to_string();
+    stream.write_all(works(&request).as_bytes()).unwrap();
+    stream
+}
+
+/// A device that finds nothing and does 2^20 hashes in 5 ms or more: at most 210 million a second.
+fn paced() -> Device {
+    fake("paced", |slice| {
+        thread::sleep(Duration::from_millis(5));
+        Ok(Searched {
+            tried: slice.nonces.count,
+            found: None,
+        })
+    })
+}
+
+/// The `Retry-After` of a refusal beside a search of this network that has the only place.
+fn retry_after(network: &str) -> u64 {
+    let service = Service::with_limits(limits(1, 0), vec![paced()], None);
+    let _search = ask(&service, network, 1);
+    // The race that this device came with says that it is far slower.
+    eventually("its speed is known", || {
+        metric(&service, "atto_work_batches_total{device=\"paced\"}") > 200.0
+    });
+    let refused = post_works(service.address, &request("LOCAL", &target(2)).to_string());
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(refused.json()["code"], "QUEUE_FULL");
+    assert!(metric(&service, "atto_work_hash_rate") < 210e6);
+    assert!(metric(&service, "atto_work_expected_wait_seconds") > 0.0);
+    refused.header("retry-after").unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_refusal_says_when_the_search_that_runs_has_ended_on_average() {
+    // LIVE needs 2^32 hashes, 20.5 s at best; DEV a hundredth of that.
+    let (live, dev) = (retry_after("LIVE"), retry_after("DEV"));
+    assert!((20..300).contains(&live), "{live}");
+    assert!((1..live / 5).contains(&dev), "{dev}, {live}");
+}
+
+#[test]
+fn a_request_is_refused_and_its_search_ended_at_its_deadline() {
+    let slices = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&slices);
+    let device = fake("counting", move |slice| {
+        count.fetch_add(1, Ordering::Relaxed);
+        unlucky(slice)
+    });
+    let limits = Limits {
+        deadline: Some(Duration::from_millis(300)),
+        ..limits(1, 16)
+    };
+    let service = Service::with_limits(limits, vec![device], None);
+    // One that runs and one that waits.
+    let clients = [1, 2].map(|number| ask(&service, "LIVE", number));
+    for client in &clients {
+        let refused = read(client, false);
+        assert_eq!(refused.status, 504, "{refused:?}");
+        assert_eq!(
+            refused.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(refused.header("retry-after"), None);
+        let problem = refused.json();
+        assert_eq!(problem["code"], "DEADLINE_EXCEEDED");
+        assert_eq!(problem["detail"], "there was no work within 0.3 s");
+    }
+    assert_eq!(
+        (metric(&service, RUNNING), metric(&service, WAITING)),
+        (0.0, 0.0)
+    );
+    let outcome = "atto_work_requests_total{network=\"LIVE\",outcome=\"deadline\"}";
+    assert_eq!(metric(&service, outcome), 2.0);
+    eventually("the last slice has ended", || {
+        let before = slices.load(Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(50));
+        slices.load(Ordering::Relaxed) == before
+    });
+}
+
+#[test]
+fn the_deadline_of_the_real_server_is_its_option() {
+    let server = Server::on_cpu(&["--deadline", "1", "--threads", "1", "--kernel", "portable"]);
+    let live = request("LIVE", &target(1)).to_string();
+    // One in some hundreds is found by then.
+    let refused = post_works(server.address, &live);
+    assert_eq!(refused.status, 504, "{refused:?}");
+    assert_eq!(refused.json()["detail"], "there was no work within 1 s");
+}
+
+fn work_request(network: Network, number: u8) -> WorkRequest {
+    let time = Timestamp::now();
+    WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap()
+}
+
+/// A scheduler without a service around it.
+fn scheduler(limits: Limits, devices: Vec<Device>) -> Scheduler {
+    let scheduler = Scheduler::start(limits, Metrics::new()).unwrap();
+    let fallback = None;
+    let opened = OpenDevices {
+        devices,
+        fallback,
+        ..OpenDevices::default()
+    };
+    scheduler.put_to_work(opened).unwrap();
+    scheduler
+}
+
+#[test]
+fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
+    let nobody = scheduler(limits(1, 16), Vec::new());
+    assert_eq!(nobody.estimate(&work_request(Network::Live, 1)), None);
+    assert_eq!(nobody.status().expected_wait, None);
+
+    // As fast as the race said, before it has done anything: 12 345 hashes a second.
+    let idle = scheduler(limits(1, 16), vec![paced()]);
+    let request = work_request(Network::Live, 1);
+    let estimate = idle.estimate(&request).unwrap();
+    let seconds = request.threshold().expected_hashes() / 12_345.0;
+    assert_eq!(estimate.wait, Duration::ZERO);
+    assert!(
+        (estimate.solve.as_secs_f64() / seconds - 1.0).abs() < 1e-6,
+        "{estimate:?}"
+    );
+    let status = idle.status();
+    assert!((status.hash_rate - 12_345.0).abs() < 1e-6, "{status:?}");
+    assert_eq!(status.expected_wait, Some(Duration::ZERO));
+}
+
+#[test]
+fn work_comes_with_the_time_that_it_took() {
+    let limits = Limits {
+        memory: Memory::DEFAULT,
+        ..limits(1, 16)
+    };
+    let scheduler = scheduler(limits, vec![honest()]);
+    let request = work_request(Network::Local, 1);
+    let solved = pollster::block_on(scheduler.solve(request)).unwrap();
+    assert!(solved.searched > Duration::ZERO, "{solved:?}");
+    // A slice has begun after the request.
+    assert!(solved.waited > Duration::ZERO, "{solved:?}");
+    let again = pollster::block_on(scheduler.solve(request)).unwrap();
+    assert_eq!(again.work, solved.work);
+    assert_eq!(
+        (again.waited, again.searched),
+        (Duration::ZERO, Duration::ZERO)
+    );
+}

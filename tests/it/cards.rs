@@ -1,0 +1,98 @@
+//! The real binary on Vulkan devices, one and two.
+//!
+//! A second device is had by naming lavapipe to the Vulkan loader twice. Without it these tests fail.
+
+use std::path::PathBuf;
+use std::thread;
+
+use crate::support::http::{get, post_works};
+use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
+
+/// A second name for lavapipe, to be added to those that the Vulkan loader finds by itself.
+fn second_manifest() -> PathBuf {
+    let installed = std::fs::read_dir("/usr/share/vulkan/icd.d")
+        .expect("Vulkan drivers are installed")
+        .map(|entry| entry.expect("it can be listed").path())
+        .find(|path| path.to_string_lossy().contains("lvp_icd"))
+        .expect("Mesa's lavapipe is installed (mesa-vulkan-drivers)");
+    let copy = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("second_lavapipe.json");
+    std::fs::copy(installed, &copy).expect("it can be copied");
+    copy
+}
+
+/// A server on all Vulkan devices, of which there are two.
+fn two_cards() -> Server {
+    let mut command = work_server(&["serve", "--backend", "gpu", "--device", "llvmpipe"]);
+    command
+        .args(PORTS)
+        .env("VK_ADD_DRIVER_FILES", second_manifest());
+    Server::spawn(command)
+}
+
+/// The value of a metric for each device, in the devices' order.
+fn by_device(server: &Server, metric: &str) -> Vec<f64> {
+    let page = get(server.management, "/prometheus").body;
+    let prefix = format!("{metric}{{device=\"llvmpipe");
+    let lines = page.lines().filter(|line| line.starts_with(&prefix));
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_hard_search_is_split_over_two_cards() {
+    let server = two_cards();
+    let before = by_device(&server, "atto_work_hashes_total");
+    assert_eq!(before, [0.0, 0.0]);
+    // A hundred times as hard as LOCAL, so that both have a part of it before it is found, or else of the next.
+    let mut number = 0;
+    eventually("each card has tested a part", || {
+        number += 1;
+        let request = request("DEV", &target(number));
+        assert_work(&post_works(server.address, &request.to_string()), &request);
+        let hashes = by_device(&server, "atto_work_hashes_total");
+        hashes.iter().all(|&hashes| hashes > 0.0)
+    });
+}
+
+#[test]
+fn many_clients_are_served_by_two_cards() {
+    let server = two_cards();
+    let address = server.address;
+    let clients: Vec<_> = (0..16)
+        .map(|client| {
+            thread::spawn(move || {
+                for number in 0..10 {
+                    let request = request("LOCAL", &target(100 * client + number));
+                    assert_work(&post_works(address, &request.to_string()), &request);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    // 160 works, several to a dispatch.
+    let batches: f64 = by_device(&server, "atto_work_batches_total").iter().sum();
+    assert!(batches < 160.0, "{batches}");
+    let hashes = by_device(&server, "atto_work_hashes_total");
+    assert!(hashes.iter().all(|&hashes| hashes > 0.0), "{hashes:?}");
+}
+
+#[test]
+fn what_each_form_was_measured_at_is_told() {
+    let mut command = work_server(&["serve", "--backend", "gpu"]);
+    command.args(PORTS);
+    let server = Server::spawn(command);
+    let page = get(server.management, "/prometheus").body;
+    for form in ["u64", "bitcast", "carry", "pair"] {
+        let kernel = format!("kernel=\"{form}\"}} ");
+        let line = page.lines().find(|line| {
+            line.starts_with("atto_work_kernel_hashes_per_second") && line.contains(&kernel)
+        });
+        let rate: f64 = line
+            .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{form}: {page}"));
+        assert!(rate > 0.0, "{form}");
+    }
+}

@@ -1,0 +1,844 @@
+//! The commands of the real binary.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Server, target, work_server};
+use serde_json::Value;
+
+fn run(args: &[&str]) -> Output {
+    work_server(args).output().expect("the binary runs")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout)
+        .expect("text")
+        .trim_end()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("text")
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(code(output), 0, "{output:?}");
+    serde_json::from_str(stdout(output)).expect("one JSON document and nothing else")
+}
+
+#[test]
+fn what_solve_finds_verify_accepts() {
+    let target = target(1);
+    for kernel in ["portable", "avx2", "avx512", "neon", "neon-sha3"] {
+        let solved = run(&[
+            "solve",
+            "--backend",
+            "cpu",
+            "--kernel",
+            kernel,
+            "--network",
+            "LOCAL",
+            "--target",
+            &target,
+        ]);
+        if code(&solved) == 64 {
+            // Only a kernel that this processor does not have may be refused.
+            assert!(
+                kernel != "portable" && stderr(&solved).contains("has no kernel"),
+                "{solved:?}"
+            );
+            continue;
+        }
+        let work = stdout(&solved);
+        assert_eq!(work.len(), 16, "{solved:?}");
+        let verified = run(&[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target,
+            "--work",
+            work,
+        ]);
+        assert_eq!(code(&verified), 0, "{verified:?}");
+        assert!(stdout(&verified).ends_with("\nvalid"), "{verified:?}");
+        let refused = run(&[
+            "verify",
+            "--network",
+            "LIVE",
+            "--target",
+            &target,
+            "--work",
+            work,
+        ]);
+        assert_eq!(code(&refused), 1, "{refused:?}");
+    }
+}
+
+#[test]
+fn solve_tells_all_about_its_work_in_json() {
+    let target = target(2);
+    let args = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target,
+        "--timestamp",
+        "1704067200000",
+        "--json",
+    ];
+    let report = json(&run(&args));
+    assert_eq!(report["network"], "LOCAL");
+    assert_eq!(report["timestamp"], 1_704_067_200_000_u64);
+    assert_eq!(report["target"], target);
+    assert_eq!(report["threshold"], 858_993_459_100_000_u64);
+    assert!(report["digest"].as_u64().unwrap() <= 858_993_459_100_000);
+    let work = report["work"].as_str().unwrap();
+    let verified = json(&run(&[
+        "verify",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target,
+        "--work",
+        work,
+        "--timestamp",
+        "1704067200000",
+        "--json",
+    ]));
+    assert_eq!(
+        (&verified["valid"], &verified["digest"]),
+        (&Value::Bool(true), &report["digest"])
+    );
+}
+
+#[test]
+fn verify_prints_digest_and_threshold() {
+    let args = [
+        "verify",
+        "--network",
+        "LIVE",
+        "--target",
+        &"00".repeat(32),
+        "--timestamp",
+        "1704067200000",
+        "--work",
+    ];
+    let valid = run(&[&args[..], &["576887B000000000"]].concat());
+    assert_eq!(code(&valid), 0);
+    assert!(
+        stdout(&valid).contains("5029785218") && stdout(&valid).contains("8589934591"),
+        "{valid:?}"
+    );
+    let wrong = run(&[&args[..], &["0000000000000000"]].concat());
+    assert_eq!(code(&wrong), 1);
+    assert!(stdout(&wrong).contains("not valid"), "{wrong:?}");
+}
+
+#[test]
+fn devices_lists_the_processor_and_the_cards() {
+    let report = json(&run(&["devices", "--json"]));
+    let kernels = report["cpu"]["kernels"].as_array().unwrap();
+    assert_eq!(kernels.last().unwrap(), "portable");
+    assert!(report["cpu"]["threads"].as_u64().unwrap() >= 1);
+    let cards = report["gpu"].as_array().unwrap();
+    assert!(
+        !cards.is_empty(),
+        "no Vulkan device: run `tests/run`, which installs Mesa's lavapipe"
+    );
+    for (index, card) in cards.iter().enumerate() {
+        assert_eq!(card["index"], index);
+        assert!(
+            card["name"].is_string() && card["driver"].is_string() && card["kind"].is_string(),
+            "{card}"
+        );
+    }
+    let text = run(&["devices"]);
+    assert_eq!(code(&text), 0);
+    let table = stdout(&text);
+    for part in [cards[0]["label"].as_str().unwrap(), "Index", "Kernels"] {
+        assert!(table.contains(part), "{table}");
+    }
+    let rows = table.lines().take_while(|line| !line.starts_with('└'));
+    assert!(
+        rows.clone().all(|row| row.chars().count() <= 100),
+        "{table}"
+    );
+    let software = rows.clone().any(|row| row.contains("software"));
+    assert_eq!(
+        software,
+        cards.iter().any(|card| card["used_by_default"] == false),
+        "{table}"
+    );
+    let is_needed = cards.iter().all(|card| card["used_by_default"] == false);
+    assert_eq!(report["cpu"]["used_by_default"], is_needed);
+}
+
+#[test]
+fn devices_says_why_a_card_is_not_used() {
+    let report = json(&run(&["devices", "--json"]));
+    let cards = report["gpu"].as_array().unwrap();
+    let names = |report: &Value| {
+        let obstacles = report["obstacles"].as_array().unwrap().clone();
+        let name = |obstacle: &Value| obstacle["obstacle"].as_str().unwrap().to_owned();
+        obstacles.iter().map(name).collect::<Vec<_>>()
+    };
+    let only_software = cards.iter().all(|card| card["kind"] == "software");
+    assert_eq!(
+        names(&report).iter().any(|name| name == "only_software"),
+        only_software && !cards.is_empty(),
+        "{report}"
+    );
+    let misled = |args: &[&str]| {
+        let mut command = work_server(args);
+        command.env("VK_DRIVER_FILES", "/no/such/driver.json");
+        command.output().unwrap()
+    };
+    let report = json(&misled(&["devices", "--json"]));
+    assert_eq!(names(&report)[0], "no_such_manifest", "{report}");
+    let reason = report["obstacles"][0]["text"].as_str().unwrap();
+    assert!(reason.contains("/no/such/driver.json"), "{reason}");
+    let text = misled(&["devices"]);
+    assert!(stdout(&text).contains(reason), "{text:?}");
+    let solve = ["solve", "--network", "LOCAL", "--target", &target(1)];
+    let refused = misled(&[&solve[..], &["--backend", "gpu"]].concat());
+    assert_eq!(code(&refused), 1, "{refused:?}");
+    assert!(stderr(&refused).contains(reason), "{refused:?}");
+    let fallen_back = misled(&solve);
+    assert_eq!(code(&fallen_back), 0, "{fallen_back:?}");
+    // Quotation marks are escaped in the log.
+    assert!(
+        stderr(&fallen_back).contains("no Vulkan driver's manifest is there"),
+        "{fallen_back:?}"
+    );
+}
+
+#[test]
+fn a_process_that_needs_nothing_is_not_started_again() {
+    // Whatever this machine has, an operator's word on drivers stands.
+    let mut command = work_server(&["devices"]);
+    command
+        .env("RUST_LOG", "debug")
+        .env("VK_ADD_DRIVER_FILES", "");
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(!stderr(&output).contains("starting again"), "{output:?}");
+    let listings = stderr(&output).matches("listed the Vulkan adapters");
+    assert_eq!(listings.count(), 1, "{output:?}");
+}
+
+#[test]
+fn bench_measures_what_it_is_told_to() {
+    let args = [
+        "bench",
+        "--backend",
+        "cpu",
+        "--kernel",
+        "portable",
+        "--threads",
+        "1",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let report = json(&run(&args));
+    let [device] = &report["devices"].as_array().unwrap()[..] else {
+        panic!("{report}")
+    };
+    assert_eq!(device["name"], "cpu");
+    assert_eq!(device["backend"], "cpu");
+    assert_eq!(device["kernel"], "portable");
+    assert_eq!(device["threads"], 1);
+    let number = |name: &str| device[name].as_f64().unwrap();
+    assert!(number("cycles_per_hash") > 0.0 && number("percent_of_bound") > 0.0);
+    assert!(number("hashes") > 0.0 && number("seconds") >= 1.0 && number("cpu_seconds") > 0.0);
+    assert!((number("hashes_per_second") - number("hashes") / number("seconds")).abs() < 1.0);
+    assert!(
+        (number("hashes_per_cpu_second") - number("hashes") / number("cpu_seconds")).abs() < 1.0
+    );
+    let limit = device["limited_by"].as_str().unwrap();
+    assert!(limit.contains("% of the bound of its ports"), "{limit}");
+    // Two reports of one rate: that of the device, and that of all of one.
+    for networks in [&device["networks"], &report["together"]["networks"]] {
+        let names = networks.as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|network| &network["network"]).collect();
+        assert_eq!(names, ["LIVE", "BETA", "DEV", "LOCAL"]);
+        let live = &networks[0];
+        let needed = 2_f64.powi(64) / (live["threshold"].as_f64().unwrap() + 1.0);
+        let mean = live["expected_seconds"].as_f64().unwrap();
+        assert!((mean * number("hashes_per_second") / needed - 1.0).abs() < 1e-9);
+        let p99 = live["p99_seconds"].as_f64().unwrap();
+        assert!((p99 / mean - 100_f64.ln()).abs() < 1e-9);
+    }
+    let table = run(&["bench", "--backend", "gpu", "--seconds", "1"]);
+    assert_eq!(code(&table), 0, "{table:?}");
+    let table = stdout(&table);
+    for part in [
+        "Limited by",
+        "H/s",
+        "LIVE",
+        "LOCAL",
+        "expected",
+        "99 of 100 within",
+    ] {
+        assert!(table.contains(part), "no {part}: {table}");
+    }
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 100),
+        "{table}"
+    );
+}
+
+/// A command of the real binary on a terminal of 100 columns; what that shows comes through the standard output.
+fn on_a_terminal(args: &str) -> Command {
+    let binary = env!("CARGO_BIN_EXE_work-server");
+    let line = format!("stty cols 100; exec {binary} {args}");
+    // The environment of `work_server`, which has nothing of its caller's variables.
+    let mut command = Command::new("script");
+    for (name, value) in work_server(&[]).get_envs() {
+        assert!(value.is_none(), "{name:?} is set");
+        command.env_remove(name);
+    }
+    command
+        .args(["-qefc", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn bench_shows_its_progress_on_a_terminal_only() {
+    const BENCH: &str = "bench --backend cpu --kernel portable --threads 1 --seconds 1";
+    let piped = run(&BENCH.split(' ').collect::<Vec<_>>());
+    assert_eq!(stderr(&piped), "");
+    let shown = on_a_terminal(BENCH)
+        .output()
+        .expect("`script` of util-linux");
+    assert_eq!(code(&shown), 0, "{shown:?}");
+    let (progress, table) = stdout(&shown).split_once("Limited by").expect("a table");
+    assert!(
+        progress.contains("cpu") && progress.contains("of 1 s  "),
+        "{shown:?}"
+    );
+    assert!(progress.contains("MH/s"), "{shown:?}");
+    assert!(!table.contains("of 1 s"), "{shown:?}");
+}
+
+/// Of the year 2055: no device of today ends it.
+const ENDLESS: &str = "solve --backend cpu --threads 1 --network LIVE --timestamp 2700000000000 --target \
+                       0000000000000000000000000000000000000000000000000000000000000001";
+
+#[test]
+fn solve_shows_its_progress_on_a_terminal() {
+    let mut child = on_a_terminal(ENDLESS)
+        .spawn()
+        .expect("`script` of util-linux");
+    let mut terminal = child.stdout.take().unwrap();
+    let (mut seen, mut part) = (String::new(), [0; 1024]);
+    let is_shown = |seen: &str| seen.contains("LIVE: ") && seen.contains(" more on average");
+    while !is_shown(&seen) {
+        let length = terminal.read(&mut part).unwrap();
+        assert_ne!(length, 0, "it ended with {seen:?}");
+        seen += &String::from_utf8_lossy(&part[..length]);
+    }
+    // It passes the signal on.
+    let script = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(script, rustix::process::Signal::TERM).unwrap();
+    child.wait().unwrap();
+    assert!(
+        seen.contains("H tested, ") && seen.contains("chance by now 0.0 %"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn solve_shows_nothing_of_its_progress_in_a_pipe() {
+    let mut command = work_server(&ENDLESS.split_whitespace().collect::<Vec<_>>());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Ten times as long as a terminal is left without a line.
+    thread::sleep(Duration::from_secs(1));
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((stdout(&output), stderr(&output)), ("", ""));
+}
+
+#[test]
+fn only_the_service_logs_what_goes_well() {
+    let solve = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target(3),
+    ];
+    assert_eq!(stderr(&run(&solve)), "");
+    let mut command = work_server(&solve);
+    let told = command.env("RUST_LOG", "info").output().unwrap();
+    assert!(stderr(&told).contains("device in service"), "{told:?}");
+}
+
+#[test]
+fn completions_name_every_command_and_its_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        for part in ["health", "completions", "hash-key", "management-address"] {
+            assert!(stdout(&output).contains(part), "no {part} for {shell}");
+        }
+    }
+    assert_eq!(code(&run(&["completions", "cmd"])), 64);
+}
+
+#[test]
+fn the_completions_of_bash_complete() {
+    let script = run(&["completions", "bash"]);
+    // As bash does it: by the function that the script has it call.
+    let ask = "source /dev/stdin; complete=$(complete -p work-server); function=${complete#*-F }; \
+               COMP_WORDS=(work-server he); COMP_CWORD=1; ${function%% *} work-server he work-server; \
+               echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let mut bash = bash
+        .args(["-c", ask])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(&script.stdout)
+        .unwrap();
+    let output = bash.wait_with_output().unwrap();
+    assert!(
+        stdout(&output).split(' ').any(|word| word == "health"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn hash_key_never_prints_a_key_it_was_given() {
+    const KEY: &str = "a-key-of-some-characters";
+    let mut hash = work_server(&["hash-key", "wallet", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hash.stdin
+        .take()
+        .unwrap()
+        .write_all(KEY.as_bytes())
+        .unwrap();
+    let output = hash.wait_with_output().unwrap();
+    let report = json(&output);
+    assert_eq!(report["name"], "wallet");
+    let line = report["line"].as_str().unwrap();
+    assert!(line.starts_with("wallet:blake2b-256:"), "{line}");
+    assert!(
+        !stdout(&output).contains(KEY) && stderr(&output).is_empty(),
+        "{output:?}"
+    );
+    let generated = run(&["hash-key", "wallet", "--generate", "--json"]);
+    let key = stderr(&generated).trim();
+    assert!(
+        !key.is_empty() && !stdout(&generated).contains(key),
+        "{generated:?}"
+    );
+}
+
+#[test]
+fn errors_say_what_to_do_next() {
+    let no_keys = [
+        "--address",
+        "127.0.0.1:0",
+        "--management-address",
+        "127.0.0.1:0",
+    ];
+    let serve = |more: &[&'static str]| [&["serve", "--backend", "cpu"][..], more].concat();
+    let cases: [(Vec<&str>, &[&str]); 8] = [
+        (
+            serve(&[
+                "--address",
+                "203.0.113.7:8080",
+                "--management-address",
+                "127.0.0.1:0",
+            ]),
+            &["203.0.113.7:8080", "--address", "0.0.0.0 for all"],
+        ),
+        (
+            [serve(&no_keys), vec!["--api-keys-file", "/no/such/keys"]].concat(),
+            &["/no/such/keys", "ATTO_WORK_API_KEYS_FILE"],
+        ),
+        (
+            vec!["bench", "--backend", "gpu", "--device", "77"],
+            &[
+                "no adapter fits \"77\"",
+                "there are 0: ",
+                "work-server devices",
+            ],
+        ),
+        (
+            serve(&["--threads", "many"]),
+            &["--threads", "whole number from 1 to 1024"],
+        ),
+        (
+            serve(&["--address", "localhost:8080"]),
+            &["--address", "0.0.0.0:8080"],
+        ),
+        (
+            vec![
+                "verify",
+                "--network",
+                "LOCAL",
+                "--target",
+                "00",
+                "--work",
+                "00",
+            ],
+            &["--target", "64 hex digits"],
+        ),
+        (
+            vec![
+                "shader",
+                "--form",
+                "u64",
+                "--output",
+                "/no/such/folder/shader",
+            ],
+            &["/no/such/folder/shader", "a folder that is there"],
+        ),
+        (vec!["hash-key"], &["0 characters", "--generate"]),
+    ];
+    for (args, parts) in cases {
+        let output = run(&args);
+        assert_ne!(code(&output), 0, "{args:?}");
+        for part in parts {
+            assert!(
+                stderr(&output).contains(part),
+                "no {part}: {}",
+                stderr(&output)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_stops_the_start_and_is_named() {
+    let cases: [(&[&str], &str); 26] = [
+        (&["--backend", "tpu"], "--backend"),
+        (&["--device", ""], "--device"),
+        (&["--threads", "0"], "--threads"),
+        (&["--threads", "many"], "--threads"),
+        (&["--kernel", "mmx"], "--kernel"),
+        (&["--queue-size", "0"], "--queue-size"),
+        (&["--queue-capacity=-1"], "--queue-capacity"),
+        (&["--deadline", "0"], "--deadline"),
+        (&["--deadline", "3601"], "--deadline"),
+        (&["--answer-memory", "1000001"], "--answer-memory"),
+        (&["--address", "localhost"], "--address"),
+        (
+            &["--management-address", "0.0.0.0:99999"],
+            "--management-address",
+        ),
+        (&["--shutdown-grace", "1h"], "--shutdown-grace"),
+        (&["--shutdown-delay=-1"], "--shutdown-delay"),
+        (&["--max-connections", "0"], "--max-connections"),
+        (&["--header-timeout", "0"], "--header-timeout"),
+        (&["--body-timeout", "NaN"], "--body-timeout"),
+        (&["--idle-timeout", "3601"], "--idle-timeout"),
+        (&["--max-connection-age", "0.5"], "--max-connection-age"),
+        (&["--api-keys-file", ""], "--api-keys-file"),
+        (&["--api-key-requests", "0"], "--api-key-requests"),
+        (&["--api-key-requests", "100001"], "--api-key-requests"),
+        (&["--cors-origins", ""], "--cors-origins"),
+        (&["--cors-origins", "wallet.example"], "--cors-origins"),
+        (&["--log-format", "xml"], "--log-format"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ];
+    for (args, named) in cases {
+        let output = run(args);
+        assert_eq!(code(&output), 64, "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(named), "{args:?}: {output:?}");
+    }
+    for args in [
+        &["solve", "--network", "UNKNOWN", "--target", &target(1)][..],
+        &["solve", "--network", "LOCAL", "--target", "00"],
+        &[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target(1),
+            "--work",
+            "xyz",
+        ],
+        &[
+            "verify",
+            "--network",
+            "LOCAL",
+            "--target",
+            &target(1),
+            "--work",
+            "0000000000000000",
+            "--timestamp",
+            "0",
+        ],
+        &["bench", "--seconds", "0"],
+        &["mine"],
+    ] {
+        assert_eq!(code(&run(args)), 64, "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
+    for variable in [
+        "ATTO_WORK_BACKEND",
+        "ATTO_WORK_DEVICE",
+        "ATTO_WORK_THREADS",
+        "ATTO_WORK_KERNEL",
+        "ATTO_WORK_QUEUE_SIZE",
+        "ATTO_WORK_QUEUE_CAPACITY",
+        "ATTO_WORK_DEADLINE",
+        "ATTO_WORK_ANSWER_MEMORY",
+        "ATTO_WORK_ADDRESS",
+        "ATTO_WORK_MANAGEMENT_ADDRESS",
+        "ATTO_WORK_API_KEY_REQUESTS",
+        "ATTO_WORK_CORS_ORIGINS",
+        "ATTO_WORK_SHUTDOWN_GRACE",
+        "ATTO_WORK_LOG_FORMAT",
+    ] {
+        let output = work_server(&[]).env(variable, ",").output().unwrap();
+        assert_eq!(code(&output), 64, "{variable}: {output:?}");
+        assert!(stderr(&output).contains(variable), "{variable}: {output:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&[
+        "--backend",
+        "cpu",
+        "--address",
+        &address,
+        "--management-address",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains(&format!("cannot listen on {address}"))
+            && stderr(&output).contains("choose another port with --address"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_card_that_is_not_there_stops_the_start_of_gpu_and_not_of_auto() {
+    let args = [
+        "solve",
+        "--device",
+        "no such card",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target(1),
+    ];
+    let refused = run(&[&args[..], &["--backend", "gpu"]].concat());
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).contains("no such card"), "{refused:?}");
+    let fallen_back = run(&[&args[..], &["--backend", "auto"]].concat());
+    assert_eq!(code(&fallen_back), 0, "{fallen_back:?}");
+    assert!(
+        stderr(&fallen_back).contains("falling back to the processor"),
+        "{fallen_back:?}"
+    );
+    assert_eq!(stdout(&fallen_back).len(), 16);
+}
+
+#[test]
+fn a_card_that_is_not_there_keeps_no_other_from_serving() {
+    let args = ["solve", "--backend", "gpu", "--device", "no such card,0"];
+    let solved = run(&[&args[..], &["--network", "LOCAL", "--target", &target(1)]].concat());
+    assert_eq!(code(&solved), 0, "{solved:?}");
+    assert!(stderr(&solved).contains("no such card"), "{solved:?}");
+    assert_eq!(stdout(&solved).len(), 16);
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_told_of() {
+    let args = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "LOCAL",
+        "--target",
+        &target(1),
+    ];
+    let output = work_server(&args)
+        .env("RUST_LOG", "work=loud")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0);
+    assert!(
+        stderr(&output).contains("RUST_LOG cannot be read"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn help_documents_every_variable() {
+    let help = run(&["serve", "--help"]);
+    assert_eq!(code(&help), 0);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 21);
+    assert_eq!(code(&run(&["--version"])), 0);
+}
+
+/// The exit code of `health`, and the one line that it prints.
+fn health(address: &str, args: &[&str]) -> (i32, String) {
+    let output = run(&[&["health", "--address", address], args].concat());
+    let line = stdout(&output).to_owned();
+    assert_eq!(line.lines().count(), 1, "{output:?}");
+    assert_eq!(stderr(&output), "", "{output:?}");
+    (code(&output), line)
+}
+
+#[test]
+fn health_follows_a_server_from_ready_to_gone() {
+    let up = (0, "UP".to_owned());
+    let mut server = Server::on_cpu(&["--shutdown-delay", "60"]);
+    let address = server.management.to_string();
+    assert_eq!(health(&address, &[]), up);
+    assert_eq!(health(&address, &["--liveness"]), up);
+    // The variable of the server is enough, with the address that it listens on.
+    let everywhere = format!("0.0.0.0:{}", server.management.port());
+    let mut told = work_server(&["health"]);
+    told.env("ATTO_WORK_MANAGEMENT_ADDRESS", everywhere);
+    assert_eq!(code(&told.output().unwrap()), 0);
+
+    server.terminate();
+    server.wait_for_log("not ready any more, and still serving");
+    assert_eq!(health(&address, &[]), (1, "OUT_OF_SERVICE".to_owned()));
+    assert_eq!(health(&address, &["--liveness"]), up);
+    let report = run(&["health", "--address", &address, "--json"]);
+    assert_eq!(code(&report), 1);
+    let report: Value = serde_json::from_str(stdout(&report)).unwrap();
+    assert_eq!(
+        report,
+        serde_json::json!({
+            "healthy": false, "probe": "readiness", "address": address, "status": "OUT_OF_SERVICE"
+        })
+    );
+
+    server.terminate();
+    server.wait();
+    let (code, line) = health(&address, &[]);
+    assert_eq!(code, 1);
+    assert!(
+        line.contains(&address) && line.contains("--address"),
+        "{line}"
+    );
+}
+
+#[test]
+fn health_takes_no_public_port_for_the_management_port() {
+    let server = Server::on_cpu(&[]);
+    let (code, line) = health(&server.address.to_string(), &[]);
+    assert_eq!(code, 1);
+    assert!(line.contains("404") && line.contains("--address"), "{line}");
+}
+
+/// A listener that answers one connection with these bytes; without any, it says nothing and keeps it open.
+fn answering(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let _ = client.read(&mut request);
+        let _ = client.write_all(bytes);
+        if bytes.is_empty() {
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+    });
+    address
+}
+
+#[test]
+fn health_does_not_wait_for_what_says_nothing() {
+    let (code, line) = health(&answering(b""), &["--timeout", "0.2"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("within 0.2 s"), "{line}");
+}
+
+#[test]
+fn health_believes_no_answer_but_that_of_a_probe() {
+    for bytes in [
+        &b"\xff\x00\r\n\r\n"[..],
+        b"+PONG\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n{\"status\":\"UP\"}",
+        b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"DOWN\"}",
+    ] {
+        let (code, line) = health(&answering(bytes), &[]);
+        assert_eq!(code, 1, "{bytes:?}: {line}");
+    }
+}
+
+#[test]
+fn a_wrong_management_address_is_blamed_on_the_variable_that_it_came_from() {
+    let mut command = work_server(&["health"]);
+    let output = command
+        .env("ATTO_WORK_MANAGEMENT_ADDRESS", "here")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 64, "{output:?}");
+    assert!(
+        stderr(&output).contains("variable ATTO_WORK_MANAGEMENT_ADDRESS"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn the_version_tells_what_was_built() {
+    use atto_work_server::build_info::{COMMIT, FEATURES, TARGET, VERSION};
+
+    let short = run(&["-V"]);
+    assert_eq!(stdout(&short), format!("work-server {VERSION}"));
+    let long = run(&["--version"]);
+    assert_eq!(code(&long), 0);
+    for part in [VERSION, COMMIT, FEATURES, TARGET] {
+        assert!(stdout(&long).contains(part), "{part}: {long:?}");
+    }
+}
+
+#[test]
+fn who_cannot_be_told_why_still_gets_the_exit_code() {
+    let full = || {
+        let file = fs::OpenOptions::new().write(true).open("/dev/full");
+        file.expect("Linux has it")
+    };
+    // An API key of no length.
+    let status = work_server(&["hash-key", "wallet"]).stderr(full()).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+    let mut serve = work_server(&["serve"]);
+    serve.env("ATTO_WORK_THREADS", "many").stderr(full());
+    assert_eq!(serve.status().unwrap().code(), Some(64));
+}

@@ -1,0 +1,493 @@
+//! The public port and the management port of the real binary, over real sockets: every answer that the
+//! protocol promises, and every way to be refused.
+
+use std::io::Write;
+use std::net::Shutdown;
+
+use crate::support::http::{Response, connect, exchange, get, post_works, read};
+use crate::support::{Server, assert_work, now, request, target};
+use serde_json::{Value, json};
+
+/// Fails unless the answer is a problem document with this status and code.
+fn assert_problem(answer: &Response, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json"),
+        "{answer:?}"
+    );
+    let body = answer.json();
+    assert_eq!(body["status"], status);
+    assert_eq!(body["code"], code);
+    assert!(
+        body["title"].is_string() && body["detail"].is_string(),
+        "{body}"
+    );
+    body
+}
+
+#[test]
+fn a_request_like_the_published_clients_gets_work() {
+    let server = Server::on_cpu(&[]);
+    let request = request("LOCAL", &target(1));
+    assert_work(&post_works(server.address, &request.to_string()), &request);
+}
+
+#[test]
+fn a_target_may_be_written_in_either_case() {
+    let server = Server::on_cpu(&[]);
+    for target in ["ab".repeat(32), "AB".repeat(32), "aB".repeat(32)] {
+        let request = request("LOCAL", &target);
+        assert_work(&post_works(server.address, &request.to_string()), &request);
+    }
+}
+
+#[test]
+fn a_block_may_be_old_or_a_little_ahead() {
+    let server = Server::on_cpu(&[]);
+    for timestamp in [1_704_067_200_000, now() + 50_000] {
+        let request = json!({ "network": "LOCAL", "timestamp": timestamp, "target": target(2) });
+        assert_work(&post_works(server.address, &request.to_string()), &request);
+    }
+}
+
+#[test]
+fn a_connection_serves_one_request_after_the_other() {
+    let server = Server::on_cpu(&[]);
+    let mut stream = connect(server.address);
+    for number in 0..20 {
+        let request = request("LOCAL", &target(number));
+        stream
+            .write_all(crate::support::http::works(&request.to_string()).as_bytes())
+            .unwrap();
+        assert_work(&read(&stream, false), &request);
+    }
+}
+
+#[test]
+fn a_chunked_body_is_read() {
+    let server = Server::on_cpu(&[]);
+    let request = request("LOCAL", &target(3));
+    let body = request.to_string();
+    let (first, second) = body.split_at(20);
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let mut stream = connect(server.address);
+    let head = "POST /works HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream
+        .write_all(format!("{head}{}", chunk(first)).as_bytes())
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    stream
+        .write_all(format!("{}0\r\n\r\n", chunk(second)).as_bytes())
+        .unwrap();
+    assert_work(&read(&stream, false), &request);
+}
+
+#[test]
+fn a_body_that_is_no_json_object_is_refused() {
+    let server = Server::on_cpu(&[]);
+    let bodies = [
+        "",
+        "work",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "\"LOCAL\"",
+        "{\"network\":\"LOCAL\",}",
+        "\u{feff}{}",
+        r#"["LOCAL",1704067200000,"0000000000000000000000000000000000000000000000000000000000000000"]"#,
+    ];
+    for body in bodies {
+        assert_problem(&post_works(server.address, body), 400, "MALFORMED_JSON");
+    }
+    let doubled = r#"{"network":"LOCAL","network":"LIVE"}"#;
+    let problem = assert_problem(&post_works(server.address, doubled), 400, "MALFORMED_JSON");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("network"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    let server = Server::on_cpu(&[]);
+    let mut stream = connect(server.address);
+    let head = "POST /works HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n";
+    stream
+        .write_all(&[head.as_bytes(), b"\"\xff\xfe\""].concat())
+        .unwrap();
+    assert_problem(&read(&stream, false), 400, "MALFORMED_JSON");
+}
+
+#[test]
+fn every_wrong_field_is_named_with_its_rule() {
+    let server = Server::on_cpu(&[]);
+    let right = request("LOCAL", &target(4));
+    let cases = [
+        ("network", Value::Null, "network is missing"),
+        ("network", json!(7), "network is 7; it must be a string"),
+        ("network", json!(["LOCAL"]), "network is an array"),
+        (
+            "network",
+            json!("NOWHERE"),
+            "unknown network \"NOWHERE\"; allowed are LIVE, BETA, DEV and LOCAL",
+        ),
+        ("network", json!("UNKNOWN"), "unknown network \"UNKNOWN\""),
+        ("network", json!("local"), "unknown network \"local\""),
+        ("timestamp", Value::Null, "timestamp is missing"),
+        (
+            "timestamp",
+            json!("2026-01-01T00:00:00Z"),
+            "timestamp is a string; it must be a whole number",
+        ),
+        (
+            "timestamp",
+            json!(1.5),
+            "timestamp is 1.5; it must be a whole number",
+        ),
+        ("timestamp", json!(true), "timestamp is true; it must be"),
+        (
+            "timestamp",
+            json!(u64::MAX),
+            "timestamp is 18446744073709551615; it must be",
+        ),
+        (
+            "timestamp",
+            json!(1_704_067_199_999_i64),
+            "is before 1704067200000, 2024-01-01T00:00:00Z",
+        ),
+        ("timestamp", json!(0), "is before"),
+        ("timestamp", json!(-1), "timestamp -1 is before"),
+        ("timestamp", json!(i64::MIN), "is before"),
+        (
+            "timestamp",
+            json!(now() + 3_600_000),
+            "more than 60 s ahead of the server's clock",
+        ),
+        ("timestamp", json!(i64::MAX), "is after"),
+        ("target", Value::Null, "target is missing"),
+        ("target", json!({}), "target is an object"),
+        (
+            "target",
+            json!(""),
+            "target has 0 characters; it must be 64 hex digits",
+        ),
+        ("target", json!("00".repeat(31)), "target has 62 characters"),
+        ("target", json!("00".repeat(33)), "target has 66 characters"),
+        ("target", json!("0".repeat(63)), "target has 63 characters"),
+        (
+            "target",
+            json!("0g".repeat(32)),
+            "the character 'g' at position 1; only hex digits are allowed",
+        ),
+        (
+            "target",
+            json!("é".repeat(32)),
+            "the character 'é' at position 0",
+        ),
+    ];
+    let mut seen = 0;
+    for (field, value, rule) in &cases {
+        let mut wrong = right.clone();
+        match value {
+            Value::Null => drop(wrong.as_object_mut().unwrap().remove(*field)),
+            value => wrong[*field] = value.clone(),
+        }
+        let problem = assert_problem(
+            &post_works(server.address, &wrong.to_string()),
+            400,
+            "INVALID_FIELDS",
+        );
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1, "{wrong}: {problem}");
+        assert_eq!(errors[0]["field"], *field);
+        assert!(
+            errors[0]["detail"].as_str().unwrap().contains(rule),
+            "{wrong}: {problem}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 25);
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused() {
+    let server = Server::on_cpu(&[]);
+    let body = format!("{{{}}}", " ".repeat(16 * 1024));
+    assert_problem(&post_works(server.address, &body), 413, "BODY_TOO_LARGE");
+}
+
+#[test]
+fn a_body_that_breaks_off_changes_nothing() {
+    let server = Server::on_cpu(&[]);
+    let mut stream = connect(server.address);
+    stream
+        .write_all(
+            crate::support::http::works("{\"network\":\"LOCAL\"")
+                .replace("length: 18", "length: 99")
+                .as_bytes(),
+        )
+        .unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+    let request = request("LOCAL", &target(5));
+    assert_work(&post_works(server.address, &request.to_string()), &request);
+}
+
+#[test]
+fn chunks_that_are_none_are_refused() {
+    let server = Server::on_cpu(&[]);
+    let head = "POST /works HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = exchange(
+        server.address,
+        &format!("{head}5\r\n{{\"net\r\nno chunk\r\n"),
+    );
+    assert_problem(&answer, 400, "BODY_BROKEN");
+}
+
+#[test]
+fn a_content_type_other_than_json_is_refused() {
+    let server = Server::on_cpu(&[]);
+    let works = crate::support::http::works(&request("LOCAL", &target(6)).to_string());
+    for header in [
+        "content-type: text/plain\r\n",
+        "content-type: application/x-www-form-urlencoded\r\n",
+        "",
+    ] {
+        let answer = exchange(
+            server.address,
+            &works.replace("content-type: application/json\r\n", header),
+        );
+        assert_problem(&answer, 415, "UNSUPPORTED_MEDIA_TYPE");
+        assert_eq!(answer.header("accept"), Some("application/json"));
+    }
+    let with_charset = works.replace(
+        "application/json\r\ncontent-length",
+        "application/json; charset=UTF-8\r\ncontent-length",
+    );
+    assert_eq!(exchange(server.address, &with_charset).status, 200);
+}
+
+#[test]
+fn a_wrong_method_is_refused_with_the_right_one() {
+    let server = Server::on_cpu(&[]);
+    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let answer = exchange(
+            server.address,
+            &format!("{method} /works HTTP/1.1\r\nhost: test\r\n\r\n"),
+        );
+        assert_problem(&answer, 405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.header("allow"), Some("POST"));
+    }
+    assert_eq!(
+        exchange(server.address, "HEAD /works HTTP/1.1\r\nhost: test\r\n\r\n").status,
+        405
+    );
+}
+
+#[test]
+fn an_unknown_path_is_refused() {
+    let server = Server::on_cpu(&[]);
+    for path in [
+        "/work",
+        "/works/",
+        "/works/1",
+        "/works/verify/",
+        "/openapi",
+        "/v3/api-docs/",
+        "/Works",
+        "/%00",
+        "/health",
+        "/prometheus",
+    ] {
+        assert_problem(&get(server.address, path), 404, "NOT_FOUND");
+    }
+}
+
+/// `POST /works/verify` with this body.
+fn verify(server: &Server, body: &Value) -> Response {
+    let body = body.to_string();
+    exchange(
+        server.address,
+        &crate::support::http::request("POST", "/works/verify", "", &body),
+    )
+}
+
+#[test]
+fn works_are_verified_as_the_vectors_have_it() {
+    let server = Server::on_cpu(&[]);
+    let vectors = crate::support::conformance::vectors();
+    let now = now();
+    let mut seen = 0;
+    for vector in &vectors.hashes {
+        let mut asked = request("LOCAL", &vector.target);
+        asked["work"] = vector.work.clone().into();
+        let answer = verify(&server, &asked);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let body = answer.json();
+        assert_eq!(
+            body.as_object().map(serde_json::Map::len),
+            Some(3),
+            "{body}"
+        );
+        assert_eq!(body["digest"], vector.digest);
+        let number = |name: &str| body[name].as_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!(body["valid"], number("digest") <= number("threshold"));
+        seen += 1;
+    }
+    for vector in vectors
+        .thresholds
+        .iter()
+        .filter(|vector| vector.timestamp <= now)
+    {
+        let asked = json!({
+            "network": vector.network,
+            "timestamp": vector.timestamp,
+            "target": target(1),
+            "work": "0000000000000000",
+        });
+        assert_eq!(
+            verify(&server, &asked).json()["threshold"],
+            vector.threshold
+        );
+        seen += 1;
+    }
+    for vector in &vectors.published {
+        let asked = json!({
+            "network": vector.network,
+            "timestamp": vector.timestamp,
+            "target": vector.target,
+            "work": vector.work,
+        });
+        let answer = verify(&server, &asked);
+        if vector.timestamp > now {
+            assert_problem(&answer, 400, "INVALID_FIELDS");
+        } else {
+            assert_eq!(answer.json()["valid"], vector.valid, "{asked}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
+    let server = Server::on_cpu(&[]);
+    let mut asked = request("LOCAL", &target(1));
+    let found = post_works(server.address, &asked.to_string()).json();
+    asked["work"] = found["work"].as_str().unwrap().to_lowercase().into();
+    assert_eq!(verify(&server, &asked).json()["valid"], true);
+    let cases = [
+        (
+            "work",
+            Value::Null,
+            "work is missing; it must be a string of 16 hex digits",
+        ),
+        ("work", json!(7), "work is 7"),
+        (
+            "work",
+            json!("00"),
+            "work has 2 characters; it must be 16 hex digits",
+        ),
+        ("work", json!("000000000000000x"), "'x' at position 15"),
+        ("network", json!("UNKNOWN"), "unknown network"),
+        (
+            "timestamp",
+            json!(now() + 3_600_000),
+            "ahead of the server's clock",
+        ),
+        ("target", json!("00"), "target has 2 characters"),
+    ];
+    for (field, value, rule) in cases {
+        let mut wrong = asked.clone();
+        match value {
+            Value::Null => drop(wrong.as_object_mut().unwrap().remove(field)),
+            value => wrong[field] = value,
+        }
+        let problem = assert_problem(&verify(&server, &wrong), 400, "INVALID_FIELDS");
+        assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field);
+        assert!(
+            problem["detail"].as_str().unwrap().contains(rule),
+            "{problem}"
+        );
+    }
+    let all = assert_problem(&verify(&server, &json!({})), 400, "INVALID_FIELDS");
+    assert_eq!(all["errors"].as_array().unwrap().len(), 4);
+    assert_problem(&verify(&server, &json!([])), 400, "MALFORMED_JSON");
+    let twice = r#"{"work":"00","work":"00"}"#;
+    let twice = crate::support::http::request("POST", "/works/verify", "", twice);
+    assert_problem(&exchange(server.address, &twice), 400, "MALFORMED_JSON");
+    assert_eq!(
+        get(server.address, "/works/verify").header("allow"),
+        Some("POST")
+    );
+    let counted =
+        |labels: &str| server.metric(&format!("atto_work_verifications_total{{{labels}}}"));
+    assert_eq!(counted("network=\"LOCAL\",outcome=\"ok\""), 1.0);
+    assert_eq!(counted("network=\"none\",outcome=\"invalid\""), 10.0);
+}
+
+#[test]
+fn health_is_answered_as_actuator_does() {
+    let server = Server::on_cpu(&[]);
+    let management = server.management;
+    let health = get(management, "/health");
+    assert_eq!(
+        (health.status, health.header("content-type")),
+        (200, Some("application/json"))
+    );
+    assert_eq!(
+        health.json(),
+        json!({ "status": "UP", "groups": ["liveness", "readiness"] })
+    );
+    for probe in ["/health/liveness", "/health/readiness"] {
+        let answer = get(management, probe);
+        assert_eq!(
+            (answer.status, answer.json()),
+            (200, json!({ "status": "UP" }))
+        );
+    }
+    assert_eq!(
+        exchange(management, "HEAD /health HTTP/1.1\r\nhost: test\r\n\r\n").status,
+        200
+    );
+}
+
+#[test]
+fn management_refuses_what_it_does_not_serve() {
+    let server = Server::on_cpu(&[]);
+    for path in ["/works", "/health/", "/health/nothing"] {
+        assert_problem(&get(server.management, path), 404, "NOT_FOUND");
+    }
+    let answer = exchange(
+        server.management,
+        "POST /health HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n",
+    );
+    assert_problem(&answer, 405, "METHOD_NOT_ALLOWED");
+    assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let server = Server::on_cpu(&["--threads", "1", "--queue-capacity", "77"]);
+    let request = request("DEV", &target(8));
+    assert_work(&post_works(server.address, &request.to_string()), &request);
+    post_works(server.address, "{}");
+    let metrics = get(server.management, "/prometheus");
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
+    assert_eq!(
+        metrics.metric("atto_work_requests_total{network=\"DEV\",outcome=\"ok\"}"),
+        1.0
+    );
+    assert_eq!(
+        metrics.metric("atto_work_requests_total{network=\"none\",outcome=\"invalid\"}"),
+        1.0
+    );
+    assert!(metrics.metric("atto_work_hashes_total{device=\"cpu\"}") > 0.0);
+    assert_eq!(metrics.metric("atto_work_queue_capacity"), 77.0);
+    assert!(metrics.metric("process_resident_memory_bytes") > 0.0);
+}

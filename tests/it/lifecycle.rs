@@ -1,0 +1,279 @@
+//! What becomes of a request when its client leaves, when there are too many, and when the service stops:
+//! the real binary, over real sockets.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
+use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::{Server, assert_work, eventually, request, target};
+use atto_work_server::device;
+use atto_work_server::work::Threshold;
+
+const RUNNING: &str = "atto_work_searches_running";
+const WAITING: &str = "atto_work_queue_depth";
+
+/// Asks for the hardest work there is, and returns the connection that waits for it.
+///
+/// The search takes seven minutes or more on average on a [`slow_server`]. It has no memory, so a run in some hundreds
+/// may see it end within the second that a test lasts, and fail for that.
+fn start_endless_search(server: &Server, number: u64) -> TcpStream {
+    let mut stream = connect(server.address);
+    stream
+        .write_all(works(&request("LIVE", &target(number)).to_string()).as_bytes())
+        .unwrap();
+    stream
+}
+
+/// A server that searches with one thread of the slowest kernel.
+fn slow_server(args: &[&str]) -> Server {
+    Server::on_cpu(&[&["--threads", "1", "--kernel", "portable"], args].concat())
+}
+
+#[test]
+fn a_search_is_abandoned_when_its_client_leaves() {
+    let server = slow_server(&["--queue-size", "1"]);
+    let running = start_endless_search(&server, 1);
+    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    let waiting = start_endless_search(&server, 2);
+    eventually("the second waits", || server.metric(WAITING) == 1.0);
+
+    drop(waiting);
+    eventually("the second has left the queue", || {
+        server.metric(WAITING) == 0.0
+    });
+    assert_eq!(server.metric(RUNNING), 1.0);
+    drop(running);
+    eventually("the first is abandoned", || server.metric(RUNNING) == 0.0);
+    let cancelled = "atto_work_requests_total{network=\"LIVE\",outcome=\"cancelled\"}";
+    eventually("both are counted", || server.metric(cancelled) == 2.0);
+
+    // The device really has stopped: it tests nothing more.
+    let hashes = "atto_work_hashes_total{device=\"cpu\"}";
+    eventually("the last slice has ended", || {
+        let before = server.metric(hashes);
+        thread::sleep(Duration::from_millis(200));
+        server.metric(hashes) == before
+    });
+}
+
+#[test]
+fn easy_searches_do_not_wait_for_the_hard_one_that_runs() {
+    let server = slow_server(&["--queue-size", "2"]);
+    let _hard = start_endless_search(&server, 1);
+    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    for number in 10..15 {
+        let request = request("LOCAL", &target(number));
+        assert_work(&post_works(server.address, &request.to_string()), &request);
+    }
+}
+
+/// With a device of the test's own, for which LOCAL is easy and LIVE endless.
+#[test]
+fn easy_searches_wait_for_no_turn() {
+    let mut engine = honest_engine();
+    let device = fake("quick", move |slice| {
+        if slice.threshold < Threshold::new(1 << 40) {
+            unlucky(slice)
+        } else {
+            device::search(&mut *engine, slice.clone())
+        }
+    });
+    let service = Service::with_limits(limits(1, 16), vec![device], None);
+    let metric = |name| get(service.management, "/prometheus").metric(name);
+    let live = |number| {
+        let mut stream = connect(service.address);
+        let request = request("LIVE", &target(number)).to_string();
+        stream.write_all(works(&request).as_bytes()).unwrap();
+        stream
+    };
+    let hard = [live(1), live(2)];
+    eventually("one runs and one waits", || {
+        metric(RUNNING) == 1.0 && metric(WAITING) == 1.0
+    });
+    for number in 10..20 {
+        let request = request("LOCAL", &target(number));
+        assert_work(&post_works(service.address, &request.to_string()), &request);
+    }
+    assert_eq!((metric(RUNNING), metric(WAITING)), (1.0, 1.0));
+    drop(hard);
+}
+
+#[test]
+fn a_request_beyond_the_capacity_is_refused_at_once() {
+    let server = slow_server(&["--queue-size", "1", "--queue-capacity", "1"]);
+    let running = start_endless_search(&server, 1);
+    eventually("one runs", || server.metric(RUNNING) == 1.0);
+    let _waiting = start_endless_search(&server, 2);
+    eventually("one waits", || server.metric(WAITING) == 1.0);
+    eventually("it is known how fast the core is", || {
+        server.metric("atto_work_hash_rate") > 0.0
+    });
+
+    let request = request("LOCAL", &target(3));
+    let refused = post_works(server.address, &request.to_string());
+    assert_eq!(refused.status, 503);
+    // That of a LIVE search on a single slow core; see admission.rs.
+    let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((2..=300).contains(&retry_after), "{retry_after}");
+    assert_eq!(refused.json()["code"], "QUEUE_FULL");
+    // A full queue is no reason to send the load elsewhere: the others would be no better off.
+    assert_eq!(get(server.management, "/health/readiness").status, 200);
+
+    drop(running);
+    eventually("the one that waited runs", || server.metric(WAITING) == 0.0);
+    let _waiting = start_endless_search(&server, 4);
+    eventually("there is room again", || server.metric(WAITING) == 1.0);
+}
+
+/// With a device of the test's own, which finds nothing until it is told to: so the search is sure to be running
+/// when the service is asked to stop.
+#[test]
+fn a_service_that_stops_finishes_what_it_has_accepted() {
+    let (release, device) = patient();
+    let mut service = Service::start(vec![device], None);
+    let searches = [1, 2, 3, 4, 5, 6].map(|number| {
+        let request = request("LOCAL", &target(number));
+        let mut stream = connect(service.address);
+        stream
+            .write_all(works(&request.to_string()).as_bytes())
+            .unwrap();
+        (stream, request)
+    });
+    let running = || get(service.management, "/prometheus").metric(RUNNING);
+    eventually("they run", || running() == 6.0);
+    service.stop();
+    let readiness = || get(service.management, "/health/readiness").status;
+    eventually("it is not ready", || readiness() == 503);
+    eventually("no new connection is accepted", || {
+        TcpStream::connect(service.address).is_err()
+    });
+    release.send(()).unwrap();
+    for (stream, request) in &searches {
+        assert_work(&read(stream, false), request);
+    }
+}
+
+#[test]
+fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
+    let mut server = slow_server(&["--shutdown-grace", "6"]);
+    let request = request("LIVE", &target(1));
+    let mut stream = connect(server.address);
+    stream
+        .write_all(works(&request.to_string()).as_bytes())
+        .unwrap();
+    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    server.terminate();
+    server.wait_for_log("draining");
+    let probe = get(server.management, "/health/readiness");
+    assert_eq!(
+        (probe.status, probe.json()["status"].as_str()),
+        (503, Some("OUT_OF_SERVICE"))
+    );
+    assert_eq!(get(server.management, "/health").status, 200);
+    assert_eq!(get(server.management, "/health/liveness").status, 200);
+    eventually("no new connection is accepted", || {
+        TcpStream::connect(server.address).is_err()
+    });
+    let answer = read(&stream, false);
+    if answer.status == 200 {
+        // One search in a hundred is that lucky.
+        assert_work(&answer, &request);
+    } else {
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
+        assert_eq!(answer.json()["code"], "SHUTTING_DOWN");
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
+    let ports = [
+        "--address",
+        "127.0.0.1:0",
+        "--management-address",
+        "127.0.0.1:0",
+    ];
+    let mut server = Server::start(
+        &[
+            &["serve", "--backend", "gpu", "--shutdown-grace", "0"],
+            &ports[..],
+        ]
+        .concat(),
+    );
+    let _search = start_endless_search(&server, 1);
+    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    server.terminate();
+    let messages = server.wait_for_log("stopped");
+    assert!(
+        !messages
+            .iter()
+            .any(|message| message.contains("leaving them behind")),
+        "{messages:?}"
+    );
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_search_is_less_urgent_than_the_service() {
+    let server = Server::on_cpu(&["--threads", "3"]);
+    // The main thread's is that of the whole service; search threads lower their own when they start.
+    let service = niceness(server.pid(), "work-server")[0];
+    eventually("three threads search at a lower priority", || {
+        let searches = niceness(server.pid(), "search-");
+        searches.len() == 3 && searches.iter().all(|&nice| nice == (service + 10).min(19))
+    });
+    assert!(
+        niceness(server.pid(), "tokio")
+            .iter()
+            .all(|&nice| nice == service)
+    );
+}
+
+/// The niceness of the process's threads whose names begin so.
+fn niceness(process: u32, name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats
+        .filter_map(|stat| {
+            // The name stands in parentheses; behind it, niceness is the seventeenth value (proc(5)).
+            let (start, values) = stat.rsplit_once(") ")?;
+            let is_meant = start.split_once(" (")?.1.starts_with(name);
+            is_meant
+                .then(|| values.split(' ').nth(16)?.parse().ok())
+                .flatten()
+        })
+        .collect()
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut server = slow_server(&["--shutdown-grace", "3600"]);
+    let _search = start_endless_search(&server, 1);
+    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    server.terminate();
+    server.wait_for_log("draining");
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(1));
+}
+
+#[test]
+fn an_idle_service_stops_at_once_with_its_connections_open() {
+    let mut server = Server::on_cpu(&["--shutdown-grace", "3600"]);
+    let request = request("LOCAL", &target(1));
+    let mut stream = connect(server.address);
+    stream
+        .write_all(works(&request.to_string()).as_bytes())
+        .unwrap();
+    assert_work(&read(&stream, false), &request);
+    server.terminate();
+    // Nothing else happens: in particular, no engine is left behind.
+    assert_eq!(server.wait_for_log("stopped"), ["draining", "stopped"]);
+    assert_eq!(server.wait().code(), Some(0));
+}

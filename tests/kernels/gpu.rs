@@ -1,0 +1,372 @@
+//! The graphics engines, in every form of the shader that the adapter runs, against known answers and the reference hash.
+//!
+//! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
+//! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
+
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use atto_work_server::device::gpu::{
+    Adapter, AdapterKind, Form, Selection, SelectionError, SoftwareAdapters, adapters, open,
+    open_as,
+};
+use atto_work_server::device::{self, Backend, Engine, NonceRange, Searched, Slice, StopFlag};
+use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
+
+use crate::conformance;
+
+type FormEngine = (Form, Mutex<Box<dyn Engine>>);
+
+/// The engines of all forms that the adapter runs. Opening one takes up to a second, so the tests share them.
+static ENGINES: LazyLock<Vec<FormEngine>> = LazyLock::new(|| {
+    let adapter = first_adapter();
+    let open = |&form: &Form| {
+        let mut device = open_as(&adapter, form).unwrap();
+        (form, Mutex::new(device.engines.remove(0)))
+    };
+    adapter.info().forms.iter().map(open).collect()
+});
+
+fn all_adapters() -> Vec<Adapter> {
+    let adapters = adapters().unwrap();
+    assert!(
+        !adapters.is_empty(),
+        "no Vulkan adapter here: install Mesa's lavapipe, which Debian has in mesa-vulkan-drivers"
+    );
+    adapters
+}
+
+fn first_adapter() -> Adapter {
+    all_adapters().remove(0)
+}
+
+/// Each form with its engine; a test that failed before this one has done the engine no harm.
+fn engines() -> impl Iterator<Item = (Form, MutexGuard<'static, Box<dyn Engine>>)> {
+    ENGINES
+        .iter()
+        .map(|(form, engine)| (*form, engine.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Asserts that all forms find exactly this.
+fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: Option<u64>) {
+    for (form, mut engine) in engines() {
+        let found = conformance::search(&mut **engine, target, threshold, start, count);
+        assert_eq!(
+            found,
+            expected.map(Nonce::new),
+            "{form}: {target} at most {threshold}, {count} from {start}"
+        );
+    }
+}
+
+/// Runs `check` on the engine of every form.
+fn on_every_form(check: impl Fn(&mut dyn Engine)) {
+    for (form, mut engine) in engines() {
+        println!("form {form}");
+        check(&mut **engine);
+    }
+}
+
+#[test]
+fn no_form_is_left_out_on_lavapipe() {
+    for adapter in all_adapters() {
+        let info = adapter.info();
+        assert!(info.forms.contains(&Form::Pair), "{info:?}");
+        if info.kind == AdapterKind::Software && info.name.starts_with("llvmpipe") {
+            assert_eq!(info.forms, Form::ALL);
+        }
+    }
+}
+
+#[test]
+fn every_form_agrees_with_the_vectors() {
+    on_every_form(conformance::agrees_with_the_vectors);
+}
+
+#[test]
+fn every_form_knows_the_extremes() {
+    on_every_form(conformance::knows_the_extremes);
+}
+
+#[test]
+fn every_form_agrees_with_the_oracle() {
+    on_every_form(|engine| conformance::agrees_with_the_oracle(engine, 200));
+}
+
+/// A target, a nonce near 2^32, and that nonce's digest, which is the least of all within [`ALONE`] nonces.
+fn lonely() -> (Target, Digest, Nonce) {
+    let target = Target::new([1; 32]);
+    let nonce = Nonce::new(0x1_0000_0341);
+    (target, digest(nonce, &target), nonce)
+}
+
+const ALONE: u64 = 1 << 18;
+
+#[test]
+fn the_lonely_nonce_is_alone() {
+    let (target, least, nonce) = lonely();
+    for distance in 1..=ALONE {
+        for other in [nonce.get() - distance, nonce.get() + distance] {
+            assert!(digest(Nonce::new(other), &target) > least, "{other}");
+        }
+    }
+}
+
+#[test]
+fn every_invocation_of_a_dispatch_finds_its_nonce() {
+    let (target, least, nonce) = lonely();
+    // Three workgroups of 64 and a part of a fourth.
+    let count = 200;
+    for place in 0..count {
+        let start = nonce.get() - place;
+        check(&target, least.get(), (start, count), Some(nonce.get()));
+    }
+}
+
+#[test]
+fn every_turn_of_an_invocation_finds_its_nonce() {
+    let (target, least, nonce) = lonely();
+    // Three nonces for each of 2^16 invocations and some more, of which the last has two. Less than ALONE.
+    let count = 3 * (1 << 16) + 17;
+    let ends = (0..9)
+        .chain(count / 2..count / 2 + 9)
+        .chain(count - 9..count);
+    for place in ends {
+        let start = nonce.get() - place;
+        check(&target, least.get(), (start, count), Some(nonce.get()));
+    }
+    for start in [nonce.get() + 1, nonce.get() - count] {
+        check(&target, least.get(), (start, count), None);
+    }
+}
+
+/// A slice of a search of its own.
+fn slice(target: &Target, threshold: u64, start: u64, count: u64) -> Slice {
+    Slice {
+        target: *target,
+        threshold: Threshold::new(threshold),
+        nonces: NonceRange { start, count },
+        stop: StopFlag::default(),
+    }
+}
+
+/// Whether there is something to be found in the slice.
+fn has_answer(slice: &Slice) -> bool {
+    let NonceRange { start, count } = slice.nonces;
+    (0..count).any(|offset| {
+        let nonce = Nonce::new(start.wrapping_add(offset));
+        digest(nonce, &slice.target).get() <= slice.threshold.get()
+    })
+}
+
+/// Asserts that this is a right answer to the slice.
+fn check_answer(slice: &Slice, searched: &Searched) {
+    match searched.found {
+        Some(nonce) => {
+            assert!(slice.nonces.contains(nonce), "{slice:?} {searched:?}");
+            assert!(digest(nonce, &slice.target).get() <= slice.threshold.get());
+        }
+        None => {
+            assert!(!has_answer(slice), "{slice:?} {searched:?}");
+            assert_eq!(searched.tried, slice.nonces.count, "{slice:?}");
+        }
+    }
+    assert!(
+        searched.tried <= slice.nonces.count,
+        "{slice:?} {searched:?}"
+    );
+}
+
+#[test]
+fn each_search_of_a_batch_gets_its_own_answer() {
+    on_every_form(|engine| {
+        let most = engine.capacity().searches;
+        let mut answered = 0;
+        for size in [1, 2, 3, 17, most, most] {
+            // Of all lengths, some with an answer and some without.
+            let batch: Vec<_> = (0..size)
+                .map(|number| {
+                    let target = Target::new([fastrand::u8(..); 32]);
+                    let count = [0, 1, 64, 1000, 5000, 20_000][number % 6];
+                    let threshold = u64::MAX / [1, 100, 10_000, 1_000_000][number % 4];
+                    slice(&target, threshold, fastrand::u64(..), count)
+                })
+                .collect();
+            engine.submit(batch.clone()).unwrap();
+            let searched = engine.complete().unwrap();
+            assert_eq!(searched.len(), size);
+            for (slice, searched) in batch.iter().zip(&searched) {
+                check_answer(slice, searched);
+                answered += usize::from(searched.found.is_some());
+            }
+        }
+        assert!(answered > 10, "{answered}");
+    });
+}
+
+#[test]
+fn batches_come_back_in_the_order_in_which_they_went() {
+    on_every_form(|engine| {
+        let in_flight = engine.capacity().batches;
+        assert!(in_flight >= 2);
+        let batches: Vec<Vec<_>> = (0..200)
+            .map(|_| {
+                let slice = |_| {
+                    let target = Target::new([fastrand::u8(..); 32]);
+                    slice(&target, u64::MAX / 500, fastrand::u64(..), 1000)
+                };
+                (0..fastrand::usize(1..5)).map(slice).collect()
+            })
+            .collect();
+        for number in 0..batches.len() + in_flight {
+            if let Some(done) = number.checked_sub(in_flight) {
+                let searched = engine.complete().unwrap();
+                assert_eq!(searched.len(), batches[done].len());
+                for (slice, searched) in batches[done].iter().zip(&searched) {
+                    check_answer(slice, searched);
+                }
+            }
+            if let Some(batch) = batches.get(number) {
+                engine.submit(batch.clone()).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_search_that_is_answered_ends_what_is_queued_for_it_on_the_device() {
+    on_every_form(|engine| {
+        let (target, least, nonce) = lonely();
+        let first = slice(&target, least.get(), nonce.get() - 1000, ALONE);
+        // Nothing is to be found here, so all of it would be tested.
+        let queued = Slice {
+            nonces: NonceRange {
+                start: nonce.get() + 1,
+                count: ALONE,
+            },
+            ..first.clone()
+        };
+        let other = slice(&target, 0, 0, 5000);
+        engine.submit(vec![first]).unwrap();
+        engine.submit(vec![queued.clone(), other]).unwrap();
+        assert_eq!(engine.complete().unwrap()[0].found, Some(nonce));
+        let searched = engine.complete().unwrap();
+        let nothing = |tried| Searched { tried, found: None };
+        assert_eq!(searched, [nothing(0), nothing(5000)]);
+        // A search that comes later in its place is another.
+        let later = Slice {
+            stop: StopFlag::default(),
+            ..queued
+        };
+        assert_eq!(device::search(engine, later), Ok(nothing(ALONE)));
+    });
+}
+
+#[test]
+fn an_early_answer_leaves_most_of_an_easy_search_out() {
+    on_every_form(|engine| {
+        // As many as a search is all but sure to end within, for searches of 40 000 hashes.
+        let slice = || {
+            let target = Target::new([fastrand::u8(..); 32]);
+            slice(&target, u64::MAX / 40_000, fastrand::u64(..), 320_000)
+        };
+        let batches = (0..4).map(|_| (0..32).map(|_| slice()).collect());
+        let mut tried = 0;
+        for batch in batches {
+            engine.submit(batch).unwrap();
+            let searched = engine.complete().unwrap();
+            tried += searched.iter().map(|searched| searched.tried).sum::<u64>();
+        }
+        // 40 000 would be perfect, and 320 000 as many as there are. A wide card has begun more when it finds.
+        let mean = tried / 128;
+        assert!((20_000..100_000).contains(&mean), "{mean}");
+    });
+}
+
+#[test]
+fn a_stopped_search_ends_at_once() {
+    for (_, mut engine) in engines() {
+        let stop = StopFlag::default();
+        stop.set();
+        let slice = Slice {
+            target: Target::new([0; 32]),
+            threshold: Threshold::new(0),
+            nonces: NonceRange {
+                start: 0,
+                count: u64::MAX,
+            },
+            stop,
+        };
+        assert_eq!(device::search(&mut **engine, slice).unwrap().tried, 0);
+    }
+}
+
+#[test]
+fn slices_are_shorter_for_easy_work() {
+    for (form, engine) in engines() {
+        let length = |threshold| engine.lengths(&[Threshold::new(threshold)])[0];
+        assert!(length(u64::MAX) >= 1, "{form}");
+        assert!(length(u64::MAX) <= length(429_496_729_550_000), "{form}");
+        assert!(length(429_496_729_550_000) <= length(0), "{form}");
+    }
+}
+
+#[test]
+fn a_device_is_named_after_its_adapter() {
+    let adapter = first_adapter();
+    let device = open(&adapter).unwrap();
+    assert_eq!(device.info.name, adapter.info().label);
+    assert_eq!(device.info.backend, Backend::Gpu);
+    // All its forms were measured, and the fastest serves.
+    let trials = &device.info.trials;
+    let measured = trials.iter().map(|trial| trial.kernel.as_str());
+    let forms = adapter.info().forms.iter().map(|form| form.name());
+    assert!(measured.eq(forms), "{trials:?}");
+    let fastest = trials.iter().max_by_key(|trial| trial.hashes_per_second);
+    assert_eq!(device.info.kernel, fastest.unwrap().kernel);
+    assert_eq!((device.info.threads, device.engines.len()), (1, 1));
+}
+
+#[test]
+fn adapters_are_listed_best_first_under_their_index() {
+    let adapters = all_adapters();
+    let infos: Vec<_> = adapters.iter().map(Adapter::info).collect();
+    assert!(infos.is_sorted_by_key(|info| info.kind));
+    for (index, info) in infos.iter().enumerate() {
+        assert_eq!(info.index, index);
+        let json = serde_json::to_value(info).unwrap();
+        assert_eq!(json["label"], info.label);
+    }
+}
+
+#[test]
+fn software_is_selected_only_where_it_is_allowed() {
+    let adapters = all_adapters();
+    let choose = |text: &str, software| {
+        let chosen = text
+            .parse::<Selection>()
+            .unwrap()
+            .choose(&adapters, software);
+        let indices: Vec<_> = chosen
+            .adapters
+            .iter()
+            .map(|adapter| adapter.info().index)
+            .collect();
+        (indices, chosen.misses)
+    };
+    let last = adapters.len() - 1;
+    let index = last.to_string();
+    assert_eq!(
+        choose(&index, SoftwareAdapters::Allowed),
+        (vec![last], vec![])
+    );
+    assert!(!choose("all", SoftwareAdapters::Allowed).0.is_empty());
+
+    let refused = choose(&index, SoftwareAdapters::Refused);
+    if adapters[last].info().kind == AdapterKind::Software {
+        assert!(matches!(refused.1[..], [SelectionError::Software { .. }]));
+    } else {
+        assert_eq!(refused, (vec![last], vec![]));
+    }
+    let (_, misses) = choose(&adapters.len().to_string(), SoftwareAdapters::Allowed);
+    assert!(matches!(misses[..], [SelectionError::NoMatch { .. }]));
+}
