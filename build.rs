@@ -1,17 +1,17 @@
-//! Tells the crate which commit it is built from, for what, and with which parts: `src/build_info.rs` passes it on.
+//! Passes the commit, the target, the profile and the features of the build to `src/build_info.rs`.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// The commit, where there is no repository to ask: a container's build has none, and says it by this.
+/// Names the commit where there is no repository, as in the build of a container.
 const COMMIT_VARIABLE: &str = "ATTO_WORK_COMMIT";
 
 fn main() {
-    // Cargo runs this again only when one of these changes, so that a build with nothing new stays one.
+    // Cargo runs this again only when one of these changes, so an unchanged tree is not rebuilt.
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={COMMIT_VARIABLE}");
-    let commit = told_commit().or_else(commit_of_repository);
+    let commit = commit_of_environment().or_else(commit_of_repository);
     let commit = commit.unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=ATTO_WORK_BUILD_COMMIT={commit}");
     let variable = |name: &str| env::var(name).unwrap_or_default();
@@ -29,22 +29,22 @@ fn main() {
     );
 }
 
-/// What whoever builds says; an empty value says nothing.
-fn told_commit() -> Option<String> {
-    let told = env::var(COMMIT_VARIABLE).ok()?;
-    let told = told.trim();
-    (!told.is_empty() && !told.contains(char::is_whitespace)).then(|| told.to_owned())
+/// The commit that the environment names. An empty value counts as not set.
+fn commit_of_environment() -> Option<String> {
+    let commit = env::var(COMMIT_VARIABLE).ok()?;
+    let commit = commit.trim();
+    (!commit.is_empty() && !commit.contains(char::is_whitespace)).then(|| commit.to_owned())
 }
 
-/// The commit that is checked out. Only of a repository whose root is this package: where the package lies unpacked in
-/// another, that one's commits say nothing about it.
+/// The commit that is checked out, if this package is the root of a repository. A package that was unpacked inside another
+/// repository is not of that one's commit.
 fn commit_of_repository() -> Option<String> {
     if !Path::new(".git").exists() {
         return None;
     }
     let commit = git(&["rev-parse", "--verify", "HEAD"])?;
-    // The log of HEAD has a new line whenever another commit is checked out or made; the others stand in where a
-    // repository keeps no logs. A path that does not exist would make Cargo run this each time.
+    // The log of HEAD gets a line with every commit and checkout. The other paths are for repositories without logs. Only
+    // paths that exist: for another, Cargo would run this each time.
     let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"]);
     let places = ["logs/HEAD".to_owned(), "HEAD".to_owned()];
     for place in places.into_iter().chain(branch) {
@@ -56,10 +56,10 @@ fn commit_of_repository() -> Option<String> {
     Some(commit)
 }
 
-/// What git prints, without the end of its line; nothing where there is no git or it refuses.
+/// The trimmed output of git; `None` if git is missing or fails.
 fn git(args: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
-    // A hook of another repository, which may run this, has these name that one.
+    // A git hook of another repository sets these to that repository.
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"] {
         git.env_remove(variable);
     }
@@ -68,7 +68,7 @@ fn git(args: &[&str]) -> Option<String> {
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
-/// The searches that the binary has for its target, and the Cargo features that are on.
+/// The kernels for the target, and the enabled Cargo features.
 fn features() -> Vec<String> {
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let kernels: &[&str] = match architecture.as_str() {

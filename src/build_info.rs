@@ -1,23 +1,23 @@
-//! What this binary is: its version, the commit it was built from, and what was built in. `build.rs` finds it out.
+//! Version, commit and features of this binary, found out by `build.rs`.
 
 /// The version, such as `0.1.0`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit that was checked out when this was built, in full (40 hex digits); or what `ATTO_WORK_COMMIT` said during
-/// the build; or `unknown`. It does not tell of changes that were not committed.
+/// `ATTO_WORK_COMMIT` of the build, else the commit that was checked out (40 hex digits), else `unknown`. Uncommitted
+/// changes do not show.
 pub const COMMIT: &str = env!("ATTO_WORK_BUILD_COMMIT");
 
-/// What is built in, separated by commas: `vulkan` for graphics cards, the processor's kernels, and then the Cargo
-/// features that were on, such as `vulkan,avx512,avx2,portable`.
+/// What is built in, separated by commas: `vulkan` for graphics cards, the processor's kernels, and the enabled Cargo
+/// features, such as `vulkan,avx512,avx2,portable`.
 pub const FEATURES: &str = env!("ATTO_WORK_BUILD_FEATURES");
 
-/// What it was built for, such as `x86_64-unknown-linux-gnu`.
+/// The target triple, such as `x86_64-unknown-linux-gnu`.
 pub const TARGET: &str = env!("ATTO_WORK_BUILD_TARGET");
 
-/// How it was built: `release` or `debug`.
+/// The profile: `release` or `debug`.
 pub const PROFILE: &str = env!("ATTO_WORK_BUILD_PROFILE");
 
-/// What `--version` prints after the program's name.
+/// The output of `--version` after the program's name.
 pub(crate) const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit:   ",

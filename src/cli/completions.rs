@@ -1,4 +1,4 @@
-//! `work-server completions`: what a shell needs to complete this command line.
+//! `work-server completions`: a script with which a shell completes this command line.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    // Not straight to standard output, since the generator would panic where that is closed.
+    // The generator would panic if it wrote to a closed standard output.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "work-server", &mut script);
     io::stdout().lock().write_all(&script)?;

@@ -1,4 +1,4 @@
-//! `work-server hash-key`: a line for the file of API keys.
+//! `work-server hash-key`: makes a line for the file of API keys.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::access::{ApiKey, KeyName};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Who the key is for, as logs and metrics will show it: letters, digits, `-`, `_` and `.`
+    /// Name of the client, which logs and metrics show: letters, digits, `-`, `_` and `.`
     #[arg(value_name = "NAME", default_value = "client")]
     name: KeyName,
 
@@ -33,7 +33,7 @@ struct Report {
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let key = if args.generate {
         let key = ApiKey::generate().map_err(io::Error::from)?;
-        // To where a redirection of the line does not take it.
+        // Standard output may be redirected to the file, which must not hold the key.
         writeln!(io::stderr(), "{}", key.reveal())?;
         key
     } else {
@@ -49,13 +49,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads a key, with or without an end of line. Never from an argument, which every process of the machine can see.
+/// Reads a key, with or without a newline. Never from an argument, which every process of the machine can see.
 fn read() -> Result<ApiKey, CommandError> {
     if io::stdin().is_terminal() {
         writeln!(io::stderr(), "The key, then Enter and Ctrl-D:")?;
     }
     let mut text = String::new();
-    // One that is longer is refused for its length.
+    // Enough to refuse a key that is too long.
     io::stdin()
         .take(2 * ApiKey::LONGEST as u64)
         .read_to_string(&mut text)?;

@@ -1,10 +1,10 @@
-//! The command line: what can be asked of `work-server`, and what it exits with.
+//! The command line of `work-server` and its exit codes.
 //!
 //! | exit code | meaning |
 //! | --- | --- |
-//! | 0 | done; for `verify`: the work is valid; for `health`: the server is ready |
-//! | 1 | it could not be done, and standard error says why; for `verify`: the work is not valid; for `health`: the server is not ready, or cannot be asked, as standard output says |
-//! | 64 | a flag or an environment variable has a value that it may not have |
+//! | 0 | success; `verify`: the work is valid; `health`: the server is ready |
+//! | 1 | failure, explained on standard error; `verify`: the work is not valid; `health`: the server is not ready or cannot be asked, explained on standard output |
+//! | 64 | a flag or an environment variable has a wrong value |
 
 mod bench;
 mod completions;
@@ -53,13 +53,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve `POST /works`; what happens when no command is given
+    /// Serve `POST /works`; the default command
     Serve(Box<ServeArgs>),
-    /// List the devices that could be used
+    /// List the usable devices
     Devices(devices::Args),
     /// Compute one work and print it
     Solve(solve::Args),
-    /// Ask a serving process whether it is ready: exit 0 if it is and 1 if not, for container health checks
+    /// Check whether a running server is ready, for container health checks: exit 0 if it is and 1 if not
     Health(health::Args),
     /// Check one work: print its digest and the threshold, exit 0 if it is valid and 1 if not
     Verify(verify::Args),
@@ -74,7 +74,7 @@ enum Command {
 }
 
 impl Command {
-    /// How a command that may open devices logs, and which of them it may open.
+    /// The log format and the backend of a command that opens devices; `None` for the others.
     fn devices(&self) -> Option<(LogFormat, BackendChoice)> {
         match self {
             Self::Serve(args) => Some((args.log_format, args.devices.backend)),
@@ -89,7 +89,7 @@ impl Command {
         }
     }
 
-    /// What is logged by default: of a command that ends by itself, only what somebody should look at.
+    /// The default log level. A command that ends by itself logs only what needs attention.
     fn log_level(&self) -> tracing::Level {
         match self {
             Self::Serve(_) => tracing::Level::INFO,
@@ -98,7 +98,7 @@ impl Command {
     }
 }
 
-/// Why a command could not do what it should.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     #[error(transparent)]
@@ -125,7 +125,7 @@ enum CommandError {
         path.display()
     )]
     Output { path: PathBuf, error: io::Error },
-    /// Values that may not stand together.
+    /// Flags that exclude each other.
     #[error("{0}")]
     Usage(String),
     #[error("the report cannot be written: {0}")]
@@ -134,7 +134,7 @@ enum CommandError {
     Io(#[from] io::Error),
 }
 
-/// Does what the arguments say; the first is the program's name.
+/// Runs the command that the arguments name. The first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let given: Vec<_> = args.into_iter().collect();
     let args = with_default_command(given.clone());
@@ -163,7 +163,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(args) => completions::run(&args),
     };
     done.unwrap_or_else(|error| {
-        // Whoever closed the pipe has seen enough.
+        // A reader that closes the pipe wants no more, so this is no failure to report.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             complain(format_args!("work-server: {error}"));
         }
@@ -174,7 +174,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Puts `serve` where no command is: the reference server is started without one.
+/// Inserts `serve` if there is no command: the reference server is started without one.
 fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let first = args.get(1).map(|arg| arg.to_string_lossy());
     let is_flag = first.as_ref().is_none_or(|first| first.starts_with('-'));
@@ -186,9 +186,9 @@ fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Prints what clap has to say: help that was asked for, or what was wrong.
+/// Prints clap's message: help that was asked for, or an error.
 fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
-    // Nothing can be done about a standard error that cannot be written to.
+    // If it cannot be printed, the exit code still tells.
     let _ = error.print();
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
@@ -201,7 +201,7 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// The environment variable that a wrong value came from, if it was not from a flag.
+/// The environment variable that a wrong value came from; `None` if it came from a flag.
 fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -214,7 +214,7 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
         return None;
     }
     let cli = Cli::command();
-    // Commands have flags of one name that are set by different variables.
+    // Flags of one name may have different variables in different commands.
     let command = cli.find_subcommand(args.get(1)?)?;
     let mut arguments = command.get_arguments();
     let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
@@ -223,7 +223,7 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
         .map(|variable| variable.to_string_lossy().into_owned())
 }
 
-/// Writes a line to standard error. Nothing can be done where that cannot be written to; the exit code still tells.
+/// Writes a line to standard error. If that fails, the exit code still tells.
 fn complain(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

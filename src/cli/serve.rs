@@ -13,10 +13,10 @@ use crate::device;
 use crate::management::Setting;
 use crate::service::{self, Listeners};
 
-/// Requests are small and the search has threads of its own: more would only take cores from it.
+/// Requests are small, and the search has threads of its own that need the cores.
 const RUNTIME_THREADS: usize = 2;
 
-/// How long a driver that is still starting may hold up the end of the process.
+/// How long the process waits at its end for a driver that is still starting.
 const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
 
 /// Serves until a signal. `matches` is what the whole command line was read from.
@@ -29,7 +29,7 @@ pub(super) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Co
         .build()?;
     let served = runtime.block_on(serve(args, configuration));
     runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
-    // Into the log, since that is where whoever collects it looks for the reason.
+    // The reason goes to the log as well: that is what operators collect.
     if let Err(error) = &served {
         tracing::error!(%error, "cannot serve");
     }
@@ -57,7 +57,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     let choice = args.devices.choice();
     let shutdown = async {
         signals.next().await;
-        // Whoever asks twice does not want to wait.
+        // A second signal asks not to wait for requests.
         tokio::spawn(async move {
             signals.next().await;
             tracing::warn!("second signal: stopping at once");
@@ -76,7 +76,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     Ok(())
 }
 
-/// The signals that ask the service to stop.
+/// The signals that stop the service.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! `work-server solve`: one work, without a server.
+//! `work-server solve`: computes one work without a server.
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -16,22 +16,22 @@ use crate::telemetry::Metrics;
 use crate::work::{Network, Target, Threshold, Timestamp, WorkRequest, digest};
 
 /// How long devices may take to end their last slice.
-const FAREWELL: Duration = Duration::from_secs(1);
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) devices: DeviceArgs,
 
-    /// The network: LIVE, BETA, DEV or LOCAL
+    /// Network: LIVE, BETA, DEV or LOCAL
     #[arg(long)]
     network: Network,
 
-    /// What the work is for: 64 hex digits
+    /// Target of the work: 64 hex digits
     #[arg(long, value_name = "HEX")]
     target: Target,
 
-    /// The block's time in Unix milliseconds [default: now]
+    /// Time of the block in Unix milliseconds [default: now]
     #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 
@@ -53,9 +53,9 @@ struct Report {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let timestamp = args.timestamp.unwrap_or_else(Timestamp::now);
-    // A block of any time may be prepared here, so its own time is the present.
+    // The block may have any time, so its own time counts as the present.
     let request = WorkRequest::new(args.network, timestamp, args.target, timestamp)
-        .expect("no time is ahead of itself");
+        .expect("the block's time is not ahead of itself");
     let limits = Limits::new(NonZeroUsize::MIN, 0);
     let scheduler = Scheduler::start(limits, Metrics::new())?;
     scheduler.put_to_work(device::open(&args.devices.choice())?)?;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     let solved = terminal::watch(line, show, || pollster::block_on(scheduler.solve(request)));
     let seconds = started.elapsed().as_secs_f64();
-    scheduler.stop(FAREWELL);
+    scheduler.stop(STOP_WITHIN);
     let work = solved?.work;
     if !args.json {
         print(work)?;
@@ -92,8 +92,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a search goes that has tested so many hashes, without end yet. It has no memory: what is ahead of it on average
-/// is always as much as at its start.
+/// The state of a search that has tested so many hashes. A search has no memory: the expected rest is always as long as
+/// at its start.
 fn progress(network: Network, threshold: Threshold, hashes: u64, rate: f64) -> String {
     let needed = threshold.expected_hashes();
     let chance = 100.0 * (1.0 - (-(hashes as f64) / needed).exp());
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_search_without_end_says_how_likely_that_was() {
+    fn a_search_says_how_likely_it_was_to_have_ended() {
         let threshold = Threshold::new((1 << 32) - 1);
         // As many hashes as a search needs on average: the chance is 1 - 1/e.
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `work-server verify`: is this work valid?
+//! `work-server verify`: checks one work.
 
 use std::process::ExitCode;
 
@@ -9,19 +9,19 @@ use crate::work::{Network, Nonce, Target, Threshold, Timestamp, digest};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The network: LIVE, BETA, DEV or LOCAL
+    /// Network: LIVE, BETA, DEV or LOCAL
     #[arg(long)]
     network: Network,
 
-    /// What the work is for: 64 hex digits
+    /// Target of the work: 64 hex digits
     #[arg(long, value_name = "HEX")]
     target: Target,
 
-    /// The work: 16 hex digits
+    /// Work to check: 16 hex digits
     #[arg(long, value_name = "HEX")]
     work: Nonce,
 
-    /// The block's time in Unix milliseconds [default: now]
+    /// Time of the block in Unix milliseconds [default: now]
     #[arg(long, value_name = "MS")]
     timestamp: Option<Timestamp>,
 

@@ -1,5 +1,5 @@
-//! What HTTP's side of the service does, by the names and labels that Spring Boot 3 gives it
-//! (`DefaultServerRequestObservationConvention` of Spring 6), so that dashboards made for it go on.
+//! Requests to the public port under the names and labels of Spring Boot 3
+//! (`DefaultServerRequestObservationConvention` of Spring 6), so that dashboards made for it still work.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec};
 
 use super::peak::Peak;
 
-/// The labels.
+/// Spring's labels.
 pub(super) const LABELS: [&str; 7] = [
     "application",
     "error",
@@ -20,11 +20,11 @@ pub(super) const LABELS: [&str; 7] = [
     "uri",
 ];
 
-/// The name under which the reference server tags all its metrics (`management.metrics.tags` of its configuration), by
-/// which dashboards choose.
+/// The tag of all the reference server's metrics (`management.metrics.tags` in its configuration), which dashboards filter
+/// by.
 const APPLICATION: &str = "atto-work-server";
 
-/// What stands for a method that is not one of these, and for the status of a request that was not answered.
+/// The label of a method that is not in [`METHODS`], and of the status of a request that was not answered.
 const UNKNOWN: &str = "UNKNOWN";
 
 /// The methods that Spring knows (`HttpMethod`).
@@ -32,17 +32,17 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-/// The requests to the public port. A clone shares them.
+/// The requests to the public port. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequests {
     times: HistogramVec,
     peaks: GaugeVec,
     timers: Arc<RwLock<HashMap<Key, Arc<Timer>>>>,
-    /// What the time of peaks is counted from.
+    /// Times of peaks are counted from here.
     origin: Instant,
 }
 
-/// What requests are told apart by. Nothing in it is of a request's text, so that there are few.
+/// The labels that vary. None is text of a request, so there are few combinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     method: &'static str,
@@ -68,7 +68,7 @@ impl HttpRequests {
         }
     }
 
-    /// A request whose head has come.
+    /// Begins to measure a request whose head has come.
     pub(super) fn begin(&self, method: &str, uri: &'static str) -> HttpRequest<'_> {
         HttpRequest {
             requests: self,
@@ -81,7 +81,7 @@ impl HttpRequests {
         }
     }
 
-    /// Sets the gauges of the longest of late.
+    /// Sets the gauges of the longest recent requests.
     pub(super) fn show_peaks(&self) {
         let now = self.origin.elapsed();
         let timers = self.timers.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +100,7 @@ impl HttpRequests {
         let timer = timers.entry(key).or_insert_with(|| {
             let status = key.status.map(|status| status.to_string());
             let status = status.as_deref().unwrap_or(UNKNOWN);
-            // An error that is answered is no exception here.
+            // Every error is answered, so there is never an exception to name.
             let labels = [
                 APPLICATION,
                 "none",
@@ -120,8 +120,8 @@ impl HttpRequests {
     }
 }
 
-/// A request to the public port, which is counted when this is dropped: as one that was not answered, unless
-/// [`HttpRequest::answered`] has said what it was answered with.
+/// A request to the public port. It is counted when this is dropped, as not answered unless [`HttpRequest::answered`] was
+/// called.
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
     requests: &'a HttpRequests,
@@ -130,7 +130,7 @@ pub struct HttpRequest<'a> {
 }
 
 impl HttpRequest<'_> {
-    /// There is an answer with this status code.
+    /// Counts the request as answered with this status code.
     pub fn answered(mut self, status: u16) {
         self.key.status = Some(status);
     }
@@ -146,13 +146,13 @@ impl Drop for HttpRequest<'_> {
     }
 }
 
-/// The method's label.
+/// The label of a method.
 fn method_label(method: &str) -> &'static str {
     let mut known = METHODS.into_iter();
     known.find(|known| *known == method).unwrap_or(UNKNOWN)
 }
 
-/// The class of the status code.
+/// The label of a status code's class.
 fn outcome(status: Option<u16>) -> &'static str {
     match status {
         Some(100..200) => "INFORMATIONAL",

@@ -1,4 +1,4 @@
-//! How things end: the labels, and what is counted by them.
+//! Outcomes as labels, and the families that count by them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +11,11 @@ use crate::work::Network;
 pub enum Outcome {
     /// Answered with work.
     Ok,
-    /// Refused as wrong: any 4xx but the next two.
+    /// Refused as wrong: any 4xx but those of the next two.
     Invalid,
-    /// Refused without an API key, or with one that is not known.
+    /// Refused because its API key is missing or unknown.
     Unauthorized,
-    /// Refused because its API key had as many requests in progress as it may.
+    /// Refused because its API key had too many requests in progress.
     Limited,
     /// The client left before there was an answer.
     Cancelled,
@@ -25,12 +25,12 @@ pub enum Outcome {
     NoDevice,
     /// The service was shutting down.
     Closed,
-    /// There was no work in time.
+    /// No work was found before the deadline.
     Deadline,
 }
 
 impl Outcome {
-    /// All there are, in their order.
+    /// Every outcome, in order.
     pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Invalid,
@@ -43,10 +43,9 @@ impl Outcome {
         Self::Deadline,
     ];
 
-    /// How many there are.
     const COUNT: usize = Self::ALL.len();
 
-    /// How a request can end that was understood.
+    /// The outcomes of a request that was understood.
     pub(super) const OF_UNDERSTOOD: [Self; 6] = [
         Self::Ok,
         Self::Cancelled,
@@ -56,7 +55,7 @@ impl Outcome {
         Self::Deadline,
     ];
 
-    /// How one can end that was not, or not yet.
+    /// The outcomes of a request that was not understood, or not yet.
     pub(super) const OF_OTHERS: [Self; 5] = [
         Self::Invalid,
         Self::Unauthorized,
@@ -65,7 +64,7 @@ impl Outcome {
         Self::Closed,
     ];
 
-    /// Its name, as metrics have it.
+    /// Its label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -81,12 +80,12 @@ impl Outcome {
     }
 }
 
-/// How an attempt to open a failed device anew ended.
+/// How an attempt to reopen a failed device ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rebuild {
-    /// It was opened, and serves again.
+    /// The device serves again.
     Ok,
-    /// It could not be opened, or failed its self-test.
+    /// The device could not be opened, or failed its self-test.
     Failed,
 }
 
@@ -101,15 +100,15 @@ impl Rebuild {
     }
 }
 
-/// What became of a span.
+/// How a span ended up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanOutcome {
-    /// The collector has taken the batch that it was in. What a collector says it has rejected of one, as a partial
-    /// success, the exporter tells nobody.
+    /// The collector accepted its batch. The exporter does not report the spans of an accepted batch that a collector
+    /// rejects (OTLP's partial success), so they count here.
     Exported,
-    /// The collector has not, and it is gone.
+    /// The collector did not accept its batch, and it is lost.
     Failed,
-    /// As many as may be were waiting for the collector (`OTEL_BSP_MAX_QUEUE_SIZE`).
+    /// The queue to the collector was full (`OTEL_BSP_MAX_QUEUE_SIZE`), and it is lost.
     Dropped,
 }
 
@@ -127,10 +126,10 @@ impl SpanOutcome {
 
 /// A family of metrics with labels.
 pub(super) trait Family {
-    /// The metric of one value for each label.
+    /// A metric with a value for each label.
     type Child;
 
-    /// That of these values, one for each label in their order.
+    /// The metric with these values, in the order of the labels.
     fn labelled(&self, values: &[&str]) -> Self::Child;
 }
 
@@ -142,15 +141,15 @@ impl<B: MetricVecBuilder> Family for MetricVec<B> {
     }
 }
 
-/// A family with the labels `network` and `outcome`. Each of its children is looked up once, since that takes a lock and
-/// hashes the labels.
+/// A family with the labels `network` and `outcome`. Each child is looked up once, since that takes a lock and hashes the
+/// labels.
 #[derive(Clone, Debug)]
 pub(super) struct PerRequest<F: Family> {
     family: F,
     children: Arc<Children<F::Child>>,
 }
 
-/// By network, the last for requests that were not understood, and by outcome.
+/// By network, with the last row for requests that were not understood, and by outcome.
 type Children<M> = [[OnceLock<M>; Outcome::COUNT]; Network::ALL.len() + 1];
 
 impl<F: Family> PerRequest<F> {
@@ -159,7 +158,7 @@ impl<F: Family> PerRequest<F> {
         Self { family, children }
     }
 
-    /// The child for requests of this network, if they were understood, and outcome. There from then on.
+    /// The child of this network, `None` for requests that were not understood, and this outcome. Created if it is new.
     pub(super) fn child(&self, network: Option<Network>, outcome: Outcome) -> &F::Child {
         let row = network.map_or(Network::ALL.len(), |network| network as usize);
         self.children[row][outcome as usize].get_or_init(|| {
@@ -168,7 +167,7 @@ impl<F: Family> PerRequest<F> {
         })
     }
 
-    /// Has these children there.
+    /// Creates these children.
     pub(super) fn begin(&self, network: Option<Network>, outcomes: &[Outcome]) {
         for outcome in outcomes {
             self.child(network, *outcome);

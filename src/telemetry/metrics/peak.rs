@@ -1,18 +1,17 @@
-//! The longest of late: what Spring's dashboards read as `_max`.
+//! The longest recent duration, which Spring's dashboards read as `_max`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Into how many parts the time that counts is divided, and how long each is. Micrometer's default is the same:
-/// three parts of two minutes (`DistributionStatisticConfig`, expiry and buffer length).
+/// Two minutes count, in three parts: Micrometer's default (`DistributionStatisticConfig`, expiry and buffer length).
 const PARTS: usize = 3;
 const PART: Duration = Duration::from_secs(40);
 
 /// The longest of the durations of the last 80 to 120 seconds.
 ///
-/// Each slot holds the number of a part of time in its upper half, and below it the longest of that part in seconds, as
-/// the bits of an `f32`. Those of floats that are not negative have the order of the numbers, so the larger of two slots
-/// is that of the later part, and of one part that of the longer duration: one atomic operation keeps it.
+/// Each word holds the number of a part of time in its upper half, and in its lower half the longest duration of that
+/// part in seconds, as the bits of an `f32`. Bits of floats that are not negative compare as the floats do. So the larger
+/// of two words belongs to the later part, and within a part to the longer duration: one atomic `max` keeps it.
 #[derive(Debug, Default)]
 pub(super) struct Peak([AtomicU64; PARTS]);
 
@@ -24,29 +23,26 @@ impl Peak {
         self.0[part as usize % PARTS].fetch_max(bits, Ordering::Relaxed);
     }
 
-    /// The longest of late, in seconds; zero if there was none.
+    /// The longest recent duration in seconds; zero without any.
     pub(super) fn seconds(&self, now: Duration) -> f64 {
         let now = part(now);
         let slots = self.0.iter().map(|slot| {
             let bits = slot.load(Ordering::Relaxed);
             let (part, seconds) = ((bits >> 32) as u32, f32::from_bits(low_half(bits)));
-            // One that is ahead was taken in since `now` was asked for.
-            let is_late = (now.saturating_sub(part) as usize) < PARTS;
-            if is_late { f64::from(seconds) } else { 0.0 }
+            // A later part was recorded after `now` was read.
+            let is_recent = (now.saturating_sub(part) as usize) < PARTS;
+            if is_recent { f64::from(seconds) } else { 0.0 }
         });
         slots.fold(0.0, f64::max)
     }
 }
 
-/// The number of the part of time. There are enough for five thousand years.
+/// The number of the part of time. 32 bits last five thousand years.
 fn part(now: Duration) -> u32 {
     u32::try_from(now.as_secs() / PART.as_secs()).unwrap_or(u32::MAX)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "it is the lower half that is asked for"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
 const fn low_half(bits: u64) -> u32 {
     bits as u32
 }
@@ -89,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_read_early_loses_nothing() {
+    fn a_time_that_was_read_before_another_loses_nothing() {
         let peak = Peak::default();
         peak.observe(at(3), at(80));
         assert_eq!(peak.seconds(at(79)), 3.0);

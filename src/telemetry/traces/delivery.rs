@@ -1,4 +1,4 @@
-//! The way of ended spans to the collector.
+//! From an ended span to the collector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,20 +20,20 @@ use tokio::runtime::Runtime;
 use super::export::{Export, Protocol};
 use crate::telemetry::{Metrics, SpanOutcome};
 
-/// Why nothing can be exported.
+/// Why no spans can be exported.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    /// Without the library's own words, which have the values of variables in them.
+    /// Without the library's text, which repeats the values of variables.
     #[error("the exporter cannot be made for what the OTEL_EXPORTER_OTLP_ variables say")]
     Exporter(#[from] ExporterBuildError),
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// What is known of the spans of this process.
+/// Counts of this process's spans.
 #[derive(Debug)]
 pub(super) struct Spans {
-    /// Those that have ended, and have neither been taken by the collector nor given up.
+    /// Spans that have ended and that the collector has neither accepted nor failed to accept.
     pending: AtomicU64,
     exported: IntCounter,
     failed: IntCounter,
@@ -50,24 +50,24 @@ impl Spans {
         }
     }
 
-    /// How many wait for the collector, or are on their way.
+    /// Spans that wait for the collector, or are on their way.
     pub(super) fn pending(&self) -> u64 {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// How many the collector has not taken.
+    /// Spans that the collector did not accept.
     pub(super) fn failed(&self) -> u64 {
         self.failed.get()
     }
 }
 
-/// Makes the exporter, and the queue before it.
+/// Makes the exporter and the queue in front of it.
 pub(super) fn start(
     export: &Export,
     metrics: &Metrics,
 ) -> Result<(Bounded, Arc<Spans>), StartError> {
     let spans = Arc::new(Spans::new(metrics));
-    // With a thread, so that a connection which the collector closes between two batches is seen to be closed.
+    // Its thread runs between batches, too, and notices a connection that the collector closes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("otlp")
@@ -103,7 +103,7 @@ pub(super) fn start(
     let exporter = match made {
         Ok(exporter) => exporter,
         Err(error) => {
-            // A runtime must not be dropped where another one runs.
+            // A runtime panics if it is dropped inside another one.
             runtime.shutdown_background();
             return Err(error.into());
         }
@@ -130,14 +130,14 @@ pub(super) fn start(
     Ok((bounded, spans))
 }
 
-/// Takes the spans that have ended, up to so many at once. The SDK's own queue has the same bound, but does not say what
-/// it drops before the process ends.
+/// Takes spans that have ended, up to a bound. The SDK's own queue has the same bound, but reports what it drops only when
+/// the process ends.
 #[derive(Debug)]
 pub(super) struct Bounded {
     batches: BatchSpanProcessor,
     capacity: u64,
     spans: Arc<Spans>,
-    /// Whether the log says that spans are dropped.
+    /// Whether the log says already that spans are dropped.
     said: AtomicBool,
 }
 
@@ -174,22 +174,22 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Sends batches, one after the other, and tells when the collector goes and comes.
+/// Sends one batch at a time, and logs when the collector stops or starts to accept them.
 #[derive(Debug)]
 struct Delivery {
     exporter: SpanExporter,
-    /// The exporter's own: nothing of it runs on the service's.
+    /// The exporter's own, apart from the service's.
     runtime: Runtime,
     endpoint: String,
-    /// For a batch, with everything that is tried again.
+    /// For a batch, with all retries.
     timeout: Duration,
     spans: Arc<Spans>,
-    /// Whether the collector has not taken the last batch.
+    /// Whether the last batch failed.
     failing: AtomicBool,
 }
 
 impl Delivery {
-    /// Counts a batch of `count` spans, and says it if this one ended otherwise than the last.
+    /// Counts a batch of `count` spans, and logs it if it ended otherwise than the last one.
     fn settle(&self, count: usize, result: &OTelSdkResult) {
         let outcome = match result {
             Ok(()) => &self.spans.exported,
@@ -220,8 +220,8 @@ impl Delivery {
 impl opentelemetry_sdk::trace::SpanExporter for Delivery {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        // Called on the thread of the batches, which has nothing else to do and is in no other runtime. The clients'
-        // own limits do not hold while they connect.
+        // The SDK's thread for batches is in no other runtime, so it may block. The clients do not apply their own
+        // timeout while they connect.
         let result = self.runtime.block_on(async {
             let export = self.exporter.export(batch);
             tokio::time::timeout(self.timeout, export)

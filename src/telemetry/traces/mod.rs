@@ -1,19 +1,22 @@
 //! Traces of requests, sent to an OpenTelemetry collector.
 //!
 //! ```text
-//! http::trace (a request's spans) -> Traces -> Bounded (counts, drops) -> the SDK's batches, on a thread of their own
-//!                                           -> Delivery (OTLP over HTTP or gRPC, on a runtime of its own)
+//! http::trace (a request's spans) -> Traces -> Bounded (counts, drops) -> the SDK's batches, on their own thread
+//!                                           -> Delivery (OTLP over HTTP or gRPC, on its own runtime)
 //! ```
 //!
-//! Nothing here makes a request wait: a span that has ended is put into a bounded queue or dropped. Everything that
-//! talks to the collector happens on two threads of its own, in a runtime that is not the service's.
+//! No request waits for it: a span that has ended goes into a bounded queue, or is dropped. Two threads and a runtime of
+//! their own talk to the collector.
 //!
-//! Spans are made with OpenTelemetry's own interface and not from `tracing`'s spans, so that no library's span, the
-//! exporter's least of all, can get into a trace, and so that a request that is not sampled costs next to nothing.
+//! Spans are made with OpenTelemetry's own interface and not from `tracing`'s spans. So no library's span gets into a
+//! trace, least of all the exporter's, and a request that is not sampled costs next to nothing.
 
 mod delivery;
 mod environment;
 mod export;
+#[cfg(test)]
+pub(crate) mod kept;
+mod resource;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,9 +27,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_http::HeaderExtractor;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use warp::http::HeaderMap;
 
@@ -34,19 +35,17 @@ use super::Metrics;
 use delivery::Spans;
 use environment::Environment;
 use export::{Export, Sampling};
+use resource::{SERVICE_NAME, resource};
 
-/// The name of the service in traces, where `OTEL_SERVICE_NAME` gives no other.
-const SERVICE_NAME: &str = env!("CARGO_PKG_NAME");
-
-/// The header that names the trace which a caller wants continued (W3C Trace Context).
+/// The header with the caller's trace (W3C Trace Context).
 const TRACEPARENT: &str = "traceparent";
 
-/// The traces of the service's requests. A clone shares them.
+/// The traces of the service's requests. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Traces {
     /// Whether a caller's trace is continued.
     continues: bool,
-    /// There if spans are exported.
+    /// `None` if no spans are exported.
     exported: Option<Exported>,
 }
 
@@ -58,8 +57,8 @@ struct Exported {
 }
 
 impl Traces {
-    /// Traces as the standard `OTEL_*` variables want them: none is exported unless they name an endpoint. What they
-    /// have wrong is logged, and keeps nobody from serving.
+    /// Traces as the standard `OTEL_*` variables configure them: exported only if they name an endpoint. A wrong variable
+    /// is logged and does not stop the service.
     pub fn start(metrics: &Metrics) -> Self {
         let Environment {
             continues,
@@ -92,7 +91,7 @@ impl Traces {
         }
     }
 
-    /// What a caller's headers say of the trace that the request belongs to.
+    /// The caller's span, from the headers of a request; `None` if there is none or callers are not followed.
     pub fn caller(&self, headers: &HeaderMap) -> Option<SpanContext> {
         if !self.continues || !headers.contains_key(TRACEPARENT) {
             return None;
@@ -103,8 +102,8 @@ impl Traces {
         caller.is_valid().then_some(caller)
     }
 
-    /// Begins a span now, if spans are exported and this one is sampled. `span` is asked for only if any is exported. It
-    /// ends with the value.
+    /// Begins a span now, if spans are exported and this one is sampled. `span` is called only if spans are exported. The
+    /// span ends when the value is dropped.
     pub fn begin(
         &self,
         span: impl FnOnce() -> SpanBuilder,
@@ -125,7 +124,7 @@ impl Traces {
         })
     }
 
-    /// Sends what has been recorded, for no longer than `limit`; what is lost is logged. Nothing is recorded any more.
+    /// Sends the recorded spans within `limit` and logs how many are lost. Nothing is recorded afterwards.
     pub async fn stop(&self, limit: Duration) {
         let Some(Exported {
             provider, spans, ..
@@ -134,7 +133,7 @@ impl Traces {
             return;
         };
         let failed = spans.failed();
-        // The collector is waited for on a thread, and that thread for no longer, whatever it is doing.
+        // The SDK may ignore its limit while it connects, so this waits for its thread no longer than that.
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit));
         let _ = tokio::time::timeout(limit, flushed).await;
         let lost = spans.pending() + (spans.failed() - failed);
@@ -182,70 +181,38 @@ fn sampler(sampling: Sampling) -> Sampler {
     }
 }
 
-/// What the traces say of this process; the environment has the last word.
-fn resource() -> Resource {
-    let resource = Resource::builder_empty()
-        .with_detector(Box::new(TelemetryResourceDetector))
-        .with_attributes([
-            KeyValue::new("service.name", SERVICE_NAME),
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        ])
-        .with_attributes(instance_id().map(|id| KeyValue::new("service.instance.id", id)))
-        .with_detector(Box::new(EnvResourceDetector::new()));
-    let name = std::env::var("OTEL_SERVICE_NAME").ok();
-    match name.as_deref().map(str::trim) {
-        Some(name) if !name.is_empty() => resource.with_service_name(name.to_owned()),
-        _ => resource,
-    }
-    .build()
-}
-
-/// A random UUID (RFC 9562, version 4), as the semantic conventions advise; none if the system has no random bytes.
-fn instance_id() -> Option<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    bytes[6] = bytes[6] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    let digits = hex::encode(bytes);
-    let (parts, mut from) = ([8, 4, 4, 4, 12], 0);
-    let parts = parts.map(|length| {
-        from += length;
-        &digits[from - length..from]
-    });
-    Some(parts.join("-"))
-}
-
-/// A span that is sampled and has begun. It ends when this is dropped.
+/// A sampled span that has begun. It ends when this is dropped.
 ///
-/// Its times are read from the clock that nobody can set, and the wall clock only once, when it began: so no part ends
-/// after the whole, whatever is done to the wall clock meanwhile.
+/// Its times follow the monotonic clock. The wall clock is read once, when it begins, so no part ends after the whole even
+/// if the wall clock is set meanwhile.
 #[derive(Debug)]
 pub struct Recording {
     tracer: SdkTracer,
     context: Context,
-    /// Two clocks at the same time.
+    /// The same moment on both clocks.
     began: Instant,
     began_by_the_wall: SystemTime,
 }
 
 impl Recording {
-    /// The span, to say more about it.
+    /// The span, to add to it.
     pub fn span(&self) -> opentelemetry::trace::SpanRef<'_> {
         self.context.span()
     }
 
-    /// What the wall clock would have shown, had nobody set it since this span began. Nothing is before that.
+    /// The wall clock's time at a moment, as if it had not been set since this span began. A moment before that counts as
+    /// its beginning.
     pub fn time(&self, at: Instant) -> SystemTime {
         self.began_by_the_wall + at.saturating_duration_since(self.began)
     }
 
-    /// Adds an event of now.
+    /// Adds an event at the present time.
     pub fn event(&self, name: &'static str, attributes: Vec<KeyValue>) {
         let now = self.time(Instant::now());
         self.span().add_event_with_timestamp(name, now, attributes);
     }
 
-    /// Begins a span within this one at this time. To be ended at a time of [`Recording::time`], too.
+    /// Begins a span within this one at this time. It must end at a time of [`Recording::time`], too.
     pub fn child(&self, span: SpanBuilder, at: Instant) -> opentelemetry_sdk::trace::Span {
         let span = span.with_start_time(self.time(at));
         self.tracer.build_with_context(span, &self.context)
@@ -258,60 +225,6 @@ impl Drop for Recording {
     }
 }
 
-/// Traces whose spans stay here, for tests.
-#[cfg(test)]
-pub(crate) mod kept {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-    use opentelemetry_sdk::error::OTelSdkResult;
-    use opentelemetry_sdk::trace::{SpanData, SpanProcessor};
-
-    /// The spans that have ended, the first in front.
-    #[derive(Clone, Debug, Default)]
-    pub(crate) struct Kept(Arc<Mutex<Vec<SpanData>>>);
-
-    impl Kept {
-        pub(crate) fn all(&self) -> Vec<SpanData> {
-            self.0.lock().expect("nobody panics with it").clone()
-        }
-    }
-
-    impl SpanProcessor for Kept {
-        fn on_start(&self, _: &mut opentelemetry_sdk::trace::Span, _: &Context) {}
-
-        fn on_end(&self, span: SpanData) {
-            self.0.lock().expect("nobody panics with it").push(span);
-        }
-
-        fn force_flush(&self) -> OTelSdkResult {
-            Ok(())
-        }
-
-        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-            Ok(())
-        }
-    }
-
-    /// All that are begun, and where they go when they end.
-    pub(crate) fn traces() -> (Traces, Kept) {
-        let kept = Kept::default();
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(kept.clone())
-            .build();
-        let exported = Exported {
-            tracer: provider.tracer("test"),
-            provider,
-            spans: Arc::new(Spans::new(&Metrics::new())),
-        };
-        let traces = Traces {
-            continues: true,
-            exported: Some(exported),
-        };
-        (traces, kept)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +234,7 @@ mod tests {
         let (traces, kept) = kept::traces();
         let begun = traces.begin(|| SpanBuilder::from_name("whole"), None);
         let mut whole = begun.expect("all are recorded");
-        // As if somebody had set the wall clock an hour ahead since.
+        // As if the wall clock had been set an hour ahead since.
         let hour = Duration::from_secs(3600);
         whole.began_by_the_wall -= hour;
         whole.event("event", Vec::new());
@@ -335,15 +248,5 @@ mod tests {
         let event = whole.events.events[0].timestamp;
         assert!(part.end_time <= whole.end_time && event <= whole.end_time);
         assert!(part.start_time < ahead && event < ahead && whole.end_time < ahead);
-    }
-
-    #[test]
-    fn an_instance_has_a_random_uuid() {
-        let id = instance_id().unwrap();
-        let lengths: Vec<_> = id.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(&id[14..15], "4");
-        assert!("89ab".contains(&id[19..20]), "{id}");
-        assert_ne!(id, instance_id().unwrap());
     }
 }
