@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn the_oldest_are_evicted_first() {
         let (start, mut answers) = (Instant::now(), Answers::new(CACHE));
-        for number in 0..100 {
+        for number in 0..10 {
             let now = start + Duration::from_millis(number.into());
             answers.keep(target(number), work(number), now);
             assert!(answers.works.len() <= 3 && answers.order.len() <= 3);
@@ -133,7 +133,7 @@ mod tests {
         let now = start + Duration::from_secs(1);
         let kept = |number| answers.recall(&request(Network::Local, number), now);
         assert_eq!(
-            [96, 97, 98, 99].map(|number| kept(number).is_some()),
+            [6, 7, 8, 9].map(|number| kept(number).is_some()),
             [false, true, true, true]
         );
     }
