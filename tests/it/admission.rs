@@ -47,7 +47,9 @@ fn retry_after(network: &str) -> u64 {
     let _search = ask(&service, network, 1);
     // The race that this device came with says that it is far slower.
     eventually("its speed is known", || {
-        metric(&service, "atto_work_batches_total{device=\"paced\"}") > 200.0
+        // It is there once the device is.
+        let page = get(service.management, "/prometheus");
+        page.metric_or_zero("atto_work_batches_total{device=\"paced\"}") > 200.0
     });
     let refused = post_works(service.address, &request("LOCAL", &target(2)).to_string());
     assert_eq!(refused.status, 503, "{refused:?}");

@@ -23,7 +23,8 @@ fn faults(service: &Service, device: &str) -> f64 {
 
 fn engines(service: &Service, device: &str) -> f64 {
     let labels = format!("{{backend=\"gpu\",device=\"{device}\",kernel=\"fake\"}}");
-    get(service.management, "/prometheus").metric(&format!("atto_work_device_engines{labels}"))
+    let page = get(service.management, "/prometheus");
+    page.metric_or_zero(&format!("atto_work_device_engines{labels}"))
 }
 
 /// Asks for work, and gets it, until the device has had its first fault: it may not be the first to be asked.

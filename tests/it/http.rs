@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::Shutdown;
 
 use crate::support::http::{Response, connect, exchange, get, post_works, read};
-use crate::support::{Server, assert_work, now, request, target};
+use crate::support::{Server, assert_work, eventually, now, request, target};
 use serde_json::{Value, json};
 
 /// Fails unless the answer is a problem document with this status and code.
@@ -230,8 +230,16 @@ fn a_body_that_breaks_off_changes_nothing() {
         )
         .unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
+    let invalid = "atto_work_requests_total{network=\"none\",outcome=\"invalid\"}";
+    eventually("it is refused", || server.metric(invalid) == 1.0);
+    assert_eq!(server.metric("atto_work_hashes_total{device=\"cpu\"}"), 0.0);
     let request = request("LOCAL", &target(5));
     assert_work(&post_works(server.address, &request.to_string()), &request);
+    let answered = "atto_work_requests_total{network=\"LOCAL\",outcome=\"ok\"}";
+    assert_eq!(
+        (server.metric(answered), server.metric(invalid)),
+        (1.0, 1.0)
+    );
 }
 
 #[test]

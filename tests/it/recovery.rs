@@ -54,17 +54,22 @@ fn metric(service: &Service, name: &str) -> f64 {
     get(service.management, "/prometheus").metric(name)
 }
 
+/// For what a device has from its first opening on.
+fn metric_or_zero(service: &Service, name: &str) -> f64 {
+    get(service.management, "/prometheus").metric_or_zero(name)
+}
+
 fn faults(service: &Service) -> f64 {
-    metric(service, "atto_work_device_faults_total{device=\"card\"}")
+    metric_or_zero(service, "atto_work_device_faults_total{device=\"card\"}")
 }
 
 fn engines(service: &Service) -> f64 {
     let labels = "{backend=\"gpu\",device=\"card\",kernel=\"fake\"}";
-    metric(service, &format!("atto_work_device_engines{labels}"))
+    metric_or_zero(service, &format!("atto_work_device_engines{labels}"))
 }
 
 fn hashes(service: &Service, device: &str) -> f64 {
-    metric(
+    metric_or_zero(
         service,
         &format!("atto_work_hashes_total{{device=\"{device}\"}}"),
     )
@@ -74,7 +79,7 @@ fn hashes(service: &Service, device: &str) -> f64 {
 fn rebuilds(service: &Service) -> (f64, f64) {
     let count = |outcome: &str| {
         let labels = format!("{{device=\"card\",outcome=\"{outcome}\"}}");
-        metric(service, &format!("atto_work_device_rebuilds_total{labels}"))
+        metric_or_zero(service, &format!("atto_work_device_rebuilds_total{labels}"))
     };
     (count("ok"), count("failed"))
 }

@@ -430,7 +430,7 @@ fn with_a_failing_device(
         stream.write_all(asked.as_bytes()).unwrap();
         let faults = "atto_work_device_faults_total{device=\"failing\"}";
         eventually("the device has failed", || {
-            get(service.management, "/prometheus").metric(faults) == 1.0
+            get(service.management, "/prometheus").metric_or_zero(faults) == 1.0
         });
         drop(release);
         assert_work(&read(&stream, false), &body);

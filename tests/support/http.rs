@@ -34,13 +34,21 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The value of a metric, with its labels as they are written; zero if there is none.
+    /// The value of a metric, with its labels as they are written. It must be there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let value = self
-            .body
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        let value = self.metric_if_any(name);
+        value.unwrap_or_else(|| panic!("no {name} in {}", self.body))
+    }
+
+    /// The value of a metric that appears with the first event that it counts; zero before.
+    pub(crate) fn metric_or_zero(&self, name: &str) -> f64 {
+        self.metric_if_any(name).unwrap_or(0.0)
+    }
+
+    fn metric_if_any(&self, name: &str) -> Option<f64> {
+        let mut lines = self.body.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        Some(value.parse().expect("a number"))
     }
 }
 
