@@ -51,7 +51,7 @@ class Look {
       executablePath: executable(), headless: true, args: [...FLAGS, ...root], viewport: { width: 1200, height: 900 }, ...options,
     });
     look.context.setDefaultTimeout(SOON);
-    look.asIs();
+    look.answer = (route) => route.continue();
     // The only handler, for as long as the page lasts. To remove one gives the requests that it is handling to the next one,
     // while it goes on with them, and Playwright fails on the second answer.
     await look.context.route("**/*", (route) => {
@@ -88,22 +88,28 @@ class Look {
 
   // From here on requests for the data get the server's answers,
   asIs() {
-    this.answer = (route) => route.continue();
+    return this.answerBy((route) => route.continue());
   }
 
   // what `change` makes of these,
   answers(change) {
-    this.answer = async (route) => {
+    return this.answerBy(async (route) => {
       const response = await route.fetch();
       const status = await response.json();
       change(status);
       await route.fulfill({ response, json: status });
-    };
+    });
   }
 
   // or none.
   noAnswers() {
-    this.answer = (route) => route.abort();
+    return this.answerBy((route) => route.abort());
+  }
+
+  // The page asks at once, since this would else wait most of its time for it.
+  async answerBy(answer) {
+    this.answer = answer;
+    await this.page.evaluate(() => { update(); });
   }
 
   async axe(name) {
@@ -171,9 +177,9 @@ async function whatHappens(url) {
   look.nothingWrong();
 
   // From here on the browser itself says that something does not answer.
-  look.noAnswers();
+  await look.noAnswers();
   await look.sees("#stale", /The server does not answer since \d\d:\d\d:\d\d/);
-  look.asIs();
+  await look.asIs();
   await page.locator("#stale").waitFor({ state: "hidden" });
 
   await step("stop");
@@ -275,15 +281,15 @@ async function answersAreUnderstood(url) {
   await look.sees("#tiles", room(capacity + turns));
 
   // Room is what is left.
-  look.answers((status) => Object.assign(status.queue, { running: 3, waiting: 10, temperature: "hot" }));
+  await look.answers((status) => Object.assign(status.queue, { running: 3, waiting: 10, temperature: "hot" }));
   await look.sees("#tiles", room(capacity + turns - 13));
 
   // A card that should be there, and none at all.
-  look.answers((status) => { status.missing_cards = { is_expected: true, reasons: ["the driver is old", "it is so"] }; });
+  await look.answers((status) => { status.missing_cards = { is_expected: true, reasons: ["the driver is old", "it is so"] }; });
   await look.sees("#findings", /^▲\s*No card is used, cpu serves: the driver is old; it is so\.$/);
   await look.sees("#announcement", /No card is used/);
   assert.match(await page.title(), /^⚠/);
-  look.answers((status) => { status.missing_cards = { is_expected: false, reasons: ["there is no sign of one"] }; });
+  await look.answers((status) => { status.missing_cards = { is_expected: false, reasons: ["there is no sign of one"] }; });
   await look.sees("#findings", /^○\s*No card is used, cpu serves: there is no sign of one\.$/);
   assert.doesNotMatch(await page.title(), /⚠/);
 
@@ -294,26 +300,26 @@ async function answersAreUnderstood(url) {
     status.expected = [{ network: "LIVE", threshold: "1", mean_seconds: 5, p99_seconds: 23 }];
     more(status);
   });
-  times(9, 10);
+  await times(9, 10);
   await look.sees("#findings", /take 19 s \(median\): they wait 9 s for a device, and are searched for 10 s .* LIVE needs 5 s/);
-  times(0.1, 10, (status) => { status.queue.running = 3; status.expected = []; });
+  await times(0.1, 10, (status) => { status.queue.running = 3; status.expected = []; });
   await look.sees("#findings", /take 10 s \(median\), nearly all of it searching\. 3 searches share the devices, so each takes longer than alone\.$/);
-  times(10, 0.1);
+  await times(10, 0.1);
   await look.sees("#findings", /nearly all of it waiting for a device/);
 
   // No device, and no sense in waiting for a measurement.
-  look.answers((status) => { status.devices[0].state = "down"; status.expected = []; });
+  await look.answers((status) => { status.devices[0].state = "down"; status.expected = []; });
   await look.sees("#headline", /^No device is up; one is being opened, and searches wait for it\.$/);
   await look.sees("#phase", /no device up/);
   await look.sees("#expected-note", /while no device is up/);
-  look.answers((status) => { status.expected = []; });
+  await look.answers((status) => { status.expected = []; });
   await look.sees("#expected-note", /until a device has been measured/);
 
-  look.answers((status) => { status.server.phase = "leaving"; });
+  await look.answers((status) => { status.server.phase = "leaving"; });
   await look.sees("#headline", /^Stopping soon: not ready any more, requests are still served\.$/);
 
   // An incident happened at a time in a zone, and an outage did not begin in the future.
-  look.answers(troubled);
+  await look.answers(troubled);
   await look.sees("#incidents", /lost could not be opened 200 times, the last time: why/);
   assert.match(await page.locator("#incidents time").first().getAttribute("title"), /UTC\+05:30$/);
   assert.match(await page.locator("#incidents time").first().getAttribute("datetime"), /Z$/);
@@ -327,7 +333,7 @@ async function answersAreUnderstood(url) {
     new MutationObserver(() => { window.told += 1; }).observe(document.getElementById("announcement"), { childList: true, characterData: true, subtree: true });
   });
   let polls = 0;
-  look.answers((status) => {
+  await look.answers((status) => {
     troubled(status);
     polls += 1;
     Object.assign(status.queue, { waiting: 1 + polls, temperature: polls % 2 ? "full" : "hot" });
@@ -336,7 +342,7 @@ async function answersAreUnderstood(url) {
   assert.equal(await page.evaluate(() => window.told), 0);
 
   // A finger on a chart reads it.
-  look.answers((status) => {
+  await look.answers((status) => {
     const { intervals } = status.history;
     intervals.ends = Array.from({ length: 120 }, (_, place) => status.at - 5000 * (120 - place));
     for (const column of Object.values(intervals.requests)) column.splice(0, column.length, ...Array(120).fill(0));
@@ -349,9 +355,9 @@ async function answersAreUnderstood(url) {
   assert.equal(await plot.evaluate((svg) => getComputedStyle(svg).touchAction), "pan-y");
 
   // What the page cannot make sense of is not passed over in silence, and is got over.
-  look.answers((status) => { delete status.queue; });
+  await look.answers((status) => { delete status.queue; });
   await look.sees("#stale", /does not understand the server's answer: load it again/);
-  look.answers(() => {});
+  await look.answers(() => {});
   await page.locator("#stale").waitFor({ state: "hidden" });
 
   // Whoever comes back to it does not take what was for what is.
@@ -371,12 +377,12 @@ async function answersAreUnderstood(url) {
 
   // Another version of the server has another page: it is loaded, once.
   assert.equal(await page.evaluate(() => window.loadedOnce), true);
-  look.answers((status) => { status.server.version = "99.0.0"; });
+  await look.answers((status) => { status.server.version = "99.0.0"; });
   await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
   await look.sees("#facts", /99\.0\.0/);
   await page.evaluate(() => { window.loadedOnce = true; });
   polls = 0;
-  look.answers((status) => { polls += 1; status.server.version = polls % 2 ? "98.0.0" : "99.0.0"; });
+  await look.answers((status) => { polls += 1; status.server.version = polls % 2 ? "98.0.0" : "99.0.0"; });
   await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
   await page.evaluate(() => { window.loadedOnce = true; });
   polls = 0;
@@ -386,10 +392,10 @@ async function answersAreUnderstood(url) {
 
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    look.answers(troubled);
+    await look.answers(troubled);
     await look.sees("#devices", /molten/);
     await look.axe(`${colorScheme}, in trouble`);
-    look.noAnswers();
+    await look.noAnswers();
     await look.sees("#stale", /does not answer/);
     await look.axe(`${colorScheme}, without an answer`);
   }
