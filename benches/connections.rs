@@ -3,6 +3,7 @@
 //!     cargo bench --bench connections
 
 #[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::io::Write;

@@ -4,6 +4,7 @@
 //!     cargo bench --bench load
 
 #[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::io::{BufReader, Write};

@@ -6,6 +6,7 @@
 //! second half of the run (Theil and Sen's: the median of the slopes between all pairs of lines), by more than the slack.
 
 #[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@
 //! `-- --smoke` is one short round, to see that it works.
 
 #[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::fs;

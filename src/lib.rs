@@ -36,3 +36,11 @@ pub mod scheduler;
 pub mod service;
 pub mod telemetry;
 pub mod work;
+
+// What the tests share names the crate from outside.
+#[cfg(test)]
+extern crate self as atto_work_server;
+#[cfg(test)]
+#[path = "../tests/support/needs.rs"]
+#[allow(dead_code, reason = "only a card is needed here")]
+mod needs;

@@ -8,6 +8,7 @@
 
 #![cfg(test)]
 
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
 use std::collections::BTreeMap;

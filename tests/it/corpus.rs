@@ -99,8 +99,18 @@ fn nearly_request() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|members| format!("{{{}}}", members.join(",")).into_bytes())
 }
 
+/// `PROPTEST_CASES` by its own rules, but with another default.
+fn cases() -> u32 {
+    let is_set = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_set {
+        ProptestConfig::default().cases
+    } else {
+        2000
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn requests_are_judged_by_the_rules(body in nearly_request()) {

@@ -1,13 +1,14 @@
-//! What becomes of a request when its client leaves, when there are too many, and when the service stops:
-//! the real binary, over real sockets.
+//! What becomes of a request when its client leaves, when there are too many, and when the service stops: the real binary,
+//! and the service in this process with a device that never finds what is hard, over real sockets.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
 use crate::support::http::{connect, get, post_works, read, works};
+use crate::support::needs::{Need, is_left_out};
 use crate::support::{Server, assert_work, eventually, request, target};
 use atto_work_server::device;
 use atto_work_server::work::Threshold;
@@ -16,15 +17,36 @@ const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";
 
 /// Asks for the hardest work there is, and returns the connection that waits for it.
-///
-/// The search takes seven minutes or more on average on a [`slow_server`]. It has no memory, so a run in some hundreds
-/// may see it end within the second that a test lasts, and fail for that.
-fn start_endless_search(server: &Server, number: u64) -> TcpStream {
-    let mut stream = connect(server.address);
+fn start_live_search(address: SocketAddr, number: u64) -> TcpStream {
+    let mut stream = connect(address);
+    let request = request("LIVE", &target(number)).to_string();
+    stream.write_all(works(&request).as_bytes()).unwrap();
     stream
-        .write_all(works(&request("LIVE", &target(number)).to_string()).as_bytes())
-        .unwrap();
-    stream
+}
+
+/// Three of these, for the real binary, which may be lucky. One takes it minutes on average; that all three end within the
+/// seconds of a test does not happen in a million runs.
+fn start_live_searches(server: &Server) -> [TcpStream; 3] {
+    let searches = [1, 2, 3].map(|number| start_live_search(server.address, number));
+    eventually("the searches run", || server.metric(RUNNING) == 3.0);
+    searches
+}
+
+/// The service on a device for which LOCAL is easy and LIVE endless.
+fn service(running: usize, waiting: usize) -> Service {
+    let mut engine = honest_engine();
+    let device = fake("quick", move |slice| {
+        if slice.threshold < Threshold::new(1 << 40) {
+            unlucky(slice)
+        } else {
+            device::search(&mut *engine, slice.clone())
+        }
+    });
+    Service::with_limits(limits(running, waiting), vec![device], None)
+}
+
+fn metric(service: &Service, name: &str) -> f64 {
+    get(service.management, "/prometheus").metric(name)
 }
 
 /// A server that searches with one thread of the slowest kernel.
@@ -34,62 +56,47 @@ fn slow_server(args: &[&str]) -> Server {
 
 #[test]
 fn a_search_is_abandoned_when_its_client_leaves() {
-    let server = slow_server(&["--queue-size", "1"]);
-    let running = start_endless_search(&server, 1);
-    eventually("the search runs", || server.metric(RUNNING) == 1.0);
-    let waiting = start_endless_search(&server, 2);
-    eventually("the second waits", || server.metric(WAITING) == 1.0);
+    let service = service(1, 16);
+    let metric = |name| metric(&service, name);
+    let running = start_live_search(service.address, 1);
+    eventually("the search runs", || metric(RUNNING) == 1.0);
+    let waiting = start_live_search(service.address, 2);
+    eventually("the second waits", || metric(WAITING) == 1.0);
 
     drop(waiting);
-    eventually("the second has left the queue", || {
-        server.metric(WAITING) == 0.0
-    });
-    assert_eq!(server.metric(RUNNING), 1.0);
+    eventually("the second has left the queue", || metric(WAITING) == 0.0);
+    assert_eq!(metric(RUNNING), 1.0);
     drop(running);
-    eventually("the first is abandoned", || server.metric(RUNNING) == 0.0);
+    eventually("the first is abandoned", || metric(RUNNING) == 0.0);
     let cancelled = "atto_work_requests_total{network=\"LIVE\",outcome=\"cancelled\"}";
-    eventually("both are counted", || server.metric(cancelled) == 2.0);
+    eventually("both are counted", || metric(cancelled) == 2.0);
 
     // The device really has stopped: it tests nothing more.
-    let hashes = "atto_work_hashes_total{device=\"cpu\"}";
+    let hashes = "atto_work_hashes_total{device=\"quick\"}";
     eventually("the last slice has ended", || {
-        let before = server.metric(hashes);
+        let before = metric(hashes);
         thread::sleep(Duration::from_millis(200));
-        server.metric(hashes) == before
+        metric(hashes) == before
     });
 }
 
 #[test]
 fn easy_searches_do_not_wait_for_the_hard_one_that_runs() {
-    let server = slow_server(&["--queue-size", "2"]);
-    let _hard = start_endless_search(&server, 1);
-    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    let service = service(2, 16);
+    let _hard = start_live_search(service.address, 1);
+    eventually("the search runs", || metric(&service, RUNNING) == 1.0);
     for number in 10..15 {
         let request = request("LOCAL", &target(number));
-        assert_work(&post_works(server.address, &request.to_string()), &request);
+        assert_work(&post_works(service.address, &request.to_string()), &request);
     }
+    assert_eq!(metric(&service, RUNNING), 1.0);
 }
 
-/// With a device of the test's own, for which LOCAL is easy and LIVE endless.
 #[test]
 fn easy_searches_wait_for_no_turn() {
-    let mut engine = honest_engine();
-    let device = fake("quick", move |slice| {
-        if slice.threshold < Threshold::new(1 << 40) {
-            unlucky(slice)
-        } else {
-            device::search(&mut *engine, slice.clone())
-        }
-    });
-    let service = Service::with_limits(limits(1, 16), vec![device], None);
-    let metric = |name| get(service.management, "/prometheus").metric(name);
-    let live = |number| {
-        let mut stream = connect(service.address);
-        let request = request("LIVE", &target(number)).to_string();
-        stream.write_all(works(&request).as_bytes()).unwrap();
-        stream
-    };
-    let hard = [live(1), live(2)];
+    let service = service(1, 16);
+    let metric = |name| metric(&service, name);
+    let hard = [1, 2].map(|number| start_live_search(service.address, number));
     eventually("one runs and one waits", || {
         metric(RUNNING) == 1.0 && metric(WAITING) == 1.0
     });
@@ -103,29 +110,30 @@ fn easy_searches_wait_for_no_turn() {
 
 #[test]
 fn a_request_beyond_the_capacity_is_refused_at_once() {
-    let server = slow_server(&["--queue-size", "1", "--queue-capacity", "1"]);
-    let running = start_endless_search(&server, 1);
-    eventually("one runs", || server.metric(RUNNING) == 1.0);
-    let _waiting = start_endless_search(&server, 2);
-    eventually("one waits", || server.metric(WAITING) == 1.0);
-    eventually("it is known how fast the core is", || {
-        server.metric("atto_work_hash_rate") > 0.0
+    let service = service(1, 1);
+    let metric = |name| metric(&service, name);
+    let running = start_live_search(service.address, 1);
+    eventually("one runs", || metric(RUNNING) == 1.0);
+    let _waiting = start_live_search(service.address, 2);
+    eventually("one waits", || metric(WAITING) == 1.0);
+    eventually("it is known how fast the device is", || {
+        metric("atto_work_hash_rate") > 0.0
     });
 
     let request = request("LOCAL", &target(3));
-    let refused = post_works(server.address, &request.to_string());
+    let refused = post_works(service.address, &request.to_string());
     assert_eq!(refused.status, 503);
-    // That of a LIVE search on a single slow core; see admission.rs.
+    // That of a LIVE search; see admission.rs.
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((2..=300).contains(&retry_after), "{retry_after}");
     assert_eq!(refused.json()["code"], "QUEUE_FULL");
     // A full queue is no reason to send the load elsewhere: the others would be no better off.
-    assert_eq!(get(server.management, "/health/readiness").status, 200);
+    assert_eq!(get(service.management, "/health/readiness").status, 200);
 
     drop(running);
-    eventually("the one that waited runs", || server.metric(WAITING) == 0.0);
-    let _waiting = start_endless_search(&server, 4);
-    eventually("there is room again", || server.metric(WAITING) == 1.0);
+    eventually("the one that waited runs", || metric(WAITING) == 0.0);
+    let _waiting = start_live_search(service.address, 4);
+    eventually("there is room again", || metric(WAITING) == 1.0);
 }
 
 /// With a device of the test's own, which finds nothing until it is told to: so the search is sure to be running
@@ -159,12 +167,7 @@ fn a_service_that_stops_finishes_what_it_has_accepted() {
 #[test]
 fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
     let mut server = slow_server(&["--shutdown-grace", "6"]);
-    let request = request("LIVE", &target(1));
-    let mut stream = connect(server.address);
-    stream
-        .write_all(works(&request.to_string()).as_bytes())
-        .unwrap();
-    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    let searches = start_live_searches(&server);
     server.terminate();
     server.wait_for_log("draining");
     let probe = get(server.management, "/health/readiness");
@@ -177,11 +180,10 @@ fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
     eventually("no new connection is accepted", || {
         TcpStream::connect(server.address).is_err()
     });
-    let answer = read(&stream, false);
-    if answer.status == 200 {
-        // One search in a hundred is that lucky.
-        assert_work(&answer, &request);
-    } else {
+    let mut answers: Vec<_> = searches.iter().map(|stream| read(stream, false)).collect();
+    answers.retain(|answer| answer.status != 200);
+    assert!(!answers.is_empty());
+    for answer in answers {
         assert_eq!(
             (answer.status, answer.header("retry-after")),
             (503, Some("1"))
@@ -193,6 +195,9 @@ fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
 
 #[test]
 fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
+    if is_left_out(Need::Vulkan) {
+        return;
+    }
     let ports = [
         "--address",
         "127.0.0.1:0",
@@ -206,8 +211,7 @@ fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
         ]
         .concat(),
     );
-    let _search = start_endless_search(&server, 1);
-    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    let _searches = start_live_searches(&server);
     server.terminate();
     let messages = server.wait_for_log("stopped");
     assert!(
@@ -255,8 +259,7 @@ fn niceness(process: u32, name: &str) -> Vec<i32> {
 #[test]
 fn a_second_signal_stops_at_once() {
     let mut server = slow_server(&["--shutdown-grace", "3600"]);
-    let _search = start_endless_search(&server, 1);
-    eventually("the search runs", || server.metric(RUNNING) == 1.0);
+    let _searches = start_live_searches(&server);
     server.terminate();
     server.wait_for_log("draining");
     server.terminate();

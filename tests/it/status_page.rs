@@ -9,16 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::devices::{Service, fake, honest, honest_engine, limits, reopened_by};
 use crate::support::http::{get, post_works};
+use crate::support::needs::{Need, is_left_out};
 use crate::support::{Server, assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device, DeviceError};
 
 /// Has the browser look at the page of this management port, and `act` do what it asks for.
 fn look(what: &str, management: SocketAddr, mut act: impl FnMut(&str)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status_page");
-    assert!(
-        folder.join("node_modules").is_dir(),
-        "the browser's driver is not installed: run `tests/run`, which sets it up"
-    );
     // The script has time-outs of its own, so this cannot wait for ever.
     let mut script = Command::new("node")
         .arg(folder.join("look.mjs"))
@@ -26,7 +23,7 @@ fn look(what: &str, management: SocketAddr, mut act: impl FnMut(&str)) {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("node can't be started: run `tests/run`, which installs it");
+        .expect("node starts");
     let mut answers = script.stdin.take().expect("it is piped");
     let lines = BufReader::new(script.stdout.take().expect("it is piped")).lines();
     for line in lines.map_while(Result::ok) {
@@ -58,6 +55,9 @@ fn lost() -> DeviceError {
 
 #[test]
 fn what_happens_is_shown() {
+    if is_left_out(Need::Browser) {
+        return;
+    }
     let is_well = Arc::new(AtomicBool::new(true));
     let mood = Arc::clone(&is_well);
     let card = reopened_by(moody(&is_well), move || {
@@ -100,6 +100,9 @@ fn what_happens_is_shown() {
 
 #[test]
 fn the_page_is_for_everybody() {
+    if is_left_out(Need::Browser) {
+        return;
+    }
     let server = Server::on_cpu(&[]);
     for number in 0..5 {
         let request = request("LOCAL", &target(number));
@@ -110,6 +113,9 @@ fn the_page_is_for_everybody() {
 
 #[test]
 fn answers_of_every_kind_are_understood() {
+    if is_left_out(Need::Browser) {
+        return;
+    }
     let server = Server::on_cpu(&["--threads", "1"]);
     look("answers", server.management, |step| panic!("{step}?"));
 }

@@ -6,4 +6,7 @@
 mod conformance;
 mod cpu;
 mod gpu;
+#[path = "../support/needs.rs"]
+#[allow(dead_code, reason = "only a card is needed here")]
+mod needs;
 mod protocol;

@@ -1,6 +1,5 @@
 //! What every engine must do, whatever it runs on: the vectors, and agreement with the reference hash.
 
-#![allow(dead_code, reason = "every test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "benches include this too")]
 
 use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};

@@ -322,6 +322,7 @@ impl Drop for Service {
 }
 
 /// A device that has the answers of whatever it was asked before.
+#[allow(dead_code, reason = "benchmarks use it")]
 pub(crate) fn clairvoyant() -> Device {
     let mut known: Vec<(_, Option<Nonce>)> = Vec::new();
     let mut engine = honest_engine();

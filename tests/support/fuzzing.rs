@@ -1,8 +1,6 @@
 //! What must hold for every input from outside, whatever its bytes are. The fuzz targets in `fuzz/` and the replay in
 //! `tests/it/corpus.rs` run these same functions, each of which fails by a panic.
 
-#![allow(dead_code, reason = "every fuzz target uses a part of this")]
-
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;

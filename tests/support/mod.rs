@@ -1,12 +1,13 @@
 //! What the black-box tests share: the real binary, the service in this process with devices of a test's
 //! own, and a plain HTTP client that can also say wrong things.
 
-#![allow(dead_code, reason = "every test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "benches include this too")]
 
+#[allow(dead_code, reason = "only the vectors are used here")]
 pub(crate) mod conformance;
 pub(crate) mod devices;
 pub(crate) mod http;
+pub(crate) mod needs;
 pub(crate) mod proxy;
 
 use std::io::{BufRead, BufReader, Write};
@@ -175,7 +176,7 @@ impl Server {
         panic!("the server has not ended");
     }
 
-    /// The value of a metric, with its labels as they are written; zero if there is none.
+    /// The value of a metric, with its labels as they are written. It must be there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         http::get(self.management, "/prometheus").metric(name)
     }
