@@ -1,7 +1,7 @@
-//! The message schedule of Blake2b, `SIGMA` (RFC 7693, 2.7): the only text of it in the library.
+//! `SIGMA`, the message schedule of Blake2b (RFC 7693, 2.7).
 //!
-//! Kernels in assembly need its numbers as tokens, generic ones as const arguments. So the text is a macro, and the
-//! table is made from it. Shaders cannot include it; the test below compares `shaders/work.wgsl` with it.
+//! Kernels in assembly need its numbers as tokens, generic ones as const arguments, so it is a macro. A shader cannot
+//! include it; the test below compares `shaders/work.wgsl` with it.
 
 /// Calls the macro `$use` with the row of each of the twelve rounds: that of round 1, those of rounds 2 to 11, and that
 /// of round 12.
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_shader_has_the_same_schedule_in_round_1() {
-        let fixed = in_shader("fn fixed_part", "return");
-        assert_eq!(fixed, expected(0, &[1, 2, 3], "job."));
+        let fixed = in_shader("fn midstate_of", "return");
+        assert_eq!(fixed, expected(0, &[1, 2, 3], "slice."));
         // Column 0 and parts of two diagonals are written out.
         assert_eq!(
             in_shader("// Round 1:", "// Round 2"),

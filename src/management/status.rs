@@ -10,7 +10,7 @@ use warp::reply::Response;
 use super::guard::guarded;
 use crate::access::Keys;
 use crate::build_info;
-use crate::device::{Backend, Missing};
+use crate::device::{Backend, MissingCards};
 use crate::lifecycle::Phase;
 use crate::scheduler::{self, DeviceState, DeviceStatus, Event, Incident, Scheduler};
 use crate::telemetry::{History, Sample, Snapshot};
@@ -61,7 +61,7 @@ struct Status<'a> {
     /// Every device that serves, has served or should serve.
     devices: Vec<DeviceRow>,
     /// Why other cards do not serve; `None` if there is nothing to report.
-    missing_cards: Option<Missing>,
+    missing_cards: Option<MissingCards>,
     queue: Queue,
     /// How long a search takes if it has all devices to itself, hardest network first. Empty while no hash rate is known.
     expected: Vec<Expected>,
@@ -259,7 +259,7 @@ pub(super) fn data(phase: Phase, scheduler: &Scheduler, about: &About) -> Respon
         devices: devices
             .map(|(place, device)| DeviceRow::new(device, live(place)))
             .collect(),
-        missing_cards: scheduler.missing().map(|missing| Missing {
+        missing_cards: scheduler.missing_cards().map(|missing| MissingCards {
             reasons: missing
                 .reasons
                 .iter()

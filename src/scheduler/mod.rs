@@ -30,10 +30,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::{Absent, Missing, OpenDevices};
+use crate::device::{MissingCards, OpenDevices, Unopened};
 use crate::telemetry::Metrics;
 use crate::work::WorkRequest;
-pub use answers::Memory;
+pub use answers::AnswerCache;
 pub use devices::{DeviceState, DeviceStatus, Event, Incident, Outage};
 pub use estimate::Estimate;
 use fleet::{DeviceRecord, Recovery, Reopen, Role};
@@ -69,7 +69,7 @@ impl Scheduler {
         })
     }
 
-    /// Puts devices to work, a thread for each of their engines. Absent ones are opened as failed ones are, the fallback
+    /// Puts devices to work, a thread for each of their engines. Unopened ones are opened as failed ones are, the fallback
     /// at once if there is no other device.
     ///
     /// # Errors
@@ -78,37 +78,37 @@ impl Scheduler {
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
         let OpenDevices {
             devices,
-            absent,
+            unopened,
             fallback,
-            missing,
+            missing_cards,
         } = opened;
         self.shared
-            .apply(|state| state.fleet.equip(fallback, missing));
+            .apply(|state| state.fleet.equip(fallback, missing_cards));
         devices
             .into_iter()
             .try_for_each(|device| worker::start(&self.shared, device, Role::Initial))?;
         if let Some(fallback) = self.shared.apply(|state| state.fall_back_if_alone()) {
             recovery::fall_back(&self.shared, fallback);
         }
-        for absent in absent {
-            self.reopen_absent(absent);
+        for unopened in unopened {
+            self.reopen_unopened(unopened);
         }
         Ok(())
     }
 
     /// Has a device opened that could not be opened at the start.
-    fn reopen_absent(&self, absent: Absent) {
+    fn reopen_unopened(&self, unopened: Unopened) {
         // The attempt at the start was the first.
         let attempts = 1;
         let role = Role::Reopened { attempts };
-        let device = DeviceRecord::new(absent.info, None, role, &self.shared.metrics);
+        let device = DeviceRecord::new(unopened.info, None, role, &self.shared.metrics);
         let device = Arc::new(device);
-        let error = absent.error.to_string().into();
+        let error = unopened.error.to_string().into();
         self.shared.apply(|state| {
-            state.fleet.register_absent(&device, error);
+            state.fleet.register_unopened(&device, error);
             state.request(Recovery::Reopen(Reopen {
                 device: Arc::clone(&device),
-                opener: absent.opener,
+                opener: unopened.opener,
                 attempts,
                 pending: None,
             }));
@@ -193,9 +193,10 @@ impl Scheduler {
         self.shared.read(|state| state.fleet.incidents().all())
     }
 
-    /// Why cards do not serve that are no device here, as [`OpenDevices::missing`] said.
-    pub fn missing(&self) -> Option<Missing> {
-        self.shared.read(|state| state.fleet.missing().cloned())
+    /// Why cards do not serve that are no device here, as [`OpenDevices::missing_cards`] said.
+    pub fn missing_cards(&self) -> Option<MissingCards> {
+        self.shared
+            .read(|state| state.fleet.missing_cards().cloned())
     }
 
     /// What the scheduler is doing now.

@@ -13,7 +13,7 @@ use crate::support::devices::{
 use crate::support::http::{get, post_works};
 use crate::support::{SOON, assert_work, eventually, request, target};
 use atto_work_server::device::{
-    self, Absent, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice,
+    self, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice, Unopened,
 };
 use atto_work_server::scheduler::{
     Backoff, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
@@ -375,8 +375,8 @@ fn the_fallback_stands_by_while_the_device_is_back_and_takes_over_again() {
 }
 
 /// A card that could not be opened at the start, and can be after so many failures more.
-fn absent_card(failures: usize) -> Absent {
-    Absent {
+fn absent_card(failures: usize) -> Unopened {
+    Unopened {
         info: DeviceInfo {
             kernel: "none".to_owned(),
             ..good_card().info
@@ -390,7 +390,7 @@ fn absent_card(failures: usize) -> Absent {
 fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
     let opened = OpenDevices {
         devices: vec![honest()],
-        absent: vec![absent_card(2)],
+        unopened: vec![absent_card(2)],
         ..OpenDevices::default()
     };
     let service = Service::with_opened(limits(4, 200), opened);
@@ -410,7 +410,7 @@ fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
 fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
     let (let_go, gone) = mpsc::channel::<()>();
     let gone = Mutex::new(gone);
-    let card = Absent {
+    let card = Unopened {
         opener: Opener::new(move || {
             let _ = gone.lock().unwrap().recv();
             Ok(good_card())
@@ -419,7 +419,7 @@ fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
     };
     let opened = OpenDevices {
         devices: Vec::new(),
-        absent: vec![card],
+        unopened: vec![card],
         fallback: Some(Opener::new(|| Ok(honest()))),
         ..OpenDevices::default()
     };
@@ -690,7 +690,7 @@ fn a_fault_of_one_engine_is_no_outage_of_its_device() {
 fn a_card_that_cannot_be_opened_at_the_start_is_told_of_with_its_reason() {
     let opened = OpenDevices {
         devices: vec![honest()],
-        absent: vec![absent_card(usize::MAX)],
+        unopened: vec![absent_card(usize::MAX)],
         ..OpenDevices::default()
     };
     let service = Service::with_opened(with_backoff(ONE_ATTEMPT), opened);

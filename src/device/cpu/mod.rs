@@ -23,7 +23,11 @@ use std::time::{Duration, Instant};
 pub use kernel::{Kernel, NoSuchKernel};
 use search::Midstate;
 
-use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, self_test};
+use super::engine::Engine;
+use super::error::DeviceError;
+use super::opened::{Backend, Device, DeviceInfo, Trial};
+use super::self_test;
+use super::slice::{Searched, Slice};
 use crate::work::{Nonce, Threshold};
 
 /// How long a slice should keep a core. A new search waits this long at most while others have every core. The scheduler

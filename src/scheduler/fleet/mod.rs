@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::devices::{DeviceState, DeviceStatus, Event, Incidents, Outage};
 use super::limits::Backoff;
-use crate::device::{Capacity, Missing, Opener};
+use crate::device::{Capacity, MissingCards, Opener};
 use entries::{DeviceEntry, EngineEntry, PendingOpens};
 pub(super) use entries::{DeviceRecord, EngineState, PendingOpen, Role};
 pub(super) use tasks::{Fallback, Loss, Recovery, Reopen};
@@ -34,14 +34,14 @@ pub(super) struct Fleet {
     fallback: Option<Opener>,
     pending: PendingOpens,
     /// Why cards do not serve that are no device here.
-    missing: Option<Missing>,
+    missing_cards: Option<MissingCards>,
 }
 
 impl Fleet {
     /// Sets what opens the fallback, and why cards do not serve that are no device here.
-    pub(super) fn equip(&mut self, fallback: Option<Opener>, missing: Option<Missing>) {
+    pub(super) fn equip(&mut self, fallback: Option<Opener>, missing_cards: Option<MissingCards>) {
         self.fallback = fallback;
-        self.missing = missing;
+        self.missing_cards = missing_cards;
     }
 
     /// Enters a device that is about to serve in `role`, in the place of the one that had its name.
@@ -55,7 +55,7 @@ impl Fleet {
     }
 
     /// Enters a device that could not be opened at the start for this reason.
-    pub(super) fn register_absent(&mut self, device: &Arc<DeviceRecord>, error: Arc<str>) {
+    pub(super) fn register_unopened(&mut self, device: &Arc<DeviceRecord>, error: Arc<str>) {
         self.enter_device(device);
         self.note_error(device, &error);
         self.incidents.push(&device.info, Event::NotOpened(error));
@@ -298,8 +298,8 @@ impl Fleet {
     }
 
     /// Why cards do not serve that are no device here.
-    pub(super) const fn missing(&self) -> Option<&Missing> {
-        self.missing.as_ref()
+    pub(super) const fn missing_cards(&self) -> Option<&MissingCards> {
+        self.missing_cards.as_ref()
     }
 
     /// The recent incidents.

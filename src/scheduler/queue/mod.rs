@@ -4,28 +4,7 @@
 //! *easy* search, which one batch of an engine ends more often than not, runs at once; only the limit on all searches
 //! together applies to it.
 //!
-//! **Which is next.** An engine takes the running search that the fewest other engines work on; an engine with slices of
-//! several searches counts for each in parts. Among equals it prefers one that it already shares with others, and then
-//! the least recently served. An engine whose batches hold several searches takes further ones of the same rank, up to
-//! its share: the searches to choose from, divided by the engines in service. So a single search gets every engine, as
-//! many searches as engines get one each, and many easy searches share a batch.
-//!
-//! **Which is skipped.** A batch of several searches cannot be stopped when another engine has answered one of them. So
-//! an engine of such batches skips a search whose nonces in flight are all but sure to contain an answer
-//! ([`Running::has_enough`]) until they have come back.
-//!
-//! **No search starves.** Searches are served least recently served first, so a running search that no engine works on
-//! is never overtaken by one that arrived or was served after it. Searches of one kind begin in order of arrival.
-//!
-//! **Easy before hard, within bounds.** An engine that takes one search at a time prefers an easy one among those of the
-//! same rank: it keeps the engine for some 0.5 ms, a slice of a hard one for 5 ms, and many hard ones may be in line.
-//! Alone, that would starve the hard ones. So hard searches always get at least 25 % of the hash rate: of the hashes that
-//! easy searches take while hard ones run, a third is *owed* to the hard ones, and once a batch's worth is owed, the next
-//! engine chooses among hard searches alone. (With equal numbers of slices, a hard search beside `n` easy ones would get
-//! 10 parts of `10 + n`, and each easy one would wait for every hard one. With equal times, it would get one part of
-//! `1 + n`. Beside hundreds of easy searches, either would outlast its client's patience.) The price: easy searches that
-//! arrive faster than 75 % of the hash rate can serve pile up until the hard ones have ended, or are refused.
-//! An engine of batches takes easy and hard searches together.
+//! **Which is next**, and for how many nonces, is said in `policy`.
 //!
 //! **Which requests share a search.** A request joins a search for the same target that is as hard as its own, or up to
 //! [`ALIKE`] times as hard; the answer of one is then an answer of the other. A harder request gets a search of its own:
@@ -33,6 +12,7 @@
 //! an easy request does not join a search that is far harder.
 
 mod ledger;
+mod policy;
 mod running;
 #[cfg(test)]
 mod simulation;
@@ -49,14 +29,13 @@ use super::job::Job;
 use crate::work::{Target, WorkRequest};
 use ledger::Ledger;
 pub(super) use ledger::{Assigned, Batch};
-use running::{Running, expected, until_one_ends};
+pub(super) use policy::Demand;
+use policy::EASY_TO_HARD;
+use running::{Running, expected, mean_given, until_one_ends};
 
 /// How many times as hard as its own the search may be that a request joins. Thresholds of two consecutive years differ
 /// by a factor of two at most, so a block that is asked for again in a new year joins. Networks differ by ten or more.
 const ALIKE: f64 = 3.0;
-
-/// How many hashes easy searches get for each that hard ones get at least.
-const EASY_TO_HARD: f64 = 3.0;
 
 /// The searches that have not ended, and what engines have in flight of them.
 #[derive(Debug)]
@@ -82,19 +61,6 @@ pub(super) struct Queue {
     /// All of them by target; those of one target have different thresholds.
     targets: HashMap<Target, Vec<Arc<Job>>>,
     ledger: Ledger,
-}
-
-/// What an engine asks of the queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Demand {
-    /// The engine's number.
-    pub(super) engine: usize,
-    /// How many searches a batch of it can hold.
-    pub(super) searches: usize,
-    /// Whether it leaves a slice at once when the slice's search has ended.
-    pub(super) stops_at_once: bool,
-    /// How many engines are in service, this one included.
-    pub(super) engines: usize,
 }
 
 /// The limit on searches is reached.
@@ -205,8 +171,9 @@ impl Queue {
 
     fn run(&mut self, job: Arc<Job>) {
         let easy = self.is_easy(&job.request);
+        let given = mean_given(self.running.iter());
         self.hard += usize::from(!easy);
-        self.running.push_back(Running::new(job, easy));
+        self.running.push_back(Running::new(job, easy, given));
     }
 
     /// Sets how many nonces an engine in service gives one hard search in a batch. Returns whether waiting searches are
@@ -230,42 +197,16 @@ impl Queue {
 
     /// The searches that an engine should work on next; empty if there is nothing for it to do.
     pub(super) fn pick(&self, demand: &Demand) -> Vec<Arc<Job>> {
-        let may_take = |running: &Running| demand.stops_at_once || !running.has_enough();
-        let hard_only = self.owed > 0.0
-            && self.owed >= self.batch as f64
-            && self
-                .running
-                .iter()
-                .any(|running| !running.easy && may_take(running));
-        let candidates = || {
-            self.running
-                .iter()
-                .filter(|running| may_take(running) && !(hard_only && running.easy))
-        };
-        // More searches than fill every engine's batch change nothing, so they are not counted.
-        let count = candidates()
-            .take(demand.searches.saturating_mul(demand.engines))
-            .count();
-        let share = count.div_ceil(demand.engines.max(1));
-        let easy_first = demand.searches == 1 && self.running.len() > self.hard;
-        let rank = |running: &Running| {
-            let (others, only_others) = running.rank(demand.engine, &self.ledger);
-            (others, only_others, easy_first && !running.easy)
-        };
-        let mut first = None;
-        for running in candidates() {
-            let rank = rank(running);
-            first = Some(first.map_or(rank, |first| rank.min(first)));
-            // Nothing ranks before a search that no other engine works on, and at high load that is soon found.
-            if rank == (0, false, false) {
-                break;
-            }
+        policy::pick(&self.running, &self.ledger, self.owed, self.batch, demand)
+    }
+
+    /// The most nonces that a slice of this search should have, beside so many engines in service.
+    pub(super) fn longest_slice(&self, job: &Job, engines: usize) -> u64 {
+        if self.is_easy(&job.request) {
+            // What one batch ends needs no second one.
+            return u64::MAX;
         }
-        candidates()
-            .filter(|running| Some(rank(running)) == first)
-            .take(share)
-            .map(|running| Arc::clone(&running.job))
-            .collect()
+        policy::longest_slice(expected(job), engines)
     }
 
     /// Enters a batch that `engine` is given of searches that it has just picked.

@@ -23,6 +23,8 @@ pub(super) struct Running {
     engines: Vec<(usize, usize)>,
     /// How many nonces those slices have.
     in_flight: u64,
+    /// How many nonces it was ever given, plus those that others had on average when it began to run.
+    pub(super) given: f64,
 }
 
 /// The mean number of nonces that a search needs.
@@ -39,14 +41,24 @@ pub(super) fn until_one_ends<'a>(searches: impl Iterator<Item = &'a Running>) ->
     if ends > 0.0 { count / ends } else { 0.0 }
 }
 
+/// How many nonces the hard ones among these searches were given on average. Zero if there are none.
+pub(super) fn mean_given<'a>(searches: impl Iterator<Item = &'a Running>) -> f64 {
+    let hard = searches.filter(|running| !running.easy);
+    let (count, given) = hard.fold((0.0, 0.0), |(count, given), running| {
+        (count + 1.0, given + running.given)
+    });
+    if count > 0.0 { given / count } else { 0.0 }
+}
+
 impl Running {
-    /// A search that no engine works on yet.
-    pub(super) const fn new(job: Arc<Job>, easy: bool) -> Self {
+    /// A search that no engine works on yet, among others that were given so many nonces on average.
+    pub(super) const fn new(job: Arc<Job>, easy: bool, given: f64) -> Self {
         Self {
             job,
             easy,
             engines: Vec::new(),
             in_flight: 0,
+            given,
         }
     }
 
@@ -57,6 +69,7 @@ impl Running {
             None => self.engines.push((engine, 1)),
         }
         self.in_flight = self.in_flight.saturating_add(nonces);
+        self.given += nonces as f64;
     }
 
     /// `engine` has one slice of it less, of so many nonces.

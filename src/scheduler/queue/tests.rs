@@ -31,6 +31,8 @@ fn queue(max_running: usize, capacity: usize) -> Queue {
 /// A queue with these hard searches.
 fn queue_of(numbers: impl IntoIterator<Item = u8>) -> Queue {
     let mut queue = queue(256, 0);
+    // As much as they are given in these tests.
+    queue.set_batch(1);
     for number in numbers {
         queue.push(job(number)).unwrap();
     }
@@ -423,4 +425,112 @@ fn an_engine_that_never_comes_back_leaves_nothing_in_flight() {
     assert_eq!(counted.iter().map(numbers).collect::<Vec<_>>(), [[1, 2]]);
     assert_eq!((queue.in_flight(0), queue.ledger.slices(0)), (0, 0));
     assert!(queue.first_in_flight(0).is_none() && !queue.complete(0));
+}
+
+#[test]
+fn a_search_of_a_slow_card_gets_its_part_of_a_fast_one() {
+    // They take equally long for slices of 200 nonces and of one.
+    let cards = [(card(0, 2), 200), (card(1, 2), 1)];
+    let mut queue = queue_of([1, 2, 3]);
+    queue.set_batch(200);
+    let mut given = [0_u64; 4];
+    let mut give = |queue: &mut Queue, demand: &Demand, nonces: u64| {
+        let jobs = queue.pick(demand);
+        let length = (nonces / jobs.len() as u64).max(1);
+        let slices: Vec<_> = jobs
+            .into_iter()
+            .map(|job| Assigned {
+                nonces: job.claim(length),
+                job,
+            })
+            .collect();
+        let batch = queue.assign(demand.engine, slices, Instant::now());
+        numbers(&batch)
+            .into_iter()
+            .for_each(|number| given[usize::from(number)] += length);
+    };
+    // The slow one is asked first, and has two batches of the first search.
+    for (demand, nonces) in [cards[1], cards[1], cards[0], cards[0]] {
+        give(&mut queue, &demand, nonces);
+    }
+    for _ in 0..1000 {
+        for (demand, nonces) in cards {
+            assert!(queue.complete(demand.engine));
+            give(&mut queue, &demand, nonces);
+        }
+    }
+    let total: u64 = given.iter().sum();
+    assert!(total > 195 * 1000, "the fast card idles: {given:?}");
+    assert!(
+        given[1..].iter().all(|&nonces| nonces * 10 >= total),
+        "{given:?}"
+    );
+}
+
+#[test]
+fn a_slice_is_short_where_others_would_waste_it() {
+    let mut queue = queue(4, 0);
+    queue.set_batch(EASY);
+    let longest = |queue: &Queue, job: &Arc<Job>, engines| queue.longest_slice(job, engines);
+    // A card knows of its own answers.
+    assert_eq!(longest(&queue, &job(1), 1), u64::MAX);
+    assert_eq!(longest(&queue, &job(1), 8), HARD / 256);
+    // What one batch ends needs no second one.
+    assert_eq!(longest(&queue, &easy(1), 8), u64::MAX);
+    queue.set_batch(HARD);
+    assert_eq!(longest(&queue, &job(1), 8), u64::MAX);
+}
+
+/// The part of all nonces that were tested before an answer was known, in so many searches one after the other on cards in
+/// step. A card tests what it has in flight to the end, and knows only then of an answer that another card has found.
+fn useful_part(cards: usize, searches: u8) -> f64 {
+    // 20 ms at 5 GH/s.
+    const BATCH: u64 = 100_000_000;
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut queue = queue(4, 4);
+    queue.set_batch(BATCH);
+    let (mut needed, mut tested) = (0.0, 0.0);
+    let give = |queue: &mut Queue, card_number| {
+        let jobs = queue.pick(&card(card_number, cards));
+        let slices = jobs.into_iter().map(|job| Assigned {
+            nonces: job.claim(BATCH.min(queue.longest_slice(&job, cards))),
+            job,
+        });
+        let slices = slices.collect();
+        queue.assign(card_number, slices, Instant::now());
+    };
+    for number in 0..searches {
+        let search = job(number);
+        queue.push(Arc::clone(&search)).unwrap();
+        let need = -(1.0 - random.f64()).ln() * HARD as f64;
+        let mut of_this_search = 0.0;
+        while of_this_search < need {
+            for card_number in 0..cards {
+                let first = queue.first_in_flight(card_number);
+                let slices = first.map_or(0, |batch| batch.slices.len());
+                for slice in 0..slices {
+                    let first = queue.first_in_flight(card_number).unwrap();
+                    let Assigned { job, nonces } = &first.slices[slice];
+                    tested += nonces.count as f64;
+                    if Arc::ptr_eq(job, &search) {
+                        of_this_search += nonces.count as f64;
+                    }
+                }
+                queue.complete(card_number);
+                while queue.in_flight(card_number) < 2 {
+                    give(&mut queue, card_number);
+                }
+            }
+        }
+        needed += need;
+        queue.remove(&search);
+    }
+    needed / tested
+}
+
+#[test]
+fn eight_fast_cards_waste_little_after_an_answer() {
+    let (one, eight) = (useful_part(1, 20), useful_part(8, 20));
+    assert!(eight >= 0.92, "{eight}");
+    assert!(one >= 0.92, "{one}");
 }

@@ -55,7 +55,7 @@ impl State {
             limits,
             queue: Queue::new(limits.running, limits.waiting),
             fleet: Fleet::default(),
-            answers: Answers::new(limits.memory),
+            answers: Answers::new(limits.answers),
             recoveries: VecDeque::new(),
             stage: Stage::Open,
             changes: Changes::default(),
@@ -170,11 +170,12 @@ impl State {
         now: Instant,
     ) -> Result<Option<Batch>, DeviceError> {
         let capacity = engine.capacity();
+        let engines = self.fleet.serving_beside(capacity);
         let jobs = self.queue.pick(&Demand {
             engine: number,
             searches: capacity.searches,
             stops_at_once: capacity == Capacity::ONE,
-            engines: self.fleet.serving_beside(capacity),
+            engines,
         });
         if jobs.is_empty() {
             return Ok(None);
@@ -192,10 +193,11 @@ impl State {
             )));
         }
         let slices = jobs.into_iter().zip(lengths).map(|(job, length)| Assigned {
-            nonces: job.claim(length),
+            nonces: job.claim(length.min(self.queue.longest_slice(&job, engines))),
             job,
         });
-        let batch = self.queue.assign(number, slices.collect(), now);
+        let slices = slices.collect();
+        let batch = self.queue.assign(number, slices, now);
         self.fleet.begin_batch(number, alone);
         let longest = self.fleet.longest_batch();
         self.changes.work |= self.queue.set_batch(longest.unwrap_or(alone));

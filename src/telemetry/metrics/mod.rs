@@ -144,7 +144,7 @@ impl Metrics {
     }
 
     /// Counts a request that was answered from the cache.
-    pub fn request_remembered(&self) {
+    pub fn request_cached(&self) {
         self.families.remembered.inc();
     }
 
