@@ -32,7 +32,7 @@ use crate::config::ServeArgs;
 use crate::device::BackendChoice;
 use crate::telemetry::{self, LogFormat};
 use error::CommandError;
-use output::{complain, print};
+use output::complain;
 
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
