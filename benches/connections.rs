@@ -1,4 +1,4 @@
-//! What connections cost that do nothing: the real binary's memory and descriptors with 0, 1000 and 10 000 of them.
+//! The cost of idle connections: the real binary's memory and descriptors with 0, 1000 and 10 000 of them.
 //!
 //!     cargo bench --bench connections
 
@@ -13,10 +13,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::http::{connect, read, works};
 use support::{Server, assert_work, eventually, request, target};
 
-/// How many connections are open at once.
+/// Numbers of open connections.
 const STEPS: [usize; 3] = [0, 1000, 10_000];
 
-/// More memory than this for a connection that does nothing is a mistake.
+/// The most memory that an idle connection may take, in KiB.
 const BOUND: f64 = 64.0;
 
 fn main() {
@@ -48,7 +48,7 @@ fn main() {
 fn measure(name: &str, open: impl Fn(&Server) -> TcpStream) {
     let long = ["--header-timeout", "--body-timeout", "--idle-timeout"];
     let mut args: Vec<_> = long.iter().flat_map(|flag| [*flag, "3600"]).collect();
-    // Room for one more, which shall be served beside them.
+    // Room for one more connection, which must be served beside them.
     args.extend(["--max-connections", "11000"]);
     let server = Server::on_cpu(&args);
     let mut streams = Vec::new();
@@ -68,7 +68,7 @@ fn measure(name: &str, open: impl Fn(&Server) -> TcpStream) {
         let each = (memory - before) / count.max(1.0);
         println!("{name:<40} {count:>8} {memory:>12.0} {each:>8.1} {files:>8}");
         assert!(each < BOUND, "more than {BOUND} KiB");
-        // The others get what they ask for.
+        // Other clients are still served.
         let request = request("LOCAL", &target(7));
         let answer = support::http::post_works(server.address, &request.to_string());
         assert_work(&answer, &request);

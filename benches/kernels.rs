@@ -15,10 +15,10 @@ use atto_work_server::work::{Nonce, Target, Threshold, digest};
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
-/// How many times everything is measured. Odd, so that there is a median.
+/// Rounds of measurements. Odd, so that there is a median.
 const ROUNDS: usize = 21;
 
-/// Something that tests this many nonces from the given one on.
+/// A way to test `hashes` nonces from a given one on.
 struct Candidate {
     name: String,
     /// The fewest cycles a hash that the processor's ports allow, if known.
@@ -132,7 +132,7 @@ fn kernel(kernel: Kernel) -> Candidate {
     )
 }
 
-/// The library as one would use it first.
+/// The library's interface for one input.
 fn one_by_one(start: u64, count: u64) {
     let mut params = Params::new();
     params.hash_length(8);

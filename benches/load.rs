@@ -1,5 +1,5 @@
-//! What the service adds to the search: requests a second that are answered, and how long an answer takes over a
-//! socket beside the same search without one. The service is the real one, in this process.
+//! The cost of the service beside the search: answered requests a second, and the time of an answer over a socket
+//! compared with the same search without one. The service is the real one, in this process.
 //!
 //!     cargo bench --bench load
 
@@ -21,17 +21,17 @@ use support::devices::{Service, clairvoyant, limits};
 use support::http::{connect, read_next, works};
 use support::{request, target};
 
-/// How many clients ask at once, each on a connection of its own.
+/// Clients that ask at once, each on its own connection.
 const CLIENTS: u64 = 32;
-/// How long they do.
+/// How long they ask.
 const DURATION: Duration = Duration::from_secs(5);
-/// How many searches are asked for one after another.
+/// Searches, one after another.
 const SEARCHES: u64 = 4000;
 
 fn main() {
     println!("{CLIENTS} clients, each on a kept connection, for {DURATION:?}");
     let service = Service::with_limits(limits(4, 200), vec![clairvoyant()], None);
-    // Each client asks for the same again, for which the device knows the answer.
+    // Each client repeats one request, whose answer the device knows.
     let per_second = load(service.address, |client, _| target(client));
     println!("a device that knows every answer at once: {per_second:.0} requests/s");
     drop(service);
@@ -54,7 +54,7 @@ fn main() {
     }
 }
 
-/// The processor, on every core.
+/// The processor with every core.
 fn processor() -> Device {
     cpu::open(Kernel::fastest(), cpu::available_threads()).expect("the processor computes")
 }
@@ -89,7 +89,7 @@ fn load(address: SocketAddr, target: fn(u64, u64) -> String) -> f64 {
     answered as f64 / started.elapsed().as_secs_f64()
 }
 
-/// How long each search took over a socket, sorted.
+/// The sorted times of the searches over a socket.
 fn over_socket(service: &Service) -> Vec<Duration> {
     let mut stream = connect(service.address);
     let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
@@ -102,7 +102,7 @@ fn over_socket(service: &Service) -> Vec<Duration> {
     })
 }
 
-/// How long the same searches took without one.
+/// The sorted times of the same searches without a socket.
 fn bare() -> Vec<Duration> {
     let scheduler =
         Scheduler::start(limits(4, 16), Metrics::new()).expect("threads can be started");

@@ -1,5 +1,5 @@
-//! Easy work through the whole library, without the network: works a second on LOCAL, one search after another
-//! and with many waiting, as a ratio to what the raw hash rate allows, all in one run.
+//! Easy searches through the library, without the network: works a second on LOCAL, one search at a time and many at
+//! once, as a ratio to what the raw hash rate allows, in one run.
 //!
 //!     cargo bench --bench local
 
@@ -13,12 +13,12 @@ use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 use futures_util::future::join_all;
 
-/// How long one measurement takes. A search takes exponentially long, so a measurement of some 4400 of them is off
-/// by 1.5 % by chance alone.
+/// The time of one measurement. The time of a search is spread exponentially, so a measurement of some 4400 searches is
+/// off by 1.5 % by chance.
 const DURATION: Duration = Duration::from_secs(2);
-/// How many times everything is measured.
+/// Rounds of measurements.
 const ROUNDS: usize = 15;
-/// How many searches are asked for at once.
+/// Searches at once.
 const MANY: usize = 64;
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
 
     let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        // Right before and right after, since the machine's speed changes.
+        // The machine's speed changes, so the raw rate is measured right before and right after.
         let before = raw_rate(kernel, threads);
         let measured = [1, MANY].map(|at_once| works_per_second(&scheduler, at_once));
         let raw =
@@ -81,7 +81,7 @@ fn raw_rate(kernel: Kernel, threads: NonZeroUsize) -> f64 {
     })
 }
 
-/// Works a second, with this many searches asked for at any time.
+/// Works a second with this many searches at any time.
 fn works_per_second(scheduler: &Scheduler, at_once: usize) -> f64 {
     let started = Instant::now();
     let ask = || async {
@@ -102,7 +102,7 @@ fn works_per_second(scheduler: &Scheduler, at_once: usize) -> f64 {
 fn request() -> WorkRequest {
     let mut target = [0; 32];
     fastrand::fill(&mut target);
-    // The schedule is that of 2026, whenever this runs.
+    // A fixed time, so that the threshold does not depend on the date of the run.
     let time = Timestamp::from_millis(1_795_329_945_748).expect("a time of 2026");
     WorkRequest::new(Network::Local, time, Target::new(target), time)
         .expect("no time is ahead of itself")

@@ -1,5 +1,5 @@
-//! The real binary over real sockets: how long `/health` and LOCAL work take while every core searches, beside
-//! how long they take when none does.
+//! The real binary over real sockets: the times of `/health` and of LOCAL work on an idle machine and while every core
+//! searches.
 //!
 //!     cargo bench --bench service
 
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 use support::http::{connect, read, works};
 use support::{Server, eventually, request, target};
 
-/// How many requests of each kind.
+/// Requests of each kind.
 const REQUESTS: u64 = 2000;
 
 fn main() {
-    // The same targets are asked for twice.
+    // Both measurements ask for the same targets, so no answer may be cached.
     let server = Server::on_cpu(&["--answer-memory", "0"]);
     println!("{REQUESTS} requests each on one connection, milliseconds");
     println!("{:<40} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
     measure_both(&server, "idle");
-    // One search that nobody will see the end of keeps every core busy.
+    // A search that is too hard to end during the measurement keeps every core busy.
     let _busy = ask_for_live(&server);
     measure_both(&server, "every core searches");
     assert_eq!(
@@ -78,6 +78,6 @@ fn measure(name: &str, address: SocketAddr, request: impl Fn(u64) -> String) {
         at(990),
         at(1000)
     );
-    // The next measurement begins with a quiet machine.
+    // Lets the machine become quiet before the next measurement.
     std::thread::sleep(Duration::from_millis(100));
 }

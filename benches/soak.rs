@@ -1,9 +1,10 @@
-//! The real binary under mixed traffic for as long as one likes: does anything grow, and is every answer right?
+//! The real binary under mixed traffic for minutes or hours: nothing may grow, and every answer must be right.
 //!
 //!     cargo bench --bench soak -- --minutes 5
 //!
-//! Ends with 1 if an answer was wrong, if searches are left, or if memory, descriptors or threads grow: by their trend over the
-//! second half of the run (Theil and Sen's: the median of the slopes between all pairs of lines), by more than the slack.
+//! Exits with 1 if an answer was wrong, if searches are left, or if memory, descriptors or threads grow by more than
+//! the slack. Growth is the trend over the second half of the run: Theil and Sen's, the median of the slopes between all
+//! pairs of lines.
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
@@ -26,28 +27,28 @@ use support::http::{connect, get, post_works, read_next, works};
 use support::{Server, assert_work, eventually, now, request, target};
 use warp::http::Request;
 
-/// How often a line of the table is printed, and measured.
+/// The time between two lines of the table, for each of which everything is measured.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Clients that talk HTTP/1.1 at the same time.
+/// Clients over HTTP/1.1.
 const CLIENTS: u64 = 12;
 
-/// How much each may grow in the second half of the run by its trend: what the allocator and the traffic's chance may do. In
-/// five minutes of a thousand requests a second, 4 MiB are some 30 bytes a request; the longer the run, the finer.
+/// The growth allowed in the second half of the run, which the allocator and chance may cause. In five minutes of a
+/// thousand requests a second, 4 MiB are some 30 bytes a request; a longer run finds smaller leaks.
 const SLACK: [(&str, f64); 3] = [
     ("memory, KiB", 4096.0),
     ("descriptors", 20.0),
     ("threads", 2.0),
 ];
 
-/// What the clients saw.
+/// The clients' observations.
 #[derive(Default)]
 struct Tally {
     requests: u64,
     works: u64,
     /// By `code`.
     refused: BTreeMap<String, u64>,
-    /// What must not be, in words.
+    /// Descriptions of everything wrong.
     wrong: Vec<String>,
 }
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         eprintln!("soak: what may be given is --minutes N, of at least 1");
         return ExitCode::from(64);
     };
-    // Fewer places than clients want at times, so that some are refused; time-outs that are over while it runs.
+    // Clients sometimes want more slots than there are, so that some are refused. Timeouts are short enough to occur.
     let server = Server::on_cpu(&[
         "--queue-size",
         "2",
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
     judge(&lines, &tally.into_inner().expect("nobody panics with it"))
 }
 
-/// The argument, or five. Cargo adds `--bench`.
+/// The value of `--minutes`, else five. Cargo adds `--bench`.
 fn minutes() -> Option<f64> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
@@ -120,7 +121,7 @@ fn run(over: &AtomicBool, mut act: impl FnMut()) {
     }
 }
 
-/// Prints the table. Each line's memory, descriptors and threads.
+/// Prints the table. Returns the memory, descriptors and threads of each line.
 fn watch(server: &Server, minutes: f64, tally: Shared<'_>) -> Vec<[f64; 3]> {
     println!(
         "{:>7} {:>9} {:>8} {:>11} {:>6} {:>7}  refused",
@@ -154,7 +155,7 @@ fn watch(server: &Server, minutes: f64, tally: Shared<'_>) -> Vec<[f64; 3]> {
     lines
 }
 
-/// How many threads the process has.
+/// The number of the process's threads.
 fn threads(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
     let line = status
@@ -226,7 +227,7 @@ impl Client<'_> {
         json!({ "network": network, "timestamp": now(), "target": target(self.number) })
     }
 
-    /// Asks some times, on a new connection each or on one that is kept.
+    /// Asks several times, each on a new connection or all on a kept one.
     fn asks(&mut self) {
         let stream = connect(self.address);
         let mut reader = BufReader::new(&stream);
@@ -251,7 +252,7 @@ impl Client<'_> {
         }
     }
 
-    /// Is gone before there is an answer.
+    /// Disconnects before the answer.
     fn leaves(&mut self) {
         let asked = self.question("LIVE");
         let mut stream = connect(self.address);
@@ -262,7 +263,7 @@ impl Client<'_> {
         record(self.tally, Err("(left)".to_owned()));
     }
 
-    /// Sends some of a request and leaves, or waits until the server has had enough of it.
+    /// Sends a part of a request, and then disconnects or waits for the server's timeout.
     fn breaks_off(&mut self, waits: bool) {
         let request = works(&self.question("LOCAL").to_string());
         let sent = self.rng.usize(1..request.len());
@@ -271,7 +272,7 @@ impl Client<'_> {
             .write_all(&request.as_bytes()[..sent])
             .expect("the server reads");
         if waits {
-            // 408 or nothing at all.
+            // The answer is 408, or none.
             let mut rest = Vec::new();
             let ended = stream.read_to_end(&mut rest);
             let is_reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
@@ -314,7 +315,7 @@ impl Client<'_> {
     }
 }
 
-/// Counts a request that was answered with work, or refused with this code.
+/// Counts a request that was answered with work or refused with this code.
 fn record(tally: Shared<'_>, outcome: Result<(), String>) {
     let mut tally = tally.lock().expect("nobody panics with it");
     tally.requests += 1;
@@ -324,7 +325,7 @@ fn record(tally: Shared<'_>, outcome: Result<(), String>) {
     }
 }
 
-/// Some requests at once over one connection of HTTP/2, one of which is taken back.
+/// Several requests at once over one connection of HTTP/2, of which one is cancelled.
 fn http2(address: SocketAddr, tally: Shared<'_>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,11 +1,11 @@
-//! What traces cost: requests a second and the service's CPU time for each, with tracing off, for one request in a
-//! hundred, for every request, and for every request while the collector is down. The service is the real one, in a
-//! process for each; its device knows every answer, so that nothing else takes time.
+//! The cost of traces: requests a second and the service's CPU time for each, with tracing off, for 1 % of the requests,
+//! for every request, and for every request while the collector is down. Each of the four is the real service in a process
+//! of its own; its device knows every answer, so nothing else takes time.
 //!
 //!     cargo bench --bench tracing
 //!
-//! Rounds take turns between the four, so that a slow moment of the machine hits all of them; medians and their ratios.
-//! `-- --smoke` is one short round, to see that it works.
+//! Rounds alternate between the four, so that a slow moment of the machine hits all of them. The figures are medians and
+//! their ratios. `-- --smoke` runs one short round.
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
@@ -22,9 +22,9 @@ use support::devices::{Service, clairvoyant, limits};
 use support::http::{connect, get, read_next, works};
 use support::{request, target};
 
-/// Tells a process that it is the service.
+/// Set in a process that is the service.
 const PART: &str = "PART_IN_THIS_BENCHMARK";
-/// How many clients ask at once, each on a connection of its own, for the same again.
+/// Clients that ask at once, each on its own connection and always for the same work.
 const CLIENTS: u64 = 32;
 /// The unit of CPU time in `/proc/PID/stat`, which is the same on all of Linux (proc(5), `USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
@@ -131,11 +131,11 @@ impl Process {
         }
     }
 
-    /// The CPU time that it has taken so far.
+    /// The CPU time so far.
     fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         let (_, values) = stat.rsplit_once(") ").expect("a name in parentheses");
-        // Behind the name, user and system time are the twelfth and the thirteenth value (proc(5)).
+        // User and system time are the 12th and 13th value after the name (proc(5)).
         let ticks: u32 = values
             .split(' ')
             .skip(11)
@@ -162,7 +162,7 @@ impl Process {
         (answered as f64 / elapsed, cpu * 1e6 / answered as f64)
     }
 
-    /// Asks until then; how often.
+    /// Asks until this time. The number of requests.
     fn ask(&self, client: u64, until: Instant) -> u64 {
         let mut stream = connect(self.address);
         let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
@@ -178,7 +178,7 @@ impl Process {
         number
     }
 
-    /// What has become of its spans.
+    /// The outcomes of its spans.
     fn spans(&self) -> String {
         let metrics = get(self.management, "/prometheus");
         let count = |outcome: &str| {
@@ -197,7 +197,7 @@ impl Drop for Process {
     }
 }
 
-/// A collector over HTTP that looks at nothing, so that it takes as little as it can from the machine.
+/// A collector over HTTP that reads nothing of what it accepts, so that it costs as little as possible.
 fn collect() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");

@@ -81,8 +81,8 @@ fn forms(adapter: &Adapter) {
     }
 }
 
-/// Four clients ask for DEV work for a minute, and nonces are counted that were tested for requests which were
-/// answered; beside how many the engine alone tests in that time.
+/// Four clients ask for DEV work for a minute. Compares the nonces tested for answered requests with those that the engine
+/// alone tests in that time.
 fn busy(adapter: &Adapter) {
     const CLIENTS: usize = 4;
     const ROUNDS: usize = 6;
@@ -182,8 +182,7 @@ fn scheduler(
     scheduler
 }
 
-/// How many works the clients had, each asking for one after the other, and how many seconds it took until all had
-/// their last.
+/// The number of works that the clients got, each asking for one after another, and the seconds until all had their last.
 fn solve(
     scheduler: &Scheduler,
     network: Network,
@@ -204,20 +203,20 @@ fn solve(
     (works.into_iter().sum(), started.elapsed().as_secs_f64())
 }
 
-/// Work for another target each time.
+/// A request with a new target each time.
 fn request(network: Network) -> WorkRequest {
     let mut target = [0; 32];
     fastrand::fill(&mut target);
-    // The schedule is that of 2026, whenever this runs.
+    // A fixed time, so that the threshold does not depend on the date of the run.
     let time = Timestamp::from_millis(1_795_329_945_748).expect("a time of 2026");
     WorkRequest::new(network, time, Target::new(target), time).expect("no time is ahead of itself")
 }
 
-/// What went through an engine.
+/// Counts of an engine.
 #[derive(Debug, Default)]
 struct Counts {
     batches: AtomicU64,
-    /// Nonces that were tested for searches which were answered.
+    /// Nonces tested for answered searches.
     useful: AtomicU64,
 }
 
@@ -228,12 +227,12 @@ impl Counts {
     }
 }
 
-/// An engine that counts, and may take on less than it could.
+/// An engine that counts, and may be limited to smaller batches.
 struct Counting {
     engine: Box<dyn Engine>,
     capacity: fn(Capacity) -> Capacity,
     counts: Arc<Counts>,
-    /// The searches that are not answered, and how many nonces were tested for each.
+    /// The nonces tested for each search that is not answered.
     searches: Vec<(StopFlag, u64)>,
     in_flight: std::collections::VecDeque<Vec<StopFlag>>,
 }

@@ -1,4 +1,4 @@
-//! Blake2b as most WGSL has it, loaded as wgpu's users do, with nothing of this crate.
+//! Blake2b as most WGSL code has it, loaded in wgpu's usual way, with nothing of this crate.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const SIGMA: [[usize; 16]; 10] = [
     [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
 ];
 
-/// Which words of the state each of a round's eight steps mixes.
+/// The words of the state that each of a round's eight steps mixes.
 const STEPS: [[usize; 4]; 8] = [
     [0, 4, 8, 12],
     [1, 5, 9, 13],
@@ -101,7 +101,7 @@ pub(crate) struct Plain {
     job: wgpu::Buffer,
     found: wgpu::Buffer,
     readback: wgpu::Buffer,
-    /// How many workgroups make a dispatch.
+    /// Workgroups in a dispatch.
     workgroups: u32,
 }
 
@@ -172,7 +172,7 @@ impl Plain {
         plain
     }
 
-    /// That it finds a known answer: a comparison with a wrong hash would be worth nothing.
+    /// Asserts that it finds a known answer: a comparison with a wrong hash would mean nothing.
     fn check(&self) {
         use atto_work_server::work::{Nonce, Target, digest};
         let target = Target::new([7; 32]);
@@ -191,7 +191,7 @@ impl Plain {
         assert_eq!(self.dispatch(&job), None);
     }
 
-    /// Makes a dispatch as long as it may be, or a twentieth of a second.
+    /// Makes a dispatch as long as the device allows, up to 50 ms.
     fn find_pace(&mut self) {
         while self.workgroups < 1 << 15 {
             let started = Instant::now();

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, CommandError};
+use super::error::CommandError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -15,10 +15,11 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
+/// Writes the script for `command`, the whole command line.
+pub(super) fn run(args: &Args, command: &mut Command) -> Result<ExitCode, CommandError> {
     // The generator would panic if it wrote to a closed standard output.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "work-server", &mut script);
+    clap_complete::generate(args.shell, command, "work-server", &mut script);
     io::stdout().lock().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

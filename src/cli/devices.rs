@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::error::CommandError;
+use super::output::print;
 use super::terminal::table;
-use super::{CommandError, print};
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::discovery::{Machine, Obstacle, diagnose};
 use crate::device::gpu::{self, AdapterInfo, AdapterKind};

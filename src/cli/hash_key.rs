@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::output::print;
 use crate::access::{ApiKey, KeyName};
 
 #[derive(Debug, clap::Args)]

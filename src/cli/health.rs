@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::output::print;
 use crate::config::{address, seconds};
 
 /// Bytes read at most of an answer's head, and of its body: more than the management port ever answers a probe with.

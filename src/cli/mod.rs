@@ -9,8 +9,10 @@
 mod bench;
 mod completions;
 mod devices;
+mod error;
 mod hash_key;
 mod health;
+mod output;
 mod restart;
 mod serve;
 mod shader;
@@ -19,21 +21,18 @@ mod terminal;
 mod verify;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::access::{InvalidKey, KeysError};
 use crate::build_info;
 use crate::config::ServeArgs;
-use crate::device::gpu::SpirvError;
-use crate::device::{BackendChoice, DeviceError, OpenError};
-use crate::scheduler::SolveError;
-use crate::service::ServiceError;
+use crate::device::BackendChoice;
 use crate::telemetry::{self, LogFormat};
+use error::CommandError;
+use output::complain;
 
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -98,42 +97,6 @@ impl Command {
     }
 }
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(
-        "{0}; choose another device with --device or --backend, as `work-server devices` lists them"
-    )]
-    Device(#[from] DeviceError),
-    #[error(
-        "{0}; the lines above say why, and `work-server devices` what else there is for --device or --backend"
-    )]
-    Solve(#[from] SolveError),
-    #[error(transparent)]
-    Spirv(#[from] SpirvError),
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    #[error("{0}; `work-server hash-key --generate` makes one")]
-    Key(#[from] InvalidKey),
-    #[error(
-        "{} cannot be written: {error}; name a file in a folder that is there and may be written to, or - for standard \
-         output",
-        path.display()
-    )]
-    Output { path: PathBuf, error: io::Error },
-    /// Flags that exclude each other.
-    #[error("{0}")]
-    Usage(String),
-    #[error("the report cannot be written: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 /// Runs the command that the arguments name. The first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let given: Vec<_> = args.into_iter().collect();
@@ -160,7 +123,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
         Command::Shader(args) => shader::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     done.unwrap_or_else(|error| {
         // A reader that closes the pipe wants no more, so this is no failure to report.
@@ -221,16 +184,6 @@ fn variable_to_blame(error: &clap::Error, args: &[OsString]) -> Option<String> {
     argument
         .get_env()
         .map(|variable| variable.to_string_lossy().into_owned())
-}
-
-/// Writes a line to standard error. If that fails, the exit code still tells.
-fn complain(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
-/// Writes a line to standard output.
-fn print(line: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
 }
 
 #[cfg(test)]

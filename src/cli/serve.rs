@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CommandError;
+use super::error::CommandError;
 use crate::config::ServeArgs;
 use crate::device;
 use crate::management::Setting;

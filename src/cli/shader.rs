@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::output::print;
 use crate::device::gpu::{Kernel, Module};
 
 #[derive(Debug, clap::Args)]

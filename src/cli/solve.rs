@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::error::CommandError;
+use super::output::print;
 use super::terminal::{self, Pace};
-use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device;
 use crate::scheduler::{Limits, Scheduler};

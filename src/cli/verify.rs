@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::output::print;
 use crate::work::{Network, Nonce, Target, Threshold, Timestamp, digest};
 
 #[derive(Debug, clap::Args)]

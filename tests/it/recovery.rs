@@ -436,7 +436,7 @@ fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
     // A batch of before may still be on its way back.
     let mut by_processor = hashes(&service, "cpu");
     eventually("the processor has come back from all it had", || {
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(500));
         let before = std::mem::replace(&mut by_processor, hashes(&service, "cpu"));
         before == by_processor
     });

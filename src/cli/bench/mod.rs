@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use self::expected::{Expected, expected};
 use self::measurement::{Measurement, measure};
+use super::error::CommandError;
+use super::output::print;
 use super::terminal::{self, Column};
-use super::{CommandError, print};
 use crate::config::DeviceArgs;
 use crate::device::gpu::{self, AdapterKind};
 use crate::device::{self, Backend, Device};

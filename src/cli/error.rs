@@ -1,0 +1,46 @@
+//! Why commands fail.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::access::{InvalidKey, KeysError};
+use crate::device::gpu::SpirvError;
+use crate::device::{DeviceError, OpenError};
+use crate::scheduler::SolveError;
+use crate::service::ServiceError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(
+        "{0}; choose another device with --device or --backend, as `work-server devices` lists them"
+    )]
+    Device(#[from] DeviceError),
+    #[error(
+        "{0}; the lines above say why, and `work-server devices` what else there is for --device or --backend"
+    )]
+    Solve(#[from] SolveError),
+    #[error(transparent)]
+    Spirv(#[from] SpirvError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error("{0}; `work-server hash-key --generate` makes one")]
+    Key(#[from] InvalidKey),
+    #[error(
+        "{} cannot be written: {error}; name a file in a folder that is there and may be written to, or - for standard \
+         output",
+        path.display()
+    )]
+    Output { path: PathBuf, error: io::Error },
+    /// Flags that exclude each other.
+    #[error("{0}")]
+    Usage(String),
+    #[error("the report cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
