@@ -124,6 +124,6 @@ function code(cell, text) {
 function showConfiguration({ configuration, api_keys }) {
   const changed = configuration.filter((setting) => !setting.is_default).length;
   const keys = api_keys === null ? "" : ` · ${plural(api_keys, "API key", "API keys")}`;
-  set($("changed"), `${changed ? `${changed} of ${configuration.length} settings differ from the default` : "all as by default"}${keys}`);
+  set($("changed"), `${changed ? `${changed} of ${configuration.length} settings are set` : "no setting is set"}${keys}`);
   table($("settings-head"), $("settings-rows"), SETTING_COLUMNS, configuration);
 }
