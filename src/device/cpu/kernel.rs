@@ -5,6 +5,8 @@ use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::search::{self, Midstate};
 use crate::work::Target;
 
@@ -25,6 +27,10 @@ enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
+    Avx2Single,
+    #[cfg(target_arch = "x86_64")]
+    Avx2Mixed,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -42,7 +48,7 @@ impl Kernel {
                 kernels.push(Self(Isa::Avx512));
             }
             if is_x86_feature_detected!("avx2") {
-                kernels.push(Self(Isa::Avx2));
+                kernels.extend([Isa::Avx2Mixed, Isa::Avx2Single, Isa::Avx2].map(Self));
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -130,6 +136,10 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Single => "avx2-single",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Mixed => "avx2-mixed",
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "neon",
@@ -148,7 +158,9 @@ impl Kernel {
         match self.0 {
             Isa::Portable => Some(1131.0 / 5.0),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some((1131.0 + 2.0 * 87.0) / 3.0 / 4.0),
+            Isa::Avx2 | Isa::Avx2Single => Some((1131.0 + 2.0 * 87.0) / 3.0 / 4.0),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Mixed => None,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Some(1131.0 / 2.0 / 8.0),
             #[cfg(target_arch = "aarch64")]
@@ -175,7 +187,13 @@ impl Kernel {
             Isa::Portable => search::search::<u64>(midstate, threshold, start, count),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx2` exists only where AVX2 was detected.
-            Isa::Avx2 => unsafe { super::avx2::search(midstate, threshold, start, count) },
+            Isa::Avx2 => unsafe { avx2::double::search(midstate, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx2Single` exists only where AVX2 was detected.
+            Isa::Avx2Single => unsafe { avx2::single::search(midstate, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx2Mixed` exists only where AVX2 was detected.
+            Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
             Isa::Avx512 => unsafe { super::avx512::search(midstate, threshold, start, count) },
