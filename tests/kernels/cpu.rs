@@ -86,7 +86,7 @@ fn group() -> impl Strategy<Value = (Target, u64, u64, u64)> {
     )
         .prop_map(|(target, start, count, index, below)| {
             let target = Target::new(target);
-            let nonce = start.wrapping_add(index.index(count as usize) as u64);
+            let nonce = start.wrapping_add(index.index(52) as u64 % count);
             let threshold = digest(Nonce::new(nonce), &target)
                 .get()
                 .saturating_sub(below);
