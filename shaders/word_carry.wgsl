@@ -1,11 +1,11 @@
-// The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one. A sum of low halves is
-// taken in a u64, whose high half is then the carry.
+// The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one. The low halves are added as
+// u64, whose high half is then the carry.
 //
-// A prelude to work.wgsl, for devices that offer u64 (SHADER_INT64) and that add in two instructions where they see
-// a 64-bit addition, but rotate in few only where they see 32-bit halves. AMD's are such. Its twins are word_u64.wgsl
-// and word_pair.wgsl; in memory all words look the same.
+// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers need 64-bit additions to add in two
+// instructions, but 32-bit halves to rotate in few. AMD's are such. The other preludes are word_u64.wgsl and
+// word_pair.wgsl; in memory a word is the same in all of them.
 //
-// The host may replace the body of `add` by a true 64-bit addition, which WGSL has no way to write: see form.rs.
+// The host may replace the body of `add` by a true 64-bit addition, which WGSL cannot express: see spirv.rs.
 
 alias Word = vec2<u32>;
 
@@ -24,7 +24,7 @@ fn at_most(a: Word, b: Word) -> bool {
     return a.y < b.y || (a.y == b.y && a.x <= b.x);
 }
 
-// The rotations to the right that Blake2b knows.
+// The rotations of Blake2b, to the right.
 fn rotate_32(a: Word) -> Word {
     return a.yx;
 }
@@ -37,16 +37,15 @@ fn rotate_16(a: Word) -> Word {
     return (a >> vec2(16u)) | (a.yx << vec2(16u));
 }
 
-// Mesa's RADV makes each half of a rotation one instruction (v_alignbit_b32), as it does above, but of a shift to the
-// left by one it makes two: a shift, and one that shifts and ors (v_lshl_or_b32). So it is not to know that batch.one
-// is one.
+// Mesa's RADV compiles each half of the rotations above to one instruction (v_alignbit_b32), but a shift to the left by
+// one to two: a shift, and a shift with an or (v_lshl_or_b32). So the amount comes from memory.
 fn rotate_63(a: Word) -> Word {
-    let amount = 32u - batch.one;
+    let amount = 32u - dispatch.one;
     return vec2(shift_pair(a.x, a.y, amount), shift_pair(a.y, a.x, amount));
 }
 
-// The low half of high * 2^32 + low, shifted to the right by less than 32 bits. A shift by 32 is not defined, so
-// the amount 0 is a case of its own; with it the compiler knows the whole for what it is.
+// The low half of high * 2^32 + low, shifted to the right by less than 32 bits. A shift by 32 bits is undefined, so the
+// amount 0 is a separate case. It also lets the compiler recognise the pattern.
 fn shift_pair(high: u32, low: u32, amount: u32) -> u32 {
     return select((low >> amount) | (high << (32u - amount)), low, amount == 0u);
 }

@@ -1,7 +1,7 @@
 // The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one.
 //
-// A prelude to work.wgsl, for any device. Its twins are word_u64.wgsl and word_carry.wgsl; in memory all words look the
-// same.
+// A prelude to work.wgsl, for any device. The other preludes are word_u64.wgsl and word_carry.wgsl; in memory a word is
+// the same in all of them.
 
 alias Word = vec2<u32>;
 
@@ -13,7 +13,7 @@ fn word(high: u32, low: u32) -> Word {
 // a + b, modulo 2^64.
 fn add(a: Word, b: Word) -> Word {
     let sum = a + b;
-    // The low half has wrapped round if it came out smaller than what went in.
+    // The low half has wrapped if the sum is smaller than an operand.
     return vec2(sum.x, sum.y + u32(sum.x < a.x));
 }
 
@@ -21,7 +21,7 @@ fn at_most(a: Word, b: Word) -> bool {
     return a.y < b.y || (a.y == b.y && a.x <= b.x);
 }
 
-// The rotations to the right that Blake2b knows.
+// The rotations of Blake2b, to the right.
 fn rotate_32(a: Word) -> Word {
     return a.yx;
 }

@@ -1,6 +1,6 @@
 // The 64-bit word of Blake2b as the device's own 64-bit integer.
 //
-// A prelude to work.wgsl, for devices that offer u64 (SHADER_INT64). Its twins are word_carry.wgsl and word_pair.wgsl.
+// A prelude to work.wgsl, for devices with u64 (SHADER_INT64). The other preludes are word_carry.wgsl and word_pair.wgsl.
 
 alias Word = u64;
 
@@ -19,7 +19,7 @@ fn at_most(a: Word, b: Word) -> bool {
     return a <= b;
 }
 
-// The rotations to the right that Blake2b knows.
+// The rotations of Blake2b, to the right.
 fn rotate_32(a: Word) -> Word {
     return (a >> 32u) | (a << 32u);
 }

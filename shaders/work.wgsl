@@ -1,98 +1,96 @@
-// Searches ranges of nonces for ones whose digest, Blake2b-64(nonce || target), is at most a threshold: one
-// range for each job of a batch.
+// Searches ranges of nonces, one for each slice of a dispatch, for nonces whose digest Blake2b-64(nonce || target) is at
+// most a threshold.
 //
-// Before this text the host puts one of the preludes word_*.wgsl, which say what a 64-bit Word is on the
-// device at hand: the type, word, add, at_most and the four rotations. Nothing else differs between devices.
+// The host puts one of the preludes word_*.wgsl before this text. A prelude defines the 64-bit Word for one kind of
+// device: the type, word, add, at_most and the four rotations. Kernels differ in nothing else.
 
-struct Job {
-    // The target as message words. m0 is the nonce, and all others are zero.
+struct Slice {
+    // The target, as the message words m1 to m4. m0 is the nonce, and all others are zero.
     m1: Word,
     m2: Word,
     m3: Word,
     m4: Word,
-    // The largest digest that is still valid.
+    // The largest valid digest.
     threshold: Word,
     // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
     start: Word,
     count: u32,
-    // Which workgroups of a round are this job's: so many, from this one on.
+    // The workgroups of this slice in each round: the first, and how many.
     first_workgroup: u32,
     workgroups: u32,
-    // The number of the search that the job is a part of. Never 0.
+    // The number of the slice's search. Never 0.
     search: u32,
 }
 
-// A dispatch tests the jobs in rounds: each has a part of every job, one job after the other. So when a job is
-// answered in an early round, its parts of the later ones are left out.
-struct Batch {
-    // How many jobs there are, at least one.
-    jobs: u32,
+// The grid is divided into rounds, and each round covers a part of every slice. Once a search is answered, its
+// workgroups in later rounds return at once.
+struct Dispatch {
+    // How many slices there are, at least one.
+    slices: u32,
     // How many workgroups a round has, at least one.
     workgroups: u32,
-    // How many nonces an invocation tests, one after the other.
-    share: u32,
-    // Always 1. A compiler that knew that would make some rotations slower, see word_carry.wgsl.
+    nonces_per_invocation: u32,
+    // Always 1. A compiler that knows this makes some rotations slower: see word_carry.wgsl.
     one: u32,
-    job: array<Job, MAX_JOBS>,
+    slice: array<Slice, MAX_SLICES>,
 }
 
-// What is known of a search. It stays from dispatch to dispatch, so that those which are queued for a search
-// that has been answered end at once.
+// The state of a search. It is kept between dispatches, so that dispatches queued for an answered search end at once.
 struct Found {
-    // The number of the last search that was answered here.
+    // The number of the last search in this slot that was answered.
     answered: atomic<u32>,
-    // How many nonces were ever tested for searches that have this place, modulo 2^32.
+    // How many nonces were ever tested for the searches in this slot, modulo 2^32.
     tried: atomic<u32>,
-    // The nonce that answers the search. Means nothing for a search that is not answered.
+    // The answer. Only meaningful once the search is answered.
     nonce: Word,
 }
 
-const MAX_JOBS = 64;
-const PLACES = 128u;
+const MAX_SLICES = 64;
+const SLOTS = 128u;
 
-@group(0) @binding(0) var<uniform> batch: Batch;
-// The place of a search is its number modulo PLACES. No two searches that are in flight have the same.
-@group(0) @binding(1) var<storage, read_write> found: array<Found, PLACES>;
+@group(0) @binding(0) var<uniform> dispatch: Dispatch;
+// The slot of a search is its number modulo SLOTS. No two searches in flight have the same slot.
+@group(0) @binding(1) var<storage, read_write> found: array<Found, SLOTS>;
 
 override WORKGROUP_SIZE: u32 = 64u; // The host sets it.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn search(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let round = workgroup.x / batch.workgroups;
-    let place_in_round = workgroup.x % batch.workgroups;
-    let job = batch.job[job_at(place_in_round)];
-    let place = job.search % PLACES;
-    // One invocation takes about a millisecond, so it is enough to look here whether another has found. In the
-    // loop every nonce would pay for it.
-    if atomicLoad(&found[place].answered) == job.search {
+    let round = workgroup.x / dispatch.workgroups;
+    let place_in_round = workgroup.x % dispatch.workgroups;
+    let slice = dispatch.slice[slice_of(place_in_round)];
+    let slot = slice.search % SLOTS;
+    // An invocation takes about a millisecond, so one check is enough. A check in the loop would cost time for every
+    // nonce.
+    if atomicLoad(&found[slot].answered) == slice.search {
         return;
     }
-    let fixed = fixed_part(job);
-    let part = round * job.workgroups + place_in_round - job.first_workgroup;
-    let first = min((part * WORKGROUP_SIZE + lane) * batch.share, job.count);
-    let end = min(first + batch.share, job.count);
+    let midstate = midstate_of(slice);
+    let part = round * slice.workgroups + place_in_round - slice.first_workgroup;
+    let first = min((part * WORKGROUP_SIZE + lane) * dispatch.nonces_per_invocation, slice.count);
+    let end = min(first + dispatch.nonces_per_invocation, slice.count);
     var offset = first;
     while offset < end {
-        let nonce = add(job.start, word(0u, offset));
+        let nonce = add(slice.start, word(0u, offset));
         offset++;
-        if at_most(digest(nonce, job, fixed), job.threshold) {
-            // Only the first may write: two halves of two nonces would make a wrong one.
-            if atomicExchange(&found[place].answered, job.search) != job.search {
-                found[place].nonce = nonce;
+        if at_most(digest(nonce, slice, midstate), slice.threshold) {
+            // Only the first invocation may write: the two halves of a nonce must come from the same one.
+            if atomicExchange(&found[slot].answered, slice.search) != slice.search {
+                found[slot].nonce = nonce;
             }
             break;
         }
     }
-    atomicAdd(&found[place].tried, offset - first);
+    atomicAdd(&found[slot].tried, offset - first);
 }
 
-// The index of the job that has this workgroup of a round: the last one that begins there or before.
-fn job_at(workgroup: u32) -> u32 {
+// The index of the slice that this workgroup of a round belongs to: the last slice that begins at or before it.
+fn slice_of(workgroup: u32) -> u32 {
     var index = 0u;
-    var end = batch.jobs;
+    var end = dispatch.slices;
     while end - index > 1u {
         let middle = (index + end) / 2u;
-        if batch.job[middle].first_workgroup <= workgroup {
+        if dispatch.slice[middle].first_workgroup <= workgroup {
             index = middle;
         } else {
             end = middle;
@@ -110,53 +108,53 @@ fn job_at(workgroup: u32) -> u32 {
 //      v12 v13 v14 v15       .   .   .   v15           a += b + y    d = (d ^ a) >>> 16
 //                                                      c += d        b = (b ^ c) >>> 63
 //
-// Which words a step adds is a table of the standard (SIGMA). All but m0 ... m4 are zero here and left out:
-// a step is called g, gx, gy or gxy after the words that remain.
+// The words of each step are a table of the standard (SIGMA). All but m0 ... m4 are zero here and left out. A step is
+// called g, gx, gy or gxy by the words that remain.
 
-// A word of the state, in place.
-alias Slot = ptr<function, Word>;
+// A pointer to a word of the state.
+alias State = ptr<function, Word>;
 
 // The two halves of G, without their message words.
-fn half_1(a: Slot, b: Slot, c: Slot, d: Slot) {
+fn half_1(a: State, b: State, c: State, d: State) {
     *a = add(*a, *b);
     *d = rotate_32(*d ^ *a);
     *c = add(*c, *d);
     *b = rotate_24(*b ^ *c);
 }
 
-fn half_2(a: Slot, b: Slot, c: Slot, d: Slot) {
+fn half_2(a: State, b: State, c: State, d: State) {
     *a = add(*a, *b);
     *d = rotate_16(*d ^ *a);
     *c = add(*c, *d);
     *b = rotate_63(*b ^ *c);
 }
 
-fn g(a: Slot, b: Slot, c: Slot, d: Slot) {
+fn g(a: State, b: State, c: State, d: State) {
     half_1(a, b, c, d);
     half_2(a, b, c, d);
 }
 
-fn gx(a: Slot, b: Slot, c: Slot, d: Slot, x: Word) {
+fn gx(a: State, b: State, c: State, d: State, x: Word) {
     *a = add(*a, x);
     half_1(a, b, c, d);
     half_2(a, b, c, d);
 }
 
-fn gy(a: Slot, b: Slot, c: Slot, d: Slot, y: Word) {
+fn gy(a: State, b: State, c: State, d: State, y: Word) {
     half_1(a, b, c, d);
     *a = add(*a, y);
     half_2(a, b, c, d);
 }
 
-fn gxy(a: Slot, b: Slot, c: Slot, d: Slot, x: Word, y: Word) {
+fn gxy(a: State, b: State, c: State, d: State, x: Word, y: Word) {
     *a = add(*a, x);
     half_1(a, b, c, d);
     *a = add(*a, y);
     half_2(a, b, c, d);
 }
 
-// The state after what round 1 does without the nonce; v0, v4, v8 and v12 depend on it.
-struct Fixed {
+// The state after the operations of round 1 that do not depend on the nonce. v0, v4, v8 and v12 do.
+struct Midstate {
     // Columns 1 to 3.
     v3: Word,
     v5: Word,
@@ -167,16 +165,16 @@ struct Fixed {
     v11: Word,
     v14: Word,
     v15: Word,
-    // Also the first addition of the second diagonal: v1 + v6.
+    // With the first addition of the second diagonal: v1 + v6.
     v1: Word,
-    // Also the first two operations of the third diagonal: v2 + v7, and v13 mixed with that.
+    // With the first two operations of the third diagonal: v2 + v7, and v13 mixed with this sum.
     v2: Word,
     v13: Word,
 }
 
-fn fixed_part(job: Job) -> Fixed {
-    // The initial state: the IV twice, with the parameters (a digest of eight bytes, no key) in v0, the
-    // number of message bytes (40) in v12, and v14 inverted, which marks the last block.
+fn midstate_of(slice: Slice) -> Midstate {
+    // The initial state: the IV twice, with the parameters (a digest of eight bytes, no key) in v0, the number of message
+    // bytes (40) in v12, and v14 inverted to mark the last block.
     var v1 = word(0xbb67ae85u, 0x84caa73bu);
     var v2 = word(0x3c6ef372u, 0xfe94f82bu);
     var v3 = word(0xa54ff53au, 0x5f1d36f1u);
@@ -190,34 +188,34 @@ fn fixed_part(job: Job) -> Fixed {
     var v14 = word(0xe07c2654u, 0x04be4294u);
     var v15 = word(0x5be0cd19u, 0x137e2179u);
 
-    gxy(&v1, &v5, &v9, &v13, job.m2, job.m3);
-    gx(&v2, &v6, &v10, &v14, job.m4);
+    gxy(&v1, &v5, &v9, &v13, slice.m2, slice.m3);
+    gx(&v2, &v6, &v10, &v14, slice.m4);
     g(&v3, &v7, &v11, &v15);
     v1 = add(v1, v6);
     v2 = add(v2, v7);
     v13 = rotate_32(v13 ^ v2);
-    return Fixed(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
+    return Midstate(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
 }
 
-fn digest(m0: Word, job: Job, fixed: Fixed) -> Word {
-    let m1 = job.m1;
-    let m2 = job.m2;
-    let m3 = job.m3;
-    let m4 = job.m4;
-    var v1 = fixed.v1;
-    var v2 = fixed.v2;
-    var v3 = fixed.v3;
-    var v5 = fixed.v5;
-    var v6 = fixed.v6;
-    var v7 = fixed.v7;
-    var v9 = fixed.v9;
-    var v10 = fixed.v10;
-    var v11 = fixed.v11;
-    var v13 = fixed.v13;
-    var v14 = fixed.v14;
-    var v15 = fixed.v15;
+fn digest(m0: Word, slice: Slice, midstate: Midstate) -> Word {
+    let m1 = slice.m1;
+    let m2 = slice.m2;
+    let m3 = slice.m3;
+    let m4 = slice.m4;
+    var v1 = midstate.v1;
+    var v2 = midstate.v2;
+    var v3 = midstate.v3;
+    var v5 = midstate.v5;
+    var v6 = midstate.v6;
+    var v7 = midstate.v7;
+    var v9 = midstate.v9;
+    var v10 = midstate.v10;
+    var v11 = midstate.v11;
+    var v13 = midstate.v13;
+    var v14 = midstate.v14;
+    var v15 = midstate.v15;
 
-    // Round 1: column 0, whose v0, v4, v8 and v12 start as constants. The first is v0 + v4,
+    // Round 1: column 0, where v0, v4, v8 and v12 start as constants. The first constant is v0 + v4:
     // 0x6a09e667f2bdc900 + 0x510e527fade682d1.
     var v0 = add(word(0xbb1838e7u, 0xa0a44bd1u), m0);
     var v12 = rotate_32(word(0x510e527fu, 0xade682f9u) ^ v0);
@@ -225,7 +223,7 @@ fn digest(m0: Word, job: Job, fixed: Fixed) -> Word {
     var v4 = rotate_24(word(0x510e527fu, 0xade682d1u) ^ v8);
     v0 = add(v0, m1);
     half_2(&v0, &v4, &v8, &v12);
-    // Its diagonals, the second and the third without what is fixed.
+    // The diagonals. The midstate has the beginnings of the second and the third.
     g(&v0, &v5, &v10, &v15);
     v12 = rotate_32(v12 ^ v1);
     v11 = add(v11, v12);
@@ -336,8 +334,8 @@ fn digest(m0: Word, job: Job, fixed: Fixed) -> Word {
     g(&v2, &v7, &v8, &v13);
     g(&v3, &v4, &v9, &v14);
 
-    // Round 12: only v0 and v8 count, so two of the diagonals are left out. The ends of the other steps
-    // that lead nowhere are left to the compiler.
+    // Round 12: the digest needs only v0 and v8, so two diagonals are left out. The compiler removes the other unused
+    // operations.
     g(&v0, &v4, &v8, &v12);
     gx(&v1, &v5, &v9, &v13, m4);
     g(&v2, &v6, &v10, &v14);

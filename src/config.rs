@@ -15,7 +15,7 @@ use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice};
 use crate::management::Setting;
-use crate::scheduler::{Limits, Memory};
+use crate::scheduler::{AnswerCache, Limits};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
 
@@ -209,9 +209,9 @@ impl ServeArgs {
         Settings {
             limits: Limits {
                 deadline: Some(self.deadline),
-                memory: Memory {
+                answers: AnswerCache {
                     entries: self.answer_memory,
-                    ..Memory::DEFAULT
+                    ..AnswerCache::DEFAULT
                 },
                 ..Limits::new(
                     NonZeroUsize::new(self.queue_size).unwrap_or(NonZeroUsize::MIN),

@@ -1,22 +1,26 @@
-//! Proof-of-work server for the Atto network: Blake2b on graphics cards through Vulkan and on processors
-//! through SIMD, behind `POST /works`.
+//! Proof-of-work server for the Atto network: Blake2b on graphics cards through Vulkan and on processors through SIMD,
+//! behind `POST /works`.
 //!
 //! One request, from the socket to the device and back:
 //!
 //! ```text
-//! POST /works -> http::works (read)  -> work::WorkRequest (validate) -> scheduler::Scheduler::solve (queue)
-//!             -> scheduler::worker (one thread an engine) -> device::Engine (a batch of slices of nonces)
-//!             -> work::Work::verify (the reference hash)  -> http::works (200 {"work": …})
+//! POST /works -> connections                  accept, time out, close
+//!             -> http, http::works            read and validate: a work::WorkRequest cannot hold a wrong value
+//!             -> scheduler::Scheduler::search join a search, take a cached answer, or queue a new search
+//!             -> scheduler::threads::worker   one thread an engine: take a batch, test a slice of each of its searches
+//!             -> device::Engine               on a core (device::cpu) or a card (device::gpu)
+//!             -> work::Work::verify           the reference hash
+//!             -> http::works                  200 {"work": …}
 //! ```
 //!
 //! # Invariants
 //!
-//! - Modules depend downwards only: [`work`] ← [`device`] ← [`scheduler`] ← [`connections`] ← [`http`],
-//!   [`management`] ← [`service`] ← [`config`], [`cli`]. [`telemetry`] may be called from all but the first two.
-//!   [`build_info`] depends on nothing.
-//! - Nothing in [`work`] or [`device`] knows tokio or warp; nothing outside [`device::gpu`] knows wgpu.
-//! - Nothing is answered that [`work::Work::verify`] has not seen: a [`work::Work`] cannot be made otherwise.
-//! - `unsafe` stands only in the SIMD kernels and where the shader is loaded.
+//! - Modules depend downwards only, and in no circle: [`work`], [`build_info`] ← [`device`] ← [`telemetry`] ← [`scheduler`]
+//!   ← [`problem`] ← [`access`] ← [`http`], [`management`] ← [`service`] ← [`config`] ← [`cli`]. [`connections`], below
+//!   [`http`], knows [`lifecycle`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
+//! - Nothing in [`work`] or [`device`] knows tokio or warp. Nothing outside [`device::gpu`] knows wgpu.
+//! - No answer leaves that [`work::Work::verify`] has not checked: a [`work::Work`] cannot be made otherwise.
+//! - `unsafe` stands in the SIMD kernels and where the shader is loaded, and nowhere else: the compiler denies it.
 
 pub mod access;
 pub mod build_info;

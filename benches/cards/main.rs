@@ -58,11 +58,11 @@ fn forms(adapter: &Adapter) {
     let mut plain = plain::Plain::open(&adapter.info().name);
     let mut engines: Vec<_> = adapter
         .info()
-        .forms
+        .kernels
         .iter()
-        .map(|&form| {
-            let mut device = gpu::open_as(adapter, form).expect("the form works");
-            (form, device.engines.remove(0))
+        .map(|&kernel| {
+            let mut device = gpu::open_with(adapter, kernel).expect("the kernel works");
+            (kernel, device.engines.remove(0))
         })
         .collect();
     let mut rates = vec![Vec::new(); engines.len() + 1];
@@ -74,8 +74,8 @@ fn forms(adapter: &Adapter) {
     }
     let medians: Vec<_> = rates.into_iter().map(median).collect();
     println!("{:<10} {:>10} {:>8}", "form", "MH/s", "x plain");
-    let names =
-        std::iter::once("plain".to_owned()).chain(engines.iter().map(|(form, _)| form.to_string()));
+    let names = std::iter::once("plain".to_owned())
+        .chain(engines.iter().map(|(kernel, _)| kernel.to_string()));
     for (name, rate) in names.zip(&medians) {
         println!("{name:<10} {:>10.1} {:>8.2}", rate / 1e6, rate / medians[0]);
     }

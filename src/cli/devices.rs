@@ -1,4 +1,4 @@
-//! `work-server devices`: what could be used, and what `auto` would choose.
+//! `work-server devices`: the devices that could be used, and those that `auto` uses.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::terminal::table;
 use super::{CommandError, print};
 use crate::device::cpu::{self, Kernel};
-use crate::device::gpu::driver::Machine;
-use crate::device::gpu::obstacle::{Obstacle, obstacles};
+use crate::device::gpu::discovery::{Machine, Obstacle, diagnose};
 use crate::device::gpu::{self, AdapterInfo, AdapterKind};
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +22,10 @@ pub(super) struct Args {
 struct Report {
     cpu: Processor,
     gpu: Vec<Card>,
-    /// Why there is no list of graphics cards.
+    /// Why the graphics cards could not be listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_error: Option<String>,
-    /// Why cards of this machine are not in the list.
+    /// Why cards of this machine are not in the list `gpu`.
     obstacles: Vec<Reason>,
 }
 
@@ -61,7 +60,7 @@ struct Card {
     usage: Usage,
 }
 
-/// Whether a device searches under the backend `auto`, and when it does or why not.
+/// Whether the backend `auto` uses a device, and when or why not.
 #[derive(Debug, Serialize)]
 struct Usage {
     used_by_default: bool,
@@ -85,9 +84,9 @@ impl Usage {
         }
     }
 
-    /// Beside cards one of which is used by default, or none.
-    fn of_processor(beside_cards: bool) -> Self {
-        if beside_cards {
+    /// `has_cards` is true if a card is used by default.
+    fn of_processor(has_cards: bool) -> Self {
+        if has_cards {
             Self {
                 used_by_default: false,
                 used: "when no card is left",
@@ -118,7 +117,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         milliseconds = started.elapsed().as_secs_f64() * 1e3,
         "listed the Vulkan adapters"
     );
-    let obstacles = obstacles(&Machine::here(), &gpu.iter().collect());
+    let obstacles = diagnose(&Machine::here(), &gpu.iter().collect());
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
     let card = |info: AdapterInfo| Card {
         usage: Usage::of_card(info.kind),
@@ -161,7 +160,7 @@ fn print_text(report: &Report) -> std::io::Result<()> {
         cpu.usage.used,
     ]);
     for Card { info, usage } in gpu {
-        let kernels: Vec<_> = info.forms.iter().map(|form| form.name()).collect();
+        let kernels: Vec<_> = info.kernels.iter().map(|kernel| kernel.name()).collect();
         devices.add_row([
             &*info.index.to_string(),
             &info.label,
@@ -188,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_is_used_where_no_card_is() {
+    fn the_processor_is_used_if_there_is_no_card() {
         assert!(!Usage::of_card(AdapterKind::Software).used_by_default);
         assert!(Usage::of_card(AdapterKind::Other).used_by_default);
         assert!(Usage::of_processor(false).used_by_default);

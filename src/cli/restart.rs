@@ -1,4 +1,4 @@
-//! Starting the process again with what the Vulkan loader needs to find a driver.
+//! Restarts the process with the environment variables that the Vulkan loader needs to find a driver.
 
 use std::convert::Infallible;
 use std::env;
@@ -7,15 +7,14 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::device::gpu::driver::Machine;
+use crate::device::gpu::discovery::{Machine, variables_to_add};
 
-/// Starts the process again, in the same process id and with the same arguments, if environment variables are missing
-/// without which the Vulkan loader does not find NVIDIA's driver. Returns if there is nothing to add, or if it cannot
-/// be done, which is logged.
+/// Restarts the process, with the same process id and arguments, if the Vulkan loader needs more environment variables to
+/// find NVIDIA's driver. Returns if it needs none. If the restart fails, logs the error and returns.
 ///
-/// To be called before there are threads, files or sockets that the process would have to part with.
+/// Must be called before there are threads, files or sockets, which a restart loses.
 pub(super) fn with_missing_variables(args: &[OsString]) {
-    let variables = Machine::here().variables_to_add();
+    let variables = variables_to_add(&Machine::here());
     if variables.is_empty() {
         return;
     }
@@ -48,7 +47,7 @@ fn replace_process(
 mod tests {
     use super::*;
 
-    /// Plays three parts: the test, the process that it starts, and what that one becomes.
+    /// Runs three times: as the test, as the process that it starts, and as that process restarted.
     #[test]
     fn the_process_keeps_its_id_and_its_arguments() {
         const PART: &str = "PART_IN_THIS_TEST";

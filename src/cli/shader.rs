@@ -1,4 +1,6 @@
 //! `work-server shader`: the search shader as it is loaded, to look at or to compile with other tools.
+//!
+//! The flag `--form` and the JSON member `forms` name the kernels of a card.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,12 +10,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::{CommandError, print};
-use crate::device::gpu::{Form, Module};
+use crate::device::gpu::{Kernel, Module};
 
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Args {
-    /// List the forms, one a line
+    /// List the kernels, one per line
     #[arg(long, conflicts_with_all = ["form", "format", "output"])]
     list: bool,
 
@@ -21,16 +23,16 @@ pub(super) struct Args {
     #[arg(long, requires = "list", conflicts_with_all = ["form", "format", "output"])]
     json: bool,
 
-    /// The form to write, one of those that --list names
+    /// The kernel to write, one of those that --list names
     #[arg(
         long,
         required_unless_present = "list",
         requires = "output",
         hide_possible_values = true
     )]
-    form: Option<Form>,
+    form: Option<Kernel>,
 
-    /// Write it as this [default: as it is loaded]
+    /// Write it in this format [default: as it is loaded]
     #[arg(long, requires = "form")]
     format: Option<Format>,
 
@@ -39,31 +41,32 @@ pub(super) struct Args {
     output: Option<PathBuf>,
 }
 
-/// What a shader is written as.
+/// The format of a shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Format {
-    /// Text; only of the forms that are loaded as such
+    /// Text; only for kernels that are loaded as WGSL
     Wgsl,
-    /// SPIR-V 1.0 in little-endian words; of a form that is loaded as WGSL, what wgpu makes of it
+    /// SPIR-V 1.0 in little-endian words; for a kernel that is loaded as WGSL, the module that wgpu makes of it
     Spirv,
 }
 
 #[derive(Debug, Serialize)]
 struct Report {
-    forms: Vec<ListedForm>,
+    #[serde(rename = "forms")]
+    kernels: Vec<ListedKernel>,
 }
 
 #[derive(Debug, Serialize)]
-struct ListedForm {
-    name: Form,
-    /// What it is loaded as.
+struct ListedKernel {
+    name: Kernel,
+    /// The format in which it is loaded.
     format: Format,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    if let (Some(form), Some(output)) = (args.form, &args.output) {
-        write(output, &bytes(form, args.format)?)?;
+    if let (Some(kernel), Some(output)) = (args.form, &args.output) {
+        write(output, &bytes(kernel, args.format)?)?;
     } else {
         list(args.json)?;
     }
@@ -71,35 +74,35 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 }
 
 fn list(json: bool) -> Result<(), CommandError> {
-    let mut forms = Vec::new();
-    for name in Form::ALL {
+    let mut kernels = Vec::new();
+    for name in Kernel::ALL {
         let format = match name.module()? {
             Module::Wgsl(_) => Format::Wgsl,
             Module::Spirv(_) => Format::Spirv,
         };
-        forms.push(ListedForm { name, format });
+        kernels.push(ListedKernel { name, format });
     }
     if json {
-        return Ok(print(serde_json::to_string(&Report { forms })?)?);
+        return Ok(print(serde_json::to_string(&Report { kernels })?)?);
     }
-    for form in forms {
-        print(form.name)?;
+    for kernel in kernels {
+        print(kernel.name)?;
     }
     Ok(())
 }
 
-/// The form's module in this format, or in that in which it is loaded.
-fn bytes(form: Form, format: Option<Format>) -> Result<Vec<u8>, CommandError> {
-    let words = match (form.module()?, format) {
+/// The kernel's module in this format, or in the one in which it is loaded.
+fn bytes(kernel: Kernel, format: Option<Format>) -> Result<Vec<u8>, CommandError> {
+    let words = match (kernel.module()?, format) {
         (Module::Wgsl(text), None | Some(Format::Wgsl)) => return Ok(text.into_bytes()),
         (Module::Spirv(_), Some(Format::Wgsl)) => {
             return Err(CommandError::Usage(format!(
-                "--format wgsl: the form {form} exists only as SPIR-V, since WGSL cannot say it; \
+                "--format wgsl: the kernel {kernel} exists only as SPIR-V, since WGSL cannot express it; \
                  leave --format out, or choose spirv"
             )));
         }
         (Module::Spirv(words), None | Some(Format::Spirv)) => words,
-        (Module::Wgsl(_), Some(Format::Spirv)) => form.spirv()?,
+        (Module::Wgsl(_), Some(Format::Spirv)) => kernel.spirv()?,
     };
     Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
 }

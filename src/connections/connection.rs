@@ -85,7 +85,7 @@ pub(super) struct Shared {
     limits: ConnectionLimits,
     lifecycle: Lifecycle,
     metrics: Metrics,
-    /// Idle connections wait here. A notification evicts the one that has waited for longest.
+    /// Connections without a request wait here. A notification evicts the one that has waited for longest.
     evict: Notify,
 }
 

@@ -1,34 +1,35 @@
-//! How fast an engine is with nothing else to do.
+//! The hash rate of an engine that does nothing else.
 
 use std::time::{Duration, Instant};
 
-use super::{DeviceError, Engine, NonceRange, Slice, StopFlag};
+use super::engine::Engine;
+use super::error::DeviceError;
+use super::slice::{NonceRange, Slice, StopFlag};
 use crate::work::{Target, Threshold};
 
-/// What an engine did while it was measured.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
-    /// How many nonces it tested.
+    /// How many nonces the engine tested.
     pub hashes: u64,
-    /// How long that took.
+    /// How long it took.
     pub elapsed: Duration,
 }
 
 impl Measured {
-    /// Hashes a second.
+    /// Hashes per second.
     pub fn rate(&self) -> f64 {
         self.hashes as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 }
 
-/// Keeps an engine that has nothing in flight as busy as it can be for this long, and until what it has begun by
-/// then is done.
+/// Keeps an engine busy for this long, then waits for its batches in flight. It must have none in flight before.
 ///
 /// # Errors
 ///
-/// What the engine fails with.
+/// The engine's error.
 pub fn measure(engine: &mut dyn Engine, duration: Duration) -> Result<Measured, DeviceError> {
-    // No digest is this low, so every slice runs to its end.
+    // Next to no digest meets this threshold, so every slice runs to its end.
     let threshold = Threshold::new(0);
     let stop = StopFlag::default();
     let started = Instant::now();

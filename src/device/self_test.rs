@@ -1,9 +1,11 @@
-//! Known answers that an engine must reproduce before it may serve, and again after a doubt.
+//! Known answers that an engine must reproduce before it serves, and again when its answers are in doubt.
 
-use super::{DeviceError, Engine, NonceRange, Slice, StopFlag, search};
+use super::engine::{Engine, search};
+use super::error::DeviceError;
+use super::slice::{NonceRange, Slice, StopFlag};
 use crate::work::{Nonce, Threshold};
 
-/// A search whose answer is known: `nonce` is the first from `start` on that meets `threshold`.
+/// A search with its answer: `nonce` is the first nonce from `start` on that meets `threshold`.
 struct KnownAnswer {
     target: &'static str,
     threshold: u64,
@@ -11,8 +13,8 @@ struct KnownAnswer {
     nonce: u64,
 }
 
-/// From the conformance vectors (`tests/vectors.json`, "searches"): one that crosses 2^32, where a card's
-/// low word carries, and one that crosses 2^64, where the counter wraps.
+/// Two of the conformance vectors (`tests/vectors.json`, "searches"). One crosses 2^32, where the low word of a card
+/// carries. The other crosses 2^64, where the counter wraps.
 const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     KnownAnswer {
         target: "3666C8F9A066E607EEDDC4455A769DD7A6C97FA5E4593A9773EAA80B7E90D249",
@@ -28,17 +30,17 @@ const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     },
 ];
 
-/// Puts the known answers through `engine`.
+/// Runs the known searches on `engine`, which must have nothing in flight.
 ///
 /// # Errors
 ///
-/// What the engine fails with, or [`DeviceError::WrongAnswer`] saying which answer it got wrong.
+/// The engine's error, or [`DeviceError::WrongAnswer`] with the answer that is wrong.
 pub fn run(engine: &mut dyn Engine) -> Result<(), DeviceError> {
     for known in &KNOWN_ANSWERS {
         let distance = known.nonce.wrapping_sub(known.start);
-        // The answer is the last nonce of this slice, so it must be found,
+        // The answer is the last nonce of this slice.
         expect(engine, known, distance + 1, Some(Nonce::new(known.nonce)))?;
-        // and it is one past the end of this one, so nothing may be.
+        // It is one past the end of this slice, which has no answer.
         expect(engine, known, distance, None)?;
     }
     Ok(())

@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_shader_has_the_same_schedule_in_round_1() {
-        let fixed = in_shader("fn fixed_part", "return");
-        assert_eq!(fixed, expected(0, &[1, 2, 3], "job."));
+        let fixed = in_shader("fn midstate_of", "return");
+        assert_eq!(fixed, expected(0, &[1, 2, 3], "slice."));
         // Column 0 and parts of two diagonals are written out.
         assert_eq!(
             in_shader("// Round 1:", "// Round 2"),

@@ -140,7 +140,7 @@ impl Trace {
         if let Some(search) = ending.search {
             let progress = search.progress();
             span.set_attribute(KeyValue::new("atto.work.origin", origin(progress.origin)));
-            if progress.origin != Origin::Remembered {
+            if progress.origin != Origin::Cached {
                 searched(recording, search.arrived(), &progress, ending.verified);
             }
         }
@@ -217,7 +217,7 @@ const fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Own => "own",
         Origin::Joined => "joined",
-        Origin::Remembered => "remembered",
+        Origin::Cached => "remembered",
     }
 }
 

@@ -7,14 +7,14 @@ use crate::work::{Target, Work, WorkRequest};
 
 /// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct AnswerCache {
     /// How many; zero turns the cache off.
     pub entries: usize,
     /// For how long.
     pub lasts: Duration,
 }
 
-impl Memory {
+impl AnswerCache {
     /// 4096 answers for ten minutes. Ten minutes are twice the time for which the published client waits, so a client
     /// that gave up at the very end still finds its answer. 4096 answers of some 200 bytes are less than a megabyte; a load
     /// with more answers in ten minutes is one of easy work, which is soon found again.
@@ -27,14 +27,14 @@ impl Memory {
 /// The cached answers, the newest for each target.
 #[derive(Debug)]
 pub(super) struct Answers {
-    limits: Memory,
+    limits: AnswerCache,
     works: HashMap<Target, (Work, Instant)>,
     /// The targets in the order of their answers; a target with several answers is there several times.
     order: VecDeque<(Target, Instant)>,
 }
 
 impl Answers {
-    pub(super) fn new(limits: Memory) -> Self {
+    pub(super) fn new(limits: AnswerCache) -> Self {
         Self {
             limits,
             works: HashMap::new(),
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::work::{Network, Nonce, Timestamp};
 
-    const CACHE: Memory = Memory {
+    const CACHE: AnswerCache = AnswerCache {
         entries: 3,
         lasts: Duration::from_secs(60),
     };
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_cache_of_no_entries_keeps_nothing() {
-        let none = Memory {
+        let none = AnswerCache {
             entries: 0,
             ..CACHE
         };

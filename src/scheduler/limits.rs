@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::answers::Memory;
+use super::answers::AnswerCache;
 use crate::work::Work;
 
 /// How long an engine may take for a batch. It is well above the ten seconds after which a card's dispatch is given
@@ -29,7 +29,7 @@ pub struct Limits {
     /// deadline, [`Scheduler::solve`](super::Scheduler::solve) must be called in a tokio runtime with time enabled.
     pub deadline: Option<Duration>,
     /// Which answers are cached for clients that ask again.
-    pub memory: Memory,
+    pub answers: AnswerCache,
 }
 
 impl Limits {
@@ -41,7 +41,7 @@ impl Limits {
             patience: PATIENCE,
             backoff: Backoff::DEFAULT,
             deadline: None,
-            memory: Memory::DEFAULT,
+            answers: AnswerCache::DEFAULT,
         }
     }
 }

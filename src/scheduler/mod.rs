@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use crate::device::{Absent, Missing, OpenDevices};
 use crate::telemetry::Metrics;
 use crate::work::WorkRequest;
-pub use answers::Memory;
+pub use answers::AnswerCache;
 pub use devices::{DeviceState, DeviceStatus, Event, Incident, Outage};
 pub use estimate::Estimate;
 use fleet::{DeviceRecord, Recovery, Reopen, Role};

@@ -20,7 +20,7 @@ pub enum Origin {
     /// It has joined one that others wait for.
     Joined,
     /// Its answer was cached.
-    Remembered,
+    Cached,
 }
 
 /// How a search goes. If several requests share it, hashes, batches and failovers are those of all, from its beginning.
@@ -135,7 +135,7 @@ impl<'a> Search<'a> {
     /// How the request came to it.
     pub const fn origin(&self) -> Origin {
         match &self.part {
-            Part::Cached(_) => Origin::Remembered,
+            Part::Cached(_) => Origin::Cached,
             Part::Waits {
                 has_joined: true, ..
             } => Origin::Joined,

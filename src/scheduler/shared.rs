@@ -103,7 +103,7 @@ impl Shared {
             Ok(admission)
         })?;
         match admission {
-            Admission::Cached(_) => self.metrics.request_remembered(),
+            Admission::Cached(_) => self.metrics.request_cached(),
             Admission::Waits {
                 has_joined: true, ..
             } => self.metrics.request_coalesced(),

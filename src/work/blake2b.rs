@@ -1,9 +1,9 @@
-//! The reference hash: scalar, from a library of its own, the oracle for every device.
+//! The reference hash, from a library: the oracle for every device.
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest as _};
 
-use super::{Digest, Nonce, Target};
+use super::values::{Digest, Nonce, Target};
 
 /// Blake2b (RFC 7693) with a digest of eight bytes and no key, over `nonce ‖ target`.
 ///

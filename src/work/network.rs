@@ -1,12 +1,13 @@
-//! Networks, block times, and the threshold that the two require.
+//! Networks, timestamps of blocks, and the threshold that they require.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use super::{InvalidRequest, MAX_AHEAD, Threshold};
+use super::invalid::{FIRST_TIMESTAMP, InvalidRequest, LAST_TIMESTAMP, MAX_AHEAD};
+use super::values::Threshold;
 
-/// A network of Atto. The reference's fifth value, `UNKNOWN`, has no work and so is not one here.
+/// A network of Atto. The fifth value of the reference, `UNKNOWN`, has no work and is not included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Network {
     /// The network that carries value.
@@ -15,7 +16,7 @@ pub enum Network {
     Beta,
     /// The developers' network: a hundred times easier.
     Dev,
-    /// Networks on one machine: a hundred thousand times easier.
+    /// Networks on one machine: 100 000 times easier.
     Local,
 }
 
@@ -61,16 +62,16 @@ impl fmt::Display for Network {
     }
 }
 
-/// A block's time in Unix milliseconds, from 2024-01-01T00:00:00Z on: a time that has a threshold.
+/// A block's time in Unix milliseconds, from 2024-01-01T00:00:00Z to the end of the calendar.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The first time that has a threshold, in Unix milliseconds: 2024-01-01T00:00:00Z.
-    pub const FIRST: i64 = 1_704_067_200_000;
+    /// The first timestamp with a threshold, in Unix milliseconds: 2024-01-01T00:00:00Z.
+    pub const FIRST: i64 = FIRST_TIMESTAMP;
 
-    /// The last time that the calendar reaches, in Unix milliseconds: the end of 9999-12-30 UTC.
-    pub const LAST: i64 = 253_402_207_200_000 - 1;
+    /// The last timestamp of the calendar, in Unix milliseconds: the end of 9999-12-30 UTC.
+    pub const LAST: i64 = LAST_TIMESTAMP;
 
     /// The time that is `millis` milliseconds after the Unix epoch.
     ///
@@ -86,7 +87,7 @@ impl Timestamp {
         }
     }
 
-    /// The time on this machine's clock; a clock outside the calendar reads as its nearest end.
+    /// The time on this machine's clock. A time outside the calendar becomes its first or last.
     pub fn now() -> Self {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -100,7 +101,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This time, if it is at most [`MAX_AHEAD`] after `now`.
+    /// Returns this timestamp if it is at most [`MAX_AHEAD`] after `now`.
     ///
     /// # Errors
     ///
@@ -110,8 +111,8 @@ impl Timestamp {
         let ahead = Duration::from_millis(u64::try_from(self.0 - now.0).unwrap_or(0));
         if ahead > MAX_AHEAD {
             return Err(InvalidRequest::TimestampAhead {
-                timestamp: self,
-                now,
+                timestamp: self.0,
+                now: now.0,
             });
         }
         Ok(self)
@@ -148,15 +149,15 @@ impl fmt::Display for Timestamp {
 /// The threshold of `LIVE` in 2024 (`AttoWork.INITIAL_LIVE_THRESHOLD`).
 const INITIAL_LIVE_THRESHOLD: u128 = (1 << 33) - 1;
 
-/// The year that the schedule starts from.
+/// The first year of the schedule.
 const FIRST_YEAR: i16 = 2024;
 
 impl Threshold {
-    /// The bound that the network sets for a block of this time:
+    /// The threshold of the network for a block with this timestamp:
     /// `(2^33 − 1) · factor / floor(2^((year − 2024) / 2))`, divided in integers.
     ///
-    /// The divisor is `floor(sqrt(2^(year − 2024)))`, computed exactly. It halves the threshold every two
-    /// years for as long as there is one: where the divisor outgrows the rest, the threshold is zero.
+    /// The divisor is `floor(sqrt(2^(year − 2024)))`, computed exactly. So the threshold halves every two years, until it
+    /// is zero.
     ///
     /// ```
     /// use atto_work_server::work::{Network, Threshold, Timestamp};
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_read_from_text() {
+    fn a_timestamp_is_parsed_from_text() {
         assert_eq!(
             "1704067200000".parse(),
             Timestamp::from_millis(Timestamp::FIRST)

@@ -12,7 +12,7 @@ use crate::support::devices::{Service, fake, honest, limits, unlucky};
 use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::{Server, eventually, request, target};
 use atto_work_server::device::{Device, OpenDevices, Searched};
-use atto_work_server::scheduler::{Limits, Memory, Scheduler};
+use atto_work_server::scheduler::{AnswerCache, Limits, Scheduler};
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
 
@@ -157,7 +157,7 @@ fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
 #[test]
 fn work_comes_with_the_time_that_it_took() {
     let limits = Limits {
-        memory: Memory::DEFAULT,
+        answers: AnswerCache::DEFAULT,
         ..limits(1, 16)
     };
     let scheduler = scheduler(limits, vec![honest()]);

@@ -80,19 +80,19 @@ fn many_clients_are_served_by_two_cards() {
 }
 
 #[test]
-fn what_each_form_was_measured_at_is_told() {
+fn the_measured_rate_of_each_kernel_is_exported() {
     let mut command = work_server(&["serve", "--backend", "gpu"]);
     command.args(PORTS);
     let server = Server::spawn(command);
     let page = get(server.management, "/prometheus").body;
-    for form in ["u64", "bitcast", "carry", "pair"] {
-        let kernel = format!("kernel=\"{form}\"}} ");
+    for name in ["u64", "bitcast", "carry", "pair"] {
+        let kernel = format!("kernel=\"{name}\"}} ");
         let line = page.lines().find(|line| {
             line.starts_with("atto_work_kernel_hashes_per_second") && line.contains(&kernel)
         });
         let rate: f64 = line
             .and_then(|line| line.rsplit(' ').next()?.parse().ok())
-            .unwrap_or_else(|| panic!("{form}: {page}"));
-        assert!(rate > 0.0, "{form}");
+            .unwrap_or_else(|| panic!("{name}: {page}"));
+        assert!(rate > 0.0, "{name}");
     }
 }

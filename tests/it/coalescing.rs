@@ -12,7 +12,7 @@ use crate::support::devices::{Service, fake, honest_engine, limits, unlucky};
 use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::{assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device};
-use atto_work_server::scheduler::{Limits, Memory};
+use atto_work_server::scheduler::{AnswerCache, Limits};
 use serde_json::{Value, json};
 
 const RUNNING: &str = "atto_work_searches_running";
@@ -214,7 +214,7 @@ fn an_easy_request_does_not_wait_for_a_dear_search_of_the_same_target() {
 /// Limits with this memory.
 fn remembering(entries: usize, lasts: Duration) -> Limits {
     Limits {
-        memory: Memory { entries, lasts },
+        answers: AnswerCache { entries, lasts },
         ..limits(4, 16)
     }
 }

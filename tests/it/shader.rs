@@ -1,4 +1,4 @@
-//! `work-server shader`: the shader's forms, as the real binary lists and writes them.
+//! `work-server shader`: the kernels of a card, as the real binary lists and writes them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ fn temporary_file(name: &str) -> PathBuf {
 }
 
 #[test]
-fn the_forms_are_listed() {
+fn the_kernels_are_listed() {
     let list = run(&["--list"]);
     assert_eq!(
         (code(&list), stdout(&list)),
@@ -69,10 +69,10 @@ fn the_forms_are_listed() {
 }
 
 #[test]
-fn a_form_is_written_as_it_is_loaded() {
-    for form in ["u64", "carry", "pair"] {
-        let text = written(&["--form", form]);
-        assert_eq!(text, written(&["--form", form, "--format", "wgsl"]));
+fn a_kernel_is_written_as_it_is_loaded() {
+    for kernel in ["u64", "carry", "pair"] {
+        let text = written(&["--form", kernel]);
+        assert_eq!(text, written(&["--form", kernel, "--format", "wgsl"]));
         let text = String::from_utf8(text).unwrap();
         naga::front::wgsl::parse_str(&text).unwrap();
         // The prelude and the search.
@@ -84,16 +84,16 @@ fn a_form_is_written_as_it_is_loaded() {
 }
 
 #[test]
-fn no_two_forms_are_the_same_in_spirv() {
+fn no_two_kernels_are_the_same_in_spirv() {
     let modules = ["u64", "bitcast", "carry", "pair"]
-        .map(|form| words(&written(&["--form", form, "--format", "spirv"])));
+        .map(|kernel| words(&written(&["--form", kernel, "--format", "spirv"])));
     for (index, module) in modules.iter().enumerate() {
         assert!(!modules[..index].contains(module), "{index}");
     }
 }
 
 #[test]
-fn a_form_is_written_to_a_file() {
+fn a_kernel_is_written_to_a_file() {
     let path = temporary_file("shader.spv");
     let output = run(&["--form", "bitcast", "--output", path.to_str().unwrap()]);
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn text_of_a_form_that_has_none_is_refused_with_the_reason() {
+fn wgsl_of_a_kernel_that_has_none_is_an_error_with_the_reason() {
     let path = temporary_file("bitcast.wgsl");
     let output = run(&[
         "--form",
@@ -149,7 +149,7 @@ fn flags_that_make_no_sense_are_refused() {
         assert_eq!(code(&run(args)), 64, "{args:?}");
     }
     let unknown = run(&["--form", "u32", "--output", "-"]);
-    for form in ["u64", "bitcast", "carry", "pair"] {
-        assert!(stderr(&unknown).contains(form), "{unknown:?}");
+    for kernel in ["u64", "bitcast", "carry", "pair"] {
+        assert!(stderr(&unknown).contains(kernel), "{unknown:?}");
     }
 }

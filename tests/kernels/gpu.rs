@@ -1,4 +1,4 @@
-//! The graphics engines, in every form of the shader that the adapter runs, against known answers and the reference hash.
+//! The graphics engines, in every kernel that the adapter runs, against known answers and the reference hash.
 //!
 //! They run on the first adapter of the list. A machine without a card needs a software adapter for that,
 //! such as Mesa's lavapipe; without any Vulkan adapter these tests fail.
@@ -6,24 +6,24 @@
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use atto_work_server::device::gpu::{
-    Adapter, AdapterKind, Form, Selection, SelectionError, SoftwareAdapters, adapters, open,
-    open_as,
+    Adapter, AdapterKind, Kernel, Selection, SelectionError, SoftwareAdapters, adapters, open,
+    open_with,
 };
 use atto_work_server::device::{self, Backend, Engine, NonceRange, Searched, Slice, StopFlag};
 use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
 
 use crate::conformance;
 
-type FormEngine = (Form, Mutex<Box<dyn Engine>>);
+type KernelEngine = (Kernel, Mutex<Box<dyn Engine>>);
 
-/// The engines of all forms that the adapter runs. Opening one takes up to a second, so the tests share them.
-static ENGINES: LazyLock<Vec<FormEngine>> = LazyLock::new(|| {
+/// The engines of all kernels that the adapter runs. Opening one takes up to a second, so the tests share them.
+static ENGINES: LazyLock<Vec<KernelEngine>> = LazyLock::new(|| {
     let adapter = first_adapter();
-    let open = |&form: &Form| {
-        let mut device = open_as(&adapter, form).unwrap();
-        (form, Mutex::new(device.engines.remove(0)))
+    let open = |&kernel: &Kernel| {
+        let mut device = open_with(&adapter, kernel).unwrap();
+        (kernel, Mutex::new(device.engines.remove(0)))
     };
-    adapter.info().forms.iter().map(open).collect()
+    adapter.info().kernels.iter().map(open).collect()
 });
 
 fn all_adapters() -> Vec<Adapter> {
@@ -39,57 +39,60 @@ fn first_adapter() -> Adapter {
     all_adapters().remove(0)
 }
 
-/// Each form with its engine; a test that failed before this one has done the engine no harm.
-fn engines() -> impl Iterator<Item = (Form, MutexGuard<'static, Box<dyn Engine>>)> {
-    ENGINES
-        .iter()
-        .map(|(form, engine)| (*form, engine.lock().unwrap_or_else(PoisonError::into_inner)))
+/// Each kernel with its engine; a failed test does not harm its engine.
+fn engines() -> impl Iterator<Item = (Kernel, MutexGuard<'static, Box<dyn Engine>>)> {
+    ENGINES.iter().map(|(kernel, engine)| {
+        (
+            *kernel,
+            engine.lock().unwrap_or_else(PoisonError::into_inner),
+        )
+    })
 }
 
-/// Asserts that all forms find exactly this.
+/// Asserts that all kernels find exactly this.
 fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: Option<u64>) {
-    for (form, mut engine) in engines() {
+    for (kernel, mut engine) in engines() {
         let found = conformance::search(&mut **engine, target, threshold, start, count);
         assert_eq!(
             found,
             expected.map(Nonce::new),
-            "{form}: {target} at most {threshold}, {count} from {start}"
+            "{kernel}: {target} at most {threshold}, {count} from {start}"
         );
     }
 }
 
-/// Runs `check` on the engine of every form.
-fn on_every_form(check: impl Fn(&mut dyn Engine)) {
-    for (form, mut engine) in engines() {
-        println!("form {form}");
+/// Runs `check` on the engine of every kernel.
+fn on_every_kernel(check: impl Fn(&mut dyn Engine)) {
+    for (kernel, mut engine) in engines() {
+        println!("kernel {kernel}");
         check(&mut **engine);
     }
 }
 
 #[test]
-fn no_form_is_left_out_on_lavapipe() {
+fn no_kernel_is_left_out_on_lavapipe() {
     for adapter in all_adapters() {
         let info = adapter.info();
-        assert!(info.forms.contains(&Form::Pair), "{info:?}");
+        assert!(info.kernels.contains(&Kernel::Pair), "{info:?}");
         if info.kind == AdapterKind::Software && info.name.starts_with("llvmpipe") {
-            assert_eq!(info.forms, Form::ALL);
+            assert_eq!(info.kernels, Kernel::ALL);
         }
     }
 }
 
 #[test]
-fn every_form_agrees_with_the_vectors() {
-    on_every_form(conformance::agrees_with_the_vectors);
+fn every_kernel_agrees_with_the_vectors() {
+    on_every_kernel(conformance::agrees_with_the_vectors);
 }
 
 #[test]
-fn every_form_knows_the_extremes() {
-    on_every_form(conformance::knows_the_extremes);
+fn every_kernel_knows_the_extremes() {
+    on_every_kernel(conformance::knows_the_extremes);
 }
 
 #[test]
-fn every_form_agrees_with_the_oracle() {
-    on_every_form(|engine| conformance::agrees_with_the_oracle(engine, 200));
+fn every_kernel_agrees_with_the_oracle() {
+    on_every_kernel(|engine| conformance::agrees_with_the_oracle(engine, 200));
 }
 
 /// A target, a nonce near 2^32, and that nonce's digest, which is the least of all within [`ALONE`] nonces.
@@ -178,7 +181,7 @@ fn check_answer(slice: &Slice, searched: &Searched) {
 
 #[test]
 fn each_search_of_a_batch_gets_its_own_answer() {
-    on_every_form(|engine| {
+    on_every_kernel(|engine| {
         let most = engine.capacity().searches;
         let mut answered = 0;
         for size in [1, 2, 3, 17, most, most] {
@@ -205,7 +208,7 @@ fn each_search_of_a_batch_gets_its_own_answer() {
 
 #[test]
 fn batches_come_back_in_the_order_in_which_they_went() {
-    on_every_form(|engine| {
+    on_every_kernel(|engine| {
         let in_flight = engine.capacity().batches;
         assert!(in_flight >= 2);
         let batches: Vec<Vec<_>> = (0..200)
@@ -234,7 +237,7 @@ fn batches_come_back_in_the_order_in_which_they_went() {
 
 #[test]
 fn a_search_that_is_answered_ends_what_is_queued_for_it_on_the_device() {
-    on_every_form(|engine| {
+    on_every_kernel(|engine| {
         let (target, least, nonce) = lonely();
         let first = slice(&target, least.get(), nonce.get() - 1000, ALONE);
         // Nothing is to be found here, so all of it would be tested.
@@ -263,7 +266,7 @@ fn a_search_that_is_answered_ends_what_is_queued_for_it_on_the_device() {
 
 #[test]
 fn an_early_answer_leaves_most_of_an_easy_search_out() {
-    on_every_form(|engine| {
+    on_every_kernel(|engine| {
         // As many as a search is all but sure to end within, for searches of 40 000 hashes.
         let slice = || {
             let target = Target::new([fastrand::u8(..); 32]);
@@ -302,11 +305,11 @@ fn a_stopped_search_ends_at_once() {
 
 #[test]
 fn slices_are_shorter_for_easy_work() {
-    for (form, engine) in engines() {
+    for (kernel, engine) in engines() {
         let length = |threshold| engine.lengths(&[Threshold::new(threshold)])[0];
-        assert!(length(u64::MAX) >= 1, "{form}");
-        assert!(length(u64::MAX) <= length(429_496_729_550_000), "{form}");
-        assert!(length(429_496_729_550_000) <= length(0), "{form}");
+        assert!(length(u64::MAX) >= 1, "{kernel}");
+        assert!(length(u64::MAX) <= length(429_496_729_550_000), "{kernel}");
+        assert!(length(429_496_729_550_000) <= length(0), "{kernel}");
     }
 }
 
@@ -316,11 +319,11 @@ fn a_device_is_named_after_its_adapter() {
     let device = open(&adapter).unwrap();
     assert_eq!(device.info.name, adapter.info().label);
     assert_eq!(device.info.backend, Backend::Gpu);
-    // All its forms were measured, and the fastest serves.
+    // All its kernels were measured, and the fastest serves.
     let trials = &device.info.trials;
     let measured = trials.iter().map(|trial| trial.kernel.as_str());
-    let forms = adapter.info().forms.iter().map(|form| form.name());
-    assert!(measured.eq(forms), "{trials:?}");
+    let kernels = adapter.info().kernels.iter().map(|kernel| kernel.name());
+    assert!(measured.eq(kernels), "{trials:?}");
     let fastest = trials.iter().max_by_key(|trial| trial.hashes_per_second);
     assert_eq!(device.info.kernel, fastest.unwrap().kernel);
     assert_eq!((device.info.threads, device.engines.len()), (1, 1));
@@ -351,7 +354,7 @@ fn software_is_selected_only_where_it_is_allowed() {
             .iter()
             .map(|adapter| adapter.info().index)
             .collect();
-        (indices, chosen.misses)
+        (indices, chosen.unmatched)
     };
     let last = adapters.len() - 1;
     let index = last.to_string();
@@ -367,6 +370,6 @@ fn software_is_selected_only_where_it_is_allowed() {
     } else {
         assert_eq!(refused, (vec![last], vec![]));
     }
-    let (_, misses) = choose(&adapters.len().to_string(), SoftwareAdapters::Allowed);
-    assert!(matches!(misses[..], [SelectionError::NoMatch { .. }]));
+    let (_, unmatched) = choose(&adapters.len().to_string(), SoftwareAdapters::Allowed);
+    assert!(matches!(unmatched[..], [SelectionError::NoMatch { .. }]));
 }

@@ -51,11 +51,16 @@ class Look {
       executablePath: executable(), headless: true, args: [...FLAGS, ...root], viewport: { width: 1200, height: 900 }, ...options,
     });
     look.context.setDefaultTimeout(SOON);
+    look.asIs();
+    // The only handler, for as long as the page lasts. To remove one gives the requests that it is handling to the next one,
+    // while it goes on with them, and Playwright fails on the second answer.
     await look.context.route("**/*", (route) => {
       const asked = new URL(route.request().url());
-      if (asked.origin === new URL(url).origin) return route.continue();
-      look.wrong.push(`request to ${asked}`);
-      return route.abort();
+      if (asked.origin !== new URL(url).origin) {
+        look.wrong.push(`request to ${asked}`);
+        return route.abort();
+      }
+      return asked.pathname === "/status.json" ? look.answer(route) : route.continue();
     });
     look.page = look.context.pages()[0] ?? await look.context.newPage();
     look.page.on("request", (request) => { if (request.url().endsWith("/status.json")) look.asked += 1; });
@@ -81,15 +86,24 @@ class Look {
     }
   }
 
-  // From here on the server's answers are as `change` makes them of the real ones.
-  async answers(change) {
-    await this.page.unroute("**/status.json");
-    await this.page.route("**/status.json", async (route) => {
+  // From here on requests for the data get the server's answers,
+  asIs() {
+    this.answer = (route) => route.continue();
+  }
+
+  // what `change` makes of these,
+  answers(change) {
+    this.answer = async (route) => {
       const response = await route.fetch();
       const status = await response.json();
       change(status);
       await route.fulfill({ response, json: status });
-    });
+    };
+  }
+
+  // or none.
+  noAnswers() {
+    this.answer = (route) => route.abort();
   }
 
   async axe(name) {
@@ -104,6 +118,7 @@ class Look {
   }
 
   async close() {
+    await this.context.unrouteAll({ behavior: "ignoreErrors" });
     await this.context.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -156,9 +171,9 @@ async function whatHappens(url) {
   look.nothingWrong();
 
   // From here on the browser itself says that something does not answer.
-  await page.route("**/status.json", (route) => route.abort());
+  look.noAnswers();
   await look.sees("#stale", /The server does not answer since \d\d:\d\d:\d\d/);
-  await page.unroute("**/status.json");
+  look.asIs();
   await page.locator("#stale").waitFor({ state: "hidden" });
 
   await step("stop");
@@ -260,15 +275,15 @@ async function answersAreUnderstood(url) {
   await look.sees("#tiles", room(capacity + turns));
 
   // Room is what is left.
-  await look.answers((status) => Object.assign(status.queue, { running: 3, waiting: 10, temperature: "hot" }));
+  look.answers((status) => Object.assign(status.queue, { running: 3, waiting: 10, temperature: "hot" }));
   await look.sees("#tiles", room(capacity + turns - 13));
 
   // A card that should be there, and none at all.
-  await look.answers((status) => { status.missing_cards = { is_expected: true, reasons: ["the driver is old", "it is so"] }; });
+  look.answers((status) => { status.missing_cards = { is_expected: true, reasons: ["the driver is old", "it is so"] }; });
   await look.sees("#findings", /^▲\s*No card is used, cpu serves: the driver is old; it is so\.$/);
   await look.sees("#announcement", /No card is used/);
   assert.match(await page.title(), /^⚠/);
-  await look.answers((status) => { status.missing_cards = { is_expected: false, reasons: ["there is no sign of one"] }; });
+  look.answers((status) => { status.missing_cards = { is_expected: false, reasons: ["there is no sign of one"] }; });
   await look.sees("#findings", /^○\s*No card is used, cpu serves: there is no sign of one\.$/);
   assert.doesNotMatch(await page.title(), /⚠/);
 
@@ -279,26 +294,26 @@ async function answersAreUnderstood(url) {
     status.expected = [{ network: "LIVE", threshold: "1", mean_seconds: 5, p99_seconds: 23 }];
     more(status);
   });
-  await times(9, 10);
+  times(9, 10);
   await look.sees("#findings", /take 19 s \(median\): they wait 9 s for a device, and are searched for 10 s .* LIVE needs 5 s/);
-  await times(0.1, 10, (status) => { status.queue.running = 3; status.expected = []; });
+  times(0.1, 10, (status) => { status.queue.running = 3; status.expected = []; });
   await look.sees("#findings", /take 10 s \(median\), nearly all of it searching\. 3 searches share the devices, so each takes longer than alone\.$/);
-  await times(10, 0.1);
+  times(10, 0.1);
   await look.sees("#findings", /nearly all of it waiting for a device/);
 
   // No device, and no sense in waiting for a measurement.
-  await look.answers((status) => { status.devices[0].state = "down"; status.expected = []; });
+  look.answers((status) => { status.devices[0].state = "down"; status.expected = []; });
   await look.sees("#headline", /^No device is up; one is being opened, and searches wait for it\.$/);
   await look.sees("#phase", /no device up/);
   await look.sees("#expected-note", /while no device is up/);
-  await look.answers((status) => { status.expected = []; });
+  look.answers((status) => { status.expected = []; });
   await look.sees("#expected-note", /until a device has been measured/);
 
-  await look.answers((status) => { status.server.phase = "leaving"; });
+  look.answers((status) => { status.server.phase = "leaving"; });
   await look.sees("#headline", /^Stopping soon: not ready any more, requests are still served\.$/);
 
   // An incident happened at a time in a zone, and an outage did not begin in the future.
-  await look.answers(troubled);
+  look.answers(troubled);
   await look.sees("#incidents", /lost could not be opened 200 times, the last time: why/);
   assert.match(await page.locator("#incidents time").first().getAttribute("title"), /UTC\+05:30$/);
   assert.match(await page.locator("#incidents time").first().getAttribute("datetime"), /Z$/);
@@ -312,7 +327,7 @@ async function answersAreUnderstood(url) {
     new MutationObserver(() => { window.told += 1; }).observe(document.getElementById("announcement"), { childList: true, characterData: true, subtree: true });
   });
   let polls = 0;
-  await look.answers((status) => {
+  look.answers((status) => {
     troubled(status);
     polls += 1;
     Object.assign(status.queue, { waiting: 1 + polls, temperature: polls % 2 ? "full" : "hot" });
@@ -321,7 +336,7 @@ async function answersAreUnderstood(url) {
   assert.equal(await page.evaluate(() => window.told), 0);
 
   // A finger on a chart reads it.
-  await look.answers((status) => {
+  look.answers((status) => {
     const { intervals } = status.history;
     intervals.ends = Array.from({ length: 120 }, (_, place) => status.at - 5000 * (120 - place));
     for (const column of Object.values(intervals.requests)) column.splice(0, column.length, ...Array(120).fill(0));
@@ -334,9 +349,9 @@ async function answersAreUnderstood(url) {
   assert.equal(await plot.evaluate((svg) => getComputedStyle(svg).touchAction), "pan-y");
 
   // What the page cannot make sense of is not passed over in silence, and is got over.
-  await look.answers((status) => { delete status.queue; });
+  look.answers((status) => { delete status.queue; });
   await look.sees("#stale", /does not understand the server's answer: load it again/);
-  await look.answers(() => {});
+  look.answers(() => {});
   await page.locator("#stale").waitFor({ state: "hidden" });
 
   // Whoever comes back to it does not take what was for what is.
@@ -346,10 +361,9 @@ async function answersAreUnderstood(url) {
   }, hidden);
   await hide(true);
   await page.waitForTimeout(7000);
-  await page.unroute("**/status.json");
   let answer;
   const asked = new Promise((resolve) => { answer = resolve; });
-  await page.route("**/status.json", async (route) => { await asked; await route.continue(); });
+  look.answer = async (route) => { await asked; await route.continue(); };
   await hide(false);
   assert.match(await look.text("#stale"), /What is shown below is of \d\d:\d\d:\d\d/);
   answer();
@@ -357,12 +371,12 @@ async function answersAreUnderstood(url) {
 
   // Another version of the server has another page: it is loaded, once.
   assert.equal(await page.evaluate(() => window.loadedOnce), true);
-  await look.answers((status) => { status.server.version = "99.0.0"; });
+  look.answers((status) => { status.server.version = "99.0.0"; });
   await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
   await look.sees("#facts", /99\.0\.0/);
   await page.evaluate(() => { window.loadedOnce = true; });
   polls = 0;
-  await look.answers((status) => { polls += 1; status.server.version = polls % 2 ? "98.0.0" : "99.0.0"; });
+  look.answers((status) => { polls += 1; status.server.version = polls % 2 ? "98.0.0" : "99.0.0"; });
   await page.waitForFunction(() => window.loadedOnce === undefined, null, { timeout: SOON });
   await page.evaluate(() => { window.loadedOnce = true; });
   polls = 0;
@@ -372,11 +386,10 @@ async function answersAreUnderstood(url) {
 
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await look.answers(troubled);
+    look.answers(troubled);
     await look.sees("#devices", /molten/);
     await look.axe(`${colorScheme}, in trouble`);
-    await page.unroute("**/status.json");
-    await page.route("**/status.json", (route) => route.abort());
+    look.noAnswers();
     await look.sees("#stale", /does not answer/);
     await look.axe(`${colorScheme}, without an answer`);
   }

@@ -16,7 +16,7 @@ use atto_work_server::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
     Slice, Trial,
 };
-use atto_work_server::scheduler::{Backoff, Limits, Memory};
+use atto_work_server::scheduler::{AnswerCache, Backoff, Limits};
 use atto_work_server::service::{self, Listeners, Settings};
 use atto_work_server::work::{Nonce, Threshold};
 use tokio::sync::oneshot;
@@ -213,9 +213,9 @@ pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
     Limits {
         patience: PATIENCE,
         backoff: BACKOFF,
-        memory: Memory {
+        answers: AnswerCache {
             entries: 0,
-            ..Memory::DEFAULT
+            ..AnswerCache::DEFAULT
         },
         ..Limits::new(NonZeroUsize::new(running).expect("not zero"), waiting)
     }

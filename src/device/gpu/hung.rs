@@ -1,14 +1,14 @@
-//! Programs whose dispatches do not end.
+//! Programs whose dispatches have not ended in time.
 //!
-//! Dropping one would wait for its dispatch, without end if need be. So it is kept here, and the card is not opened
-//! anew while one of its is left: each attempt would only leave more behind.
+//! Dropping a program waits for its dispatches, possibly for ever, so it is kept here instead. The card is not reopened
+//! while it has a hung program: each attempt could only add another one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::program::Program;
-use crate::device::{DeviceError, catch_panic};
+use super::program::{Program, TIMEOUT};
+use crate::device::error::{DeviceError, catch_panic};
 
-/// Each with the label of its adapter.
+/// Each program with the label of its adapter.
 static HUNG: Mutex<Vec<(String, Program)>> = Mutex::new(Vec::new());
 
 fn lock() -> MutexGuard<'static, Vec<(String, Program)>> {
@@ -20,8 +20,7 @@ pub(super) fn keep(label: &str, program: Program) {
     lock().push((label.to_owned(), program));
 }
 
-/// Drops the programs of the adapter with this label whose dispatches have ended after all, or whose driver has given
-/// the device up.
+/// Drops the programs of the adapter with this label whose dispatches have ended, or whose driver has lost the device.
 ///
 /// # Errors
 ///
@@ -35,9 +34,9 @@ pub(super) fn clear(label: &str) -> Result<(), DeviceError> {
     drop(hung);
     let mut left = None;
     for (_, program) in Vec::<(String, Program)>::from_iter(these) {
-        // A driver that has given the device up makes the question an error or a panic.
+        // If the driver has lost the device, this is an error or a panic.
         if catch_panic(|| Ok(program.is_idle())) == Ok(false) {
-            left = Some(DeviceError::Hung(program.timeout));
+            left = Some(DeviceError::Hung(TIMEOUT));
             keep(label, program);
         } else {
             let _ = catch_panic(|| {

@@ -65,7 +65,7 @@ fn search() -> Value {
     json!({
         "operationId": "work",
         "summary": "Compute a work",
-        "description": "Answers once a nonce is found. A client that hangs up ends its search.",
+        "description": "Responds once a nonce is found. A search is cancelled when the last client waiting for it disconnects.",
         "requestBody": body("WorkRequest", &request()),
         "responses": responses,
     })
@@ -74,7 +74,7 @@ fn search() -> Value {
 /// `POST /works/verify`.
 fn verification() -> Value {
     let mut responses = problems::by_status(&[SentBy::Both]);
-    let answered = |valid: bool, digest: &str| json!({ "value": { "valid": valid, "digest": digest, "threshold": "8589934591" } });
+    let example = |valid: bool, digest: &str| json!({ "value": { "valid": valid, "digest": digest, "threshold": "8589934591" } });
     responses.insert(
         "200".to_owned(),
         json!({
@@ -82,8 +82,8 @@ fn verification() -> Value {
             "content": { "application/json": {
                 "schema": reference("schemas", "Verification"),
                 "examples": {
-                    "valid": answered(true, "5029785218"),
-                    "not valid": answered(false, "15424751921001482597"),
+                    "valid": example(true, "5029785218"),
+                    "not valid": example(false, "15424751921001482597"),
                 },
             } },
         }),
@@ -188,7 +188,7 @@ fn schemas() -> Value {
         },
         "Problem": {
             "type": "object",
-            "description": "a refusal (RFC 9457)",
+            "description": "an error response (RFC 9457)",
             "required": ["status", "title", "detail", "code"],
             "properties": {
                 "status": { "type": "integer", "minimum": 400, "maximum": 599 },
@@ -218,7 +218,7 @@ fn headers() -> Value {
     let header = |description: &str, schema: Value, example: Value| json!({ "description": description, "schema": schema, "example": example });
     json!({
         "Accept": header(
-            "the content type that would do",
+            "the content type that is accepted",
             json!({ "type": "string" }),
             json!("application/json"),
         ),
@@ -228,7 +228,7 @@ fn headers() -> Value {
             json!("POST"),
         ),
         "Retry-After": header(
-            "when to ask again, in seconds",
+            "when to retry, in seconds",
             json!({ "type": "integer", "minimum": 0 }),
             json!(1),
         ),

@@ -109,7 +109,7 @@ impl<'a> RequestInProgress<'a> {
         let Solved {
             waited, searched, ..
         } = *solved;
-        if search.origin() != Origin::Remembered {
+        if search.origin() != Origin::Cached {
             self.times.search = Some((waited, searched));
             let metrics = &self.telemetry.metrics;
             metrics.search_ended(network, waited, searched);

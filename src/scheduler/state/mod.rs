@@ -55,7 +55,7 @@ impl State {
             limits,
             queue: Queue::new(limits.running, limits.waiting),
             fleet: Fleet::default(),
-            answers: Answers::new(limits.memory),
+            answers: Answers::new(limits.answers),
             recoveries: VecDeque::new(),
             stage: Stage::Open,
             changes: Changes::default(),

@@ -316,7 +316,7 @@ impl Metrics {
     }
 
     /// Counts a request that was answered with work found before.
-    pub fn request_remembered(&self) {
+    pub fn request_cached(&self) {
         self.remembered.inc();
     }
 

@@ -1,4 +1,4 @@
-//! The forms of the shader: what a 64-bit word is, what that needs, and how the module is loaded.
+//! The kernels of a card: the search shader with different kinds of 64-bit word, and how each is loaded.
 
 use std::fmt;
 
@@ -10,41 +10,42 @@ use super::spirv::{self, SpirvError};
 pub(super) const ENTRY_POINT: &str = "search";
 /// The name of the shader's constant that holds the workgroup size.
 const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
-/// How many invocations make a workgroup: the smallest number that fills the units of every card. They share
-/// nothing, so nothing is gained by more.
+/// How many invocations a workgroup has: the smallest number that fills the SIMD units of every card. They share nothing,
+/// so more of them gain nothing.
 pub(super) const INVOCATIONS_PER_WORKGROUP: u32 = 64;
-/// Every constant that the shader's text leaves open.
+/// The values of all override constants of the shader.
 const CONSTANTS: &[(&str, f64)] = &[(WORKGROUP_SIZE, INVOCATIONS_PER_WORKGROUP as f64)];
-/// The name of the function whose body [`Form::Bitcast`] replaces.
+/// The name of the function whose body [`Kernel::Bitcast`] replaces.
 const ADD: &str = "add";
 
-/// What a 64-bit word is in the shader. All forms find the same; which is fastest depends on the driver's compiler.
+/// A kernel of a card. Kernels differ in the kind of 64-bit word and find the same nonces. Which one is fastest depends on
+/// the driver's compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// The device's own 64-bit integer. Drivers of NVIDIA, and Mesa's lavapipe, do best with it.
+pub enum Kernel {
+    /// The device's 64-bit integers. The fastest with NVIDIA's drivers and Mesa's lavapipe.
     U64,
-    /// The text of [`Form::Carry`], with a true 64-bit addition of the pairs put in its place in the compiled module:
-    /// WGSL cannot say it (and naga 30 compiles `bitcast<u64>` of a vector wrongly). AMD's cards do best with it.
+    /// As [`Kernel::Carry`], but in the compiled module the pairs are cast to 64-bit integers and added. WGSL cannot
+    /// express this (naga 30 compiles `bitcast<u64>` of a vector wrongly). The fastest on AMD's cards.
     Bitcast,
-    /// A pair of 32-bit integers, the lower of which are added in a 64-bit one: the best for AMD's cards that
-    /// is WGSL throughout.
+    /// Pairs of 32-bit integers, whose lower halves are added as 64-bit integers. The fastest on AMD's cards that is all
+    /// WGSL.
     Carry,
-    /// A pair of 32-bit integers, which every device has.
+    /// Pairs of 32-bit integers, which every device has.
     Pair,
 }
 
-/// A shader as a driver or its binding takes it.
+/// A shader module as wgpu or a driver takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
-    /// Text in WGSL, with the workgroup size left open: its default is the size that is used.
+    /// WGSL. The workgroup size is an override constant, whose default is the size that is used.
     Wgsl(String),
-    /// SPIR-V 1.0 for Vulkan, as words. Nothing is left open.
+    /// SPIR-V 1.0 for Vulkan, as words, without override constants.
     Spirv(Vec<u32>),
 }
 
-impl Form {
-    /// Every form, the one expected to be fastest on most devices first.
+impl Kernel {
+    /// Every kernel, the one expected to be fastest on most devices first.
     pub const ALL: [Self; 4] = [Self::U64, Self::Bitcast, Self::Carry, Self::Pair];
 
     /// The name that the command line, `devices`, logs and metrics show.
@@ -61,7 +62,7 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// [`SpirvError`] if SPIR-V was to be made and could not be, which the tests rule out.
+    /// [`SpirvError`] if SPIR-V cannot be made, which the tests rule out.
     pub fn module(self) -> Result<Module, SpirvError> {
         match self {
             Self::U64 | Self::Carry | Self::Pair => Ok(Module::Wgsl(self.wgsl())),
@@ -69,7 +70,7 @@ impl Form {
         }
     }
 
-    /// The shader as SPIR-V 1.0. For a form that is loaded as WGSL, this is what wgpu makes of it on the way.
+    /// The shader as SPIR-V 1.0. For a kernel that is loaded as WGSL, this is the module that wgpu makes of it.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Form {
         }
     }
 
-    /// The shader's whole text, in WGSL: the prelude that defines the word, and the search.
+    /// The shader's WGSL: the prelude that defines the word, and the search.
     pub(super) fn wgsl(self) -> String {
         let prelude = match self {
             Self::U64 => include_str!("../../../shaders/word_u64.wgsl"),
@@ -92,7 +93,7 @@ impl Form {
         [prelude, include_str!("../../../shaders/work.wgsl")].concat()
     }
 
-    /// What a device must offer and have switched on.
+    /// The features that the device must be opened with.
     pub(super) fn features(self) -> wgpu::Features {
         match self {
             Self::U64 | Self::Carry => wgpu::Features::SHADER_INT64,
@@ -101,47 +102,47 @@ impl Form {
         }
     }
 
-    /// The forms that a device with these features can run, in the order of [`Form::ALL`]. Never empty.
+    /// The kernels that a device with these features can run, in the order of [`Kernel::ALL`]. Never empty.
     pub(super) fn supported(features: wgpu::Features) -> Vec<Self> {
-        let mut forms = Self::ALL.to_vec();
-        forms.retain(|form| features.contains(form.features()));
-        forms
+        let mut kernels = Self::ALL.to_vec();
+        kernels.retain(|kernel| features.contains(kernel.features()));
+        kernels
     }
 }
 
-impl fmt::Display for Form {
+impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A form that is loaded on a device, for a pipeline to be made of.
+/// A kernel that is loaded on a device.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) module: wgpu::ShaderModule,
-    /// What the pipeline must set.
+    /// The constants that the pipeline must set.
     pub(super) constants: &'static [(&'static str, f64)],
 }
 
-/// Loads the form on a device that was opened with its [`Form::features`]. What the driver has against it comes
-/// through the device's handler of errors.
+/// Loads the kernel on a device that was opened with its [`Kernel::features`]. The driver's errors go to the device's
+/// error handler.
 ///
 /// # Errors
 ///
-/// As [`Form::module`].
-pub(super) fn load(device: &wgpu::Device, form: Form) -> Result<Loaded, SpirvError> {
+/// As [`Kernel::module`].
+pub(super) fn load(device: &wgpu::Device, kernel: Kernel) -> Result<Loaded, SpirvError> {
     let label = Some("work");
-    Ok(match form.module()? {
+    Ok(match kernel.module()? {
         Module::Wgsl(text) => {
             let source = wgpu::ShaderModuleDescriptor {
                 label,
                 source: wgpu::ShaderSource::Wgsl(text.into()),
             };
-            // SAFETY: the checks that are left out keep a shader from indexing beyond its arrays, dividing by zero
-            // and looping for ever. `Batch::new` says how many jobs and workgroups there are: never more jobs than the
-            // array has, and never no workgroup, by which the shader divides. A place is a remainder by the length of
-            // the array of places. The loop over nonces counts up to a number that is at most `MAX_NONCES`, so it
-            // ends without wrapping, and the loop that looks for a job halves what is left.
+            // SAFETY: without run-time checks a shader must not index beyond an array, divide by zero or loop without
+            // end. `Dispatch::new` sets the number of slices, at most the array's length, and the number of workgroups,
+            // by which the shader divides, at least 1. A slot is a remainder by the number of slots. The loop over
+            // nonces counts to at most `MAX_NONCES`, so it ends without wrapping. The search for a slice halves its
+            // range in each turn.
             #[expect(unsafe_code, reason = "the checks cost time in each turn of the loop")]
             let module = unsafe {
                 device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
@@ -162,11 +163,10 @@ pub(super) fn load(device: &wgpu::Device, form: Form) -> Result<Loaded, SpirvErr
                 spirv: Some(words.into()),
                 ..Default::default()
             };
-            // SAFETY: wgpu hands the words to the driver unseen. They are what naga makes of a text that it has
-            // validated, as it would make it for wgpu; only the body of one function is another one, which bitcasts
-            // its two parameters, adds them and bitcasts the sum to its type, after their types were checked: valid
-            // SPIR-V, of capabilities that the device was asked for. What the text itself may do without checks
-            // is argued above.
+            // SAFETY: wgpu passes the words to the driver unchecked. naga has made them from WGSL that it has validated,
+            // with wgpu's own options. Only the body of one function is replaced, by a cast of both parameters, a sum
+            // and a cast back, after a check of their types. That is valid SPIR-V, and the device was opened with its
+            // capabilities. The argument above holds for the rest of the module.
             #[expect(unsafe_code, reason = "no safe function takes SPIR-V")]
             let module = unsafe { device.create_shader_module_passthrough(source) };
             Loaded {
@@ -185,20 +185,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_is_valid_and_needs_64_bit_integers_only_where_it_says_so() {
-        for form in Form::ALL {
-            let needed = if form.features().contains(wgpu::Features::SHADER_INT64) {
+    fn every_kernel_is_valid_and_needs_64_bit_integers_only_if_it_says_so() {
+        for kernel in Kernel::ALL {
+            let needed = if kernel.features().contains(wgpu::Features::SHADER_INT64) {
                 Capabilities::SHADER_INT64
             } else {
                 Capabilities::empty()
             };
-            let module = naga::front::wgsl::parse_str(&form.wgsl()).unwrap();
+            let module = naga::front::wgsl::parse_str(&kernel.wgsl()).unwrap();
             let valid = |capabilities| {
                 let mut validator = Validator::new(ValidationFlags::all(), capabilities);
                 validator.validate(&module).is_ok()
             };
-            assert!(valid(needed), "{form}");
-            assert_eq!(valid(Capabilities::empty()), needed.is_empty(), "{form}");
+            assert!(valid(needed), "{kernel}");
+            assert_eq!(valid(Capabilities::empty()), needed.is_empty(), "{kernel}");
             let entry = &module.entry_points[0];
             assert_eq!(
                 (entry.name.as_str(), module.entry_points.len()),
@@ -208,42 +208,42 @@ mod tests {
     }
 
     #[test]
-    fn the_size_left_open_has_the_size_that_is_used_as_its_default() {
-        for form in Form::ALL {
-            let module = naga::front::wgsl::parse_str(&form.wgsl()).unwrap();
+    fn the_default_workgroup_size_is_the_one_that_is_used() {
+        for kernel in Kernel::ALL {
+            let module = naga::front::wgsl::parse_str(&kernel.wgsl()).unwrap();
             let names: Vec<_> = module
                 .overrides
                 .iter()
                 .map(|(_, constant)| constant.name.as_deref())
                 .collect();
             assert_eq!(names, [Some(WORKGROUP_SIZE)]);
-            let with_default = spirv::translate(&form.wgsl(), ENTRY_POINT, &[]).unwrap();
-            let with_size = spirv::translate(&form.wgsl(), ENTRY_POINT, CONSTANTS).unwrap();
-            assert_eq!(with_default, with_size, "{form}");
+            let with_default = spirv::translate(&kernel.wgsl(), ENTRY_POINT, &[]).unwrap();
+            let with_size = spirv::translate(&kernel.wgsl(), ENTRY_POINT, CONSTANTS).unwrap();
+            assert_eq!(with_default, with_size, "{kernel}");
         }
     }
 
     #[test]
-    fn a_name_is_the_same_wherever_it_is_shown() {
-        for form in Form::ALL {
-            let name = form.name();
-            assert_eq!(form.to_string(), name);
-            assert_eq!(serde_json::to_value(form).unwrap(), name);
-            assert_eq!(Form::from_str(name, false), Ok(form));
+    fn a_kernel_has_one_name() {
+        for kernel in Kernel::ALL {
+            let name = kernel.name();
+            assert_eq!(kernel.to_string(), name);
+            assert_eq!(serde_json::to_value(kernel).unwrap(), name);
+            assert_eq!(Kernel::from_str(name, false), Ok(kernel));
         }
-        assert_eq!(Form::value_variants(), Form::ALL);
+        assert_eq!(Kernel::value_variants(), Kernel::ALL);
     }
 
     #[test]
     fn a_device_without_64_bit_integers_runs_pairs_only() {
-        assert_eq!(Form::supported(wgpu::Features::all()), Form::ALL);
+        assert_eq!(Kernel::supported(wgpu::Features::all()), Kernel::ALL);
         assert_eq!(
-            Form::supported(wgpu::Features::SHADER_INT64),
-            [Form::U64, Form::Carry, Form::Pair]
+            Kernel::supported(wgpu::Features::SHADER_INT64),
+            [Kernel::U64, Kernel::Carry, Kernel::Pair]
         );
         assert_eq!(
-            Form::supported(wgpu::Features::PASSTHROUGH_SHADERS),
-            [Form::Pair]
+            Kernel::supported(wgpu::Features::PASSTHROUGH_SHADERS),
+            [Kernel::Pair]
         );
     }
 }

@@ -1,11 +1,11 @@
-//! What Vulkan offers to search on.
+//! The adapters that Vulkan lists.
 
 use serde::Serialize;
 
-use super::Form;
-use crate::device::{DeviceError, catch_panic};
+use crate::device::error::{DeviceError, catch_panic};
+use crate::device::gpu::kernel::Kernel;
 
-/// A card, or software that acts as one, which [`open`](super::open) makes a device of.
+/// A card, or software that acts as one. [`gpu::open`](crate::device::gpu::open()) opens it.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     info: AdapterInfo,
@@ -13,41 +13,41 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// What is known of it.
+    /// Its description.
     pub fn info(&self) -> &AdapterInfo {
         &self.info
     }
 
-    pub(super) fn handle(&self) -> &wgpu::Adapter {
+    pub(in crate::device::gpu) fn handle(&self) -> &wgpu::Adapter {
         &self.handle
     }
 }
 
-/// What is known of an adapter before it is opened.
+/// The description of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AdapterInfo {
-    /// Its place in the list of [`adapters`].
+    /// Its index in the list of [`adapters`].
     pub index: usize,
-    /// The name of the device: [`AdapterInfo::name`] with the PCI id, where there is one. No two adapters have
-    /// the same.
+    /// The name of the device: [`AdapterInfo::name`] with the PCI id, if there is one. Unique among the adapters.
     pub label: String,
-    /// What its driver calls it, such as `NVIDIA L4`.
+    /// The driver's name for it, such as `NVIDIA L4`.
     pub name: String,
-    /// What it is.
+    /// Whether it is a card of its own, a part of the processor, or software.
     pub kind: AdapterKind,
-    /// Where it is plugged in, such as `0000:65:00.0`, if the driver says.
+    /// Its PCI id, such as `0000:65:00.0`, if the driver reports one.
     pub pci: Option<String>,
-    /// The PCI id of who made it, or what Vulkan has instead.
+    /// The PCI id of its vendor, or Vulkan's own id for vendors without one.
     pub vendor_id: u32,
-    /// The maker's number for the model.
+    /// The vendor's number for the model.
     pub device_id: u32,
     /// The driver's name and version.
     pub driver: String,
-    /// The forms of the shader that it can run, the one expected to be fastest first. Never empty.
-    pub forms: Vec<Form>,
+    /// The kernels that it can run, the one expected to be fastest first. Never empty.
+    #[serde(rename = "forms")]
+    pub kernels: Vec<Kernel>,
 }
 
-/// What an adapter is, best first.
+/// The kind of an adapter, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
@@ -55,12 +55,12 @@ pub enum AdapterKind {
     Discrete,
     /// A part of the processor.
     Integrated,
-    /// A share of a card, given by a hypervisor.
+    /// A share of a card, from a hypervisor.
     Virtual,
-    /// Something that the driver has no word for.
+    /// None of the other kinds, according to the driver.
     Other,
-    /// A program that runs shaders on the processor, such as Mesa's lavapipe. It works, but slower than the
-    /// processor searches by itself.
+    /// A program that runs shaders on the processor, such as Mesa's lavapipe. It works, but the processor's own kernels
+    /// are faster.
     Software,
 }
 
@@ -76,17 +76,17 @@ impl From<wgpu::DeviceType> for AdapterKind {
     }
 }
 
-/// Lists the adapters, in an order that stays the same between starts: by [`AdapterKind`], then by PCI id,
-/// then by name. Empty if there is no Vulkan driver.
+/// Lists the adapters, in an order that stays the same between starts: by [`AdapterKind`], then by PCI id, then by name.
+/// Empty if there is no Vulkan driver.
 ///
 /// # Errors
 ///
-/// [`DeviceError::Panicked`] if a driver made the listing panic.
+/// [`DeviceError::Panicked`] if a driver panics.
 pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
     let mut adapters = catch_panic(|| {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: wgpu::Backends::VULKAN,
-            // The default asks for validation layers, which production does not need and may not have.
+            // The default asks for validation layers, which need not be installed.
             flags: wgpu::InstanceFlags::empty(),
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         });
@@ -108,7 +108,7 @@ pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
 
 fn describe(handle: wgpu::Adapter) -> Adapter {
     let info = handle.get_info();
-    let forms = Form::supported(handle.features());
+    let kernels = Kernel::supported(handle.features());
     Adapter {
         info: AdapterInfo {
             index: 0,
@@ -119,13 +119,13 @@ fn describe(handle: wgpu::Adapter) -> Adapter {
             vendor_id: info.vendor,
             device_id: info.device,
             driver: format!("{} {}", info.driver, info.driver_info),
-            forms,
+            kernels,
         },
         handle,
     }
 }
 
-/// Gives adapters in their final order their numbers and labels.
+/// Sets the indices and labels of adapters that are in their final order.
 fn label<'a>(infos: impl Iterator<Item = &'a mut AdapterInfo>) {
     let mut infos: Vec<_> = infos.collect();
     let labels: Vec<_> = infos
@@ -149,7 +149,7 @@ fn label<'a>(infos: impl Iterator<Item = &'a mut AdapterInfo>) {
 pub(super) mod tests {
     use super::*;
 
-    /// The list of a machine with two equal cards, a part of the processor and two renderers in software.
+    /// The adapters of a machine with two equal cards, a part of the processor and two software renderers.
     pub(in super::super) fn example() -> Vec<AdapterInfo> {
         let info = |name: &str, kind, pci: Option<&str>| AdapterInfo {
             index: 0,
@@ -160,7 +160,7 @@ pub(super) mod tests {
             vendor_id: 0,
             device_id: 0,
             driver: String::new(),
-            forms: vec![Form::U64, Form::Pair],
+            kernels: vec![Kernel::U64, Kernel::Pair],
         };
         let mut infos = vec![
             info("NVIDIA L4", AdapterKind::Discrete, Some("0000:65:00.0")),

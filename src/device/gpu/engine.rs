@@ -1,0 +1,177 @@
+//! The engine of a card.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::hung;
+use super::kernel::Kernel;
+use super::layout::{self, GpuSlice};
+use super::program::{self, Fault, Program};
+use super::searches::Searches;
+use super::sizing::Sizing;
+use crate::device::engine::{Capacity, Engine};
+use crate::device::error::{DeviceError, catch_panic};
+use crate::device::slice::{NonceRange, Searched, Slice};
+use crate::work::Threshold;
+
+/// One kernel on one adapter.
+///
+/// After an error every call returns the same error again.
+pub(super) struct GpuEngine {
+    /// The adapter's label.
+    label: String,
+    /// `None` only after a fault, or while the engine is dropped.
+    program: Option<Program>,
+    fault: Fault,
+    sizing: Sizing,
+    /// The device's time for all completed batches. `None` once its clock could not be right.
+    on_device: Option<Duration>,
+    searches: Searches,
+    /// The batches in flight, the oldest first: the number of each slice's search, and its nonces.
+    in_flight: VecDeque<Vec<(u32, NonceRange)>>,
+}
+
+impl fmt::Debug for GpuEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GpuEngine")
+            .field("fault", &self.fault)
+            .field("sizing", &self.sizing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GpuEngine {
+    /// Compiles the kernel for the adapter with this label, and runs it once.
+    pub(super) fn new(
+        label: &str,
+        adapter: &wgpu::Adapter,
+        kernel: Kernel,
+    ) -> Result<Self, DeviceError> {
+        let fault = Fault::default();
+        let program = catch_panic(|| Program::new(adapter, kernel, &fault))?;
+        let mut engine = Self {
+            label: label.to_owned(),
+            program: Some(program),
+            fault,
+            sizing: Sizing::default(),
+            on_device: Some(Duration::ZERO),
+            searches: Searches::default(),
+            in_flight: VecDeque::new(),
+        };
+        // Drivers finish compiling at the first dispatch. Here it does not affect the sizing. The slice has no nonces,
+        // and 1 is never the number of a search.
+        let warm_up = GpuSlice {
+            search: 1,
+            ..GpuSlice::default()
+        };
+        engine.attempt(|program| {
+            program.submit(&[warm_up])?;
+            program.complete()
+        })?;
+        Ok(engine)
+    }
+
+    /// Calls `f` with the program, unless there is a fault. An error becomes the fault.
+    fn attempt<T>(
+        &mut self,
+        f: impl FnOnce(&mut Program) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        if let Some(error) = self.fault.get() {
+            return Err(error.clone());
+        }
+        let program = self
+            .program
+            .as_mut()
+            .expect("the fault is set before the program is gone");
+        let error = match catch_panic(|| f(program)) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        // After the loss of a device wgpu fails or panics in odd ways. The report of the loss explains more.
+        let _ = catch_panic(|| program.report_loss());
+        if matches!(error, DeviceError::Hung(_)) {
+            self.abandon();
+        }
+        Err(self.fail(error))
+    }
+
+    /// Sets the fault, unless there is one. Returns the fault.
+    fn fail(&self, error: DeviceError) -> DeviceError {
+        self.fault.get_or_init(|| error).clone()
+    }
+
+    /// Gives up a program with a dispatch that does not end: dropping it would wait for the end.
+    fn abandon(&mut self) {
+        if let Some(program) = self.program.take() {
+            hung::keep(&self.label, program);
+        }
+    }
+}
+
+impl Engine for GpuEngine {
+    fn capacity(&self) -> Capacity {
+        Capacity {
+            batches: program::IN_FLIGHT,
+            searches: layout::MAX_SLICES,
+        }
+    }
+
+    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
+        self.sizing.lengths(thresholds)
+    }
+
+    fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
+        let mut slices = Vec::with_capacity(batch.len());
+        let mut in_flight = Vec::with_capacity(batch.len());
+        for mut slice in batch {
+            if slice.stop.is_set() {
+                slice.nonces.count = 0;
+            }
+            let search = self.searches.enter(&slice.stop);
+            let search = search.map_err(|error| self.fail(error))?;
+            in_flight.push((search, slice.nonces));
+            slices.push(GpuSlice::new(&slice, search));
+        }
+        self.in_flight.push_back(in_flight);
+        self.attempt(|program| program.submit(&slices))
+    }
+
+    fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {
+        let report = self.attempt(Program::complete)?;
+        let slices = self.in_flight.pop_front().unwrap_or_default();
+        let searched = slices
+            .into_iter()
+            .map(|(search, nonces)| self.searches.leave(search, nonces, &report.found))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.fail(error))?;
+        let tried = searched.iter().map(|searched| searched.tried).sum();
+        self.sizing.observe(tried, report.elapsed);
+        let sum = self.on_device.zip(report.by_device);
+        self.on_device = sum.map(|(before, more)| before + more);
+        Ok(searched)
+    }
+
+    fn time_on_device(&self) -> Option<Duration> {
+        self.on_device
+    }
+}
+
+impl Drop for GpuEngine {
+    fn drop(&mut self) {
+        let Some(program) = &self.program else { return };
+        // Dropping a program waits for its dispatches without a timeout, so wait for them with one first.
+        if let Err(DeviceError::Hung(_)) = catch_panic(|| program.finish()) {
+            return self.abandon();
+        }
+        let program = self.program.take();
+        // The device is no longer needed, so a panic of the driver does not matter.
+        let _ = catch_panic(|| {
+            drop(program);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What could be opened, and why the rest could not: plain data.
+
+use serde::Serialize;
+
+use crate::device::error::DeviceError;
+use crate::device::opened::{Absent, Device, Opener};
+
+/// The devices that may serve.
+#[derive(Debug, Default)]
+pub struct OpenDevices {
+    /// Devices that serve at once. After [`open`](super::open), empty only if there is a fallback.
+    pub devices: Vec<Device>,
+    /// Cards that could not be opened. They are to be retried.
+    pub absent: Vec<Absent>,
+    /// Opens the device that serves while no other does.
+    pub fallback: Option<Opener>,
+    /// Why other cards do not serve. `None` if every card that was asked for is in `devices` or `absent`.
+    pub missing: Option<Missing>,
+}
+
+impl OpenDevices {
+    /// One device that serves, without a fallback.
+    pub(super) fn only(device: Device, missing: Option<Missing>) -> Self {
+        Self {
+            devices: vec![device],
+            missing,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why cards do not serve that Vulkan does not list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Whether there should be such cards: the operator has named them, or the machine shows signs of them. Without
+    /// either, the machine just has no card.
+    pub is_expected: bool,
+    /// The reasons, a line each, the most telling first. Never empty.
+    pub reasons: Vec<String>,
+}
+
+/// Why no device can serve.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The processor's self-test failed.
+    #[error(
+        "the processor cannot be used: {0}; choose another of its kernels with --kernel (ATTO_WORK_KERNEL), such as \
+         portable"
+    )]
+    Cpu(DeviceError),
+    /// No card can be used, and the processor must not be.
+    #[error(
+        "no Vulkan device can be used: {0}; see `work-server devices`, or choose the backend cpu"
+    )]
+    Gpu(String),
+}
