@@ -114,7 +114,7 @@ fn main() {
 }
 
 fn kernel(kernel: Kernel) -> Candidate {
-    let mut device = cpu::open(kernel, NonZeroUsize::MIN).expect("the processor computes");
+    let mut device = cpu::open(Some(kernel), NonZeroUsize::MIN).expect("the processor computes");
     Candidate::new(
         kernel.name(),
         kernel.bound(),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use atto_work_server::device::cpu::{self, Kernel};
-use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
+use atto_work_server::device::{self, DeviceInfo, Engine, NonceRange, Slice, StopFlag};
 use atto_work_server::work::{Nonce, Target, Threshold, digest};
 
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn on_every_kernel(check: impl Fn(&mut dyn Engine)) {
     assert!(kernels.contains(&Kernel::named("portable").unwrap()));
     for kernel in kernels {
         println!("kernel {kernel}");
-        let mut device = cpu::open(kernel, NonZeroUsize::MIN).unwrap();
+        let mut device = cpu::open(Some(kernel), NonZeroUsize::MIN).unwrap();
         check(&mut *device.engines[0]);
     }
 }
@@ -170,7 +170,7 @@ fn a_signal_handler_that_writes_to_the_stack_disturbs_no_kernel() {
     for kernel in Kernel::available() {
         let before = SIGNALS.load(Ordering::Relaxed);
         let searches = thread::spawn(move || {
-            let mut device = cpu::open(kernel, NonZeroUsize::MIN).unwrap();
+            let mut device = cpu::open(Some(kernel), NonZeroUsize::MIN).unwrap();
             let engine = &mut *device.engines[0];
             while SIGNALS.load(Ordering::Relaxed) < before + 500 {
                 conformance::agrees_with_the_vectors(engine);
@@ -206,8 +206,21 @@ fn a_search_that_nobody_waits_for_stops() {
 
 #[test]
 fn a_device_has_an_engine_for_each_thread() {
-    let device = cpu::open(Kernel::fastest(), NonZeroUsize::new(3).unwrap()).unwrap();
+    let portable = Kernel::named("portable").unwrap();
+    let device = cpu::open(Some(portable), NonZeroUsize::new(3).unwrap()).unwrap();
     assert_eq!((device.info.threads, device.engines.len()), (3, 3));
+    assert_eq!(device.info.kernel, "portable");
+}
+
+#[test]
+fn every_kernel_is_measured_and_the_fastest_serves() {
+    let DeviceInfo { kernel, trials, .. } = cpu::open(None, NonZeroUsize::MIN).unwrap().info;
+    let measured: Vec<_> = trials.iter().map(|trial| &*trial.kernel).collect();
+    let available: Vec<_> = Kernel::available().into_iter().map(Kernel::name).collect();
+    // Only a machine that is too busy to run each of them in time leaves some out.
+    assert!(available.starts_with(&measured), "{measured:?}");
+    let fastest = trials.iter().max_by_key(|trial| trial.hashes_per_second);
+    assert_eq!(kernel, fastest.unwrap().kernel);
 }
 
 #[test]

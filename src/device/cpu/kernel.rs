@@ -1,20 +1,12 @@
-//! The kernels of the processor, and the choice of the fastest.
+//! The kernels of the processor.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
-use std::time::{Duration, Instant};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
 use super::search::{self, Midstate};
-use crate::work::Target;
-
-/// How often a kernel runs to be timed. The best time counts: other programs can only slow it down.
-const TRIALS: usize = 5;
-
-/// How many nonces a kernel tests to be timed. Takes less than a millisecond for most kernels.
-const TRIAL_LENGTH: u64 = 8192;
 
 /// A kernel that this processor can run. A value of this type is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,52 +52,6 @@ impl Kernel {
         }
         kernels.push(Self(Isa::Portable));
         kernels
-    }
-
-    /// The fastest kernel on this processor. Times each of them, which takes a few milliseconds, and logs the rates.
-    ///
-    /// The widest instructions are not always the fastest: some processors split AVX-512 into two halves, some rotate on
-    /// one port only, and some have more scalar units than vector units.
-    pub fn fastest() -> Self {
-        let mut trials: Vec<_> = Self::available()
-            .into_iter()
-            .map(|kernel| (kernel.time(), kernel))
-            .collect();
-        trials.sort_by_key(|(time, _)| *time);
-        let rate = |(time, kernel): &(Duration, Self)| {
-            format!(
-                "{kernel} {:.1}",
-                TRIAL_LENGTH as f64 / time.as_secs_f64() / 1e6
-            )
-        };
-        let rates = trials.iter().map(rate).collect::<Vec<_>>().join(", ");
-        tracing::info!(
-            million_hashes_per_second = rates,
-            "kernel chosen by measurement"
-        );
-        trials
-            .first()
-            .map_or(Self(Isa::Portable), |(_, kernel)| *kernel)
-    }
-
-    /// Hashes per second of one core, measured in a few milliseconds.
-    pub(super) fn hashes_per_second(self) -> u64 {
-        let rate = TRIAL_LENGTH as f64 / self.time().as_secs_f64().max(1e-9);
-        #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
-        let rate = rate as u64;
-        rate
-    }
-
-    /// The kernel's best time for [`TRIAL_LENGTH`] nonces.
-    fn time(self) -> Duration {
-        let midstate = Midstate::new(&Target::new([0x55; 32]));
-        let once = || {
-            let started = Instant::now();
-            // None of these nonces meets the threshold 0, so all of them are tested.
-            std::hint::black_box(self.search(&midstate, 0, 0, TRIAL_LENGTH));
-            started.elapsed()
-        };
-        (0..TRIALS).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 
     /// The kernel of this name.
