@@ -6,6 +6,7 @@ use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
+use super::make::{Bound, Make};
 use super::search::{self, Midstate};
 
 /// A kernel that this processor can run. A value of this type is the proof that it can.
@@ -94,24 +95,33 @@ impl Kernel {
         }
     }
 
-    /// The fewest cycles that one hash can take on a core of current Intel processors (Ice Lake and later), by their
-    /// number of execution ports. A yardstick on any other processor. `None` where it was not counted.
+    /// The fewest cycles that a hash can take on a core of this processor, by its execution units. `None` if they were not
+    /// counted for this make of cores.
     ///
-    /// A hash needs 1131 operations on 64-bit words. AVX-512 works on eight words at once on two ports, AVX2 on four words
-    /// on three ports, portable code on one word on five ports. AVX2 takes three operations for each of 87 rotations by
-    /// 63 bits.
-    pub fn bound(self) -> Option<f64> {
-        match self.0 {
-            Isa::Portable => Some(1131.0 / 5.0),
+    /// A hash needs 1131 operations on 64-bit words. Portable code does one at a time on each scalar unit, AVX2 four on each
+    /// vector unit, and AVX-512 eight on each of two. AVX2 takes three operations for each of 87 rotations by 63 bits.
+    /// `avx2-mixed` takes 2436 operations for five hashes, and is bound by the six that Zen dispatches in a cycle.
+    pub fn bound(self) -> Option<Bound> {
+        let make = Make::here()?;
+        let cycles = match (self.0, make) {
+            (Isa::Portable, Make::Zen | Make::IceLake) => 1131.0 / 4.0,
+            (Isa::Portable, Make::GoldenCove) => 1131.0 / 5.0,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx2Single => Some((1131.0 + 2.0 * 87.0) / 3.0 / 4.0),
+            (Isa::Avx2 | Isa::Avx2Single, Make::Zen) => (1131.0 + 2.0 * 87.0) / 4.0 / 4.0,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2Mixed => None,
+            (Isa::Avx2 | Isa::Avx2Single, Make::IceLake | Make::GoldenCove) => {
+                (1131.0 + 2.0 * 87.0) / 3.0 / 4.0
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some(1131.0 / 2.0 / 8.0),
+            (Isa::Avx2Mixed, Make::Zen) => 2436.0 / 6.0 / 5.0,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2Mixed, Make::IceLake | Make::GoldenCove) => return None,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, _) => 1131.0 / 2.0 / 8.0,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon | Isa::NeonSha3 => None,
-        }
+            (Isa::Neon | Isa::NeonSha3, _) => return None,
+        };
+        Some(make.bound(cycles))
     }
 
     /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first whose digest is at most `threshold`.

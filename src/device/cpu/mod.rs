@@ -9,6 +9,8 @@ pub mod clock;
 mod fastest;
 mod kernel;
 mod lanes;
+mod make;
+pub mod probe;
 mod search;
 
 #[cfg(target_arch = "x86_64")]
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use fastest::{Rate, fastest};
 pub use kernel::{Kernel, NoSuchKernel};
+pub use make::Bound;
 use search::Midstate;
 
 use super::{Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, self_test};
