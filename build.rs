@@ -72,7 +72,14 @@ fn git(args: &[&str]) -> Option<String> {
 fn features() -> Vec<String> {
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let kernels: &[&str] = match architecture.as_str() {
-        "x86_64" => &["vulkan", "avx512", "avx2", "portable"],
+        "x86_64" => &[
+            "vulkan",
+            "avx512",
+            "avx2-mixed",
+            "avx2-single",
+            "avx2",
+            "portable",
+        ],
         "aarch64" => &["vulkan", "neon-sha3", "neon", "portable"],
         _ => &["vulkan", "portable"],
     };

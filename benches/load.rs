@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atto_work_server::device::cpu::{self, Kernel};
+use atto_work_server::device::cpu;
 use atto_work_server::device::{Device, OpenDevices};
 use atto_work_server::scheduler::Scheduler;
 use atto_work_server::telemetry::Metrics;
@@ -56,7 +56,7 @@ fn main() {
 
 /// The processor with every core.
 fn processor() -> Device {
-    cpu::open(Kernel::fastest(), cpu::available_threads()).expect("the processor computes")
+    cpu::open(None, cpu::available_threads()).expect("the processor computes")
 }
 
 /// Requests a second, for targets by the client's number and the request's.

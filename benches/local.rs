@@ -22,14 +22,15 @@ const ROUNDS: usize = 15;
 const MANY: usize = 64;
 
 fn main() {
-    let (kernel, threads) = (Kernel::fastest(), cpu::available_threads());
+    let threads = cpu::available_threads();
+    let device = cpu::open(None, threads).expect("the processor computes");
+    let kernel = Kernel::named(&device.info.kernel).expect("the processor has it");
     println!("kernel {kernel}, {threads} threads, {ROUNDS} rounds of {DURATION:?}");
     let limits = Limits::new(NonZeroUsize::new(4).expect("not zero"), MANY);
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
-    let devices = vec![cpu::open(kernel, threads).expect("the processor computes")];
     scheduler
         .put_to_work(OpenDevices {
-            devices,
+            devices: vec![device],
             ..OpenDevices::default()
         })
         .expect("threads can be started");
@@ -66,7 +67,7 @@ fn main() {
 
 /// Hashes a second of all cores, without a queue.
 fn raw_rate(kernel: Kernel, threads: NonZeroUsize) -> f64 {
-    let mut device = cpu::open(kernel, threads).expect("the processor computes");
+    let mut device = cpu::open(Some(kernel), threads).expect("the processor computes");
     std::thread::scope(|scope| {
         let threads: Vec<_> = device
             .engines

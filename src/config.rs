@@ -47,8 +47,8 @@ pub struct DeviceArgs {
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
     pub threads: Option<usize>,
 
-    /// Kernel that the processor runs: avx512, avx2, neon, neon-sha3 or portable [default: the fastest, measured at the
-    /// start]
+    /// Kernel that the processor runs: avx512, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or portable [default: the
+    /// fastest, measured at the start]
     #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME", value_parser = Kernel::named)]
     pub kernel: Option<Kernel>,
 }

@@ -1,17 +1,22 @@
 //! What keeps a device from a higher hash rate, in words.
 
 use crate::device::cpu;
+use crate::device::cpu::probe::{Figures, Quantiles};
 
 /// From this part of the time on, a device counts as busy all the time. The rest is the beginning and the end.
 const ALWAYS: f64 = 0.95;
 
+/// Below this part of the time, neighbours on the cores are not worth a word.
+const HARDLY: f64 = 0.05;
+
 /// What limits the processor. `cpu_share` is the part of the time for which the threads had a core, `clock` the frequency
-/// of the cores in hertz.
+/// of the cores in hertz, and `bound` the percentage of their bound and their name.
 pub(super) fn of_processor(
     threads: usize,
     cpu_share: f64,
     clock: f64,
-    percent_of_bound: Option<f64>,
+    cycles: &Figures,
+    bound: Option<(f64, &str)>,
 ) -> String {
     let available = cpu::available_threads().get();
     let cores = if threads < available {
@@ -20,16 +25,28 @@ pub(super) fn of_processor(
         format!("{available} cores")
     };
     let gigahertz = clock / 1e9;
-    let shared = if cpu_share < ALWAYS {
+    let waiting = if cpu_share < ALWAYS {
         let percent = 100.0 * cpu_share;
         format!(", which the search had {percent:.0} % of the time beside other programs")
     } else {
         String::new()
     };
-    let bound = percent_of_bound.map_or(String::new(), |percent| {
-        format!("; the code is at {percent:.0} % of the bound of its ports")
+    let median = |quantiles: Quantiles| format!("{:.1} cycles a hash", quantiles.median);
+    let shared = match (cycles.alone, cycles.shared) {
+        (alone, Some(shared)) if cycles.part_shared() >= HARDLY => {
+            let percent = 100.0 * cycles.part_shared();
+            let alone = alone.map_or(String::new(), |alone| format!(", {} alone", median(alone)));
+            format!(
+                "; a core is shared with another hyperthread {percent:.0} % of the time: {} beside it{alone}",
+                median(shared)
+            )
+        }
+        _ => String::new(),
+    };
+    let bound = bound.map_or(String::new(), |(percent, cores)| {
+        format!("; alone, the code is at {percent:.0} % of what {cores} can do")
     });
-    format!("{cores} at {gigahertz:.1} GHz{shared}{bound}")
+    format!("{cores} at {gigahertz:.1} GHz{waiting}{shared}{bound}")
 }
 
 /// What limits a card that was busy for this part of the time.
@@ -56,11 +73,31 @@ mod tests {
     #[test]
     fn the_limit_is_named_as_far_as_it_is_known() {
         let cores = cpu::available_threads().get();
-        let told = of_processor(cores, 0.99, 2.4e9, Some(94.4));
-        let bound = "; the code is at 94 % of the bound of its ports";
+        let quantiles = |runs, median| {
+            Some(Quantiles {
+                runs,
+                p10: median,
+                median,
+            })
+        };
+        let quiet = Figures {
+            all: quantiles(100, 91.6),
+            alone: quantiles(100, 91.6),
+            shared: None,
+        };
+        let told = of_processor(cores, 0.99, 2.4e9, &quiet, Some((88.6, "Zen 2 to 4")));
+        let bound = "; alone, the code is at 89 % of what Zen 2 to 4 can do";
         assert_eq!(told, format!("{cores} cores at 2.4 GHz{bound}"));
-        let told = of_processor(cores, 0.5, 2.4e9, None);
+        let told = of_processor(cores, 0.5, 2.4e9, &quiet, None);
         assert!(told.ends_with("which the search had 50 % of the time beside other programs"));
+        let shared = Figures {
+            shared: quantiles(40, 166.0),
+            ..quiet
+        };
+        let told = of_processor(cores, 0.99, 2.4e9, &shared, None);
+        let neighbour = "; a core is shared with another hyperthread 40 % of the time: 166.0 cycles a hash beside it, \
+                         91.6 cycles a hash alone";
+        assert_eq!(told, format!("{cores} cores at 2.4 GHz{neighbour}"));
         let cases = [
             (false, Some(99.0), "the card, at work 99 %"),
             (false, Some(60.0), "the host or its driver"),

@@ -10,16 +10,21 @@ use serde::Serialize;
 
 use super::expected::{Expected, expected};
 use super::limits;
+use super::processor::{self, Search};
 use crate::cli::terminal::{self, Pace};
-use crate::device::cpu::clock::{core_frequency, process_cpu_time};
+use crate::device::cpu::clock::process_cpu_time;
+use crate::device::cpu::probe::Figures;
 use crate::device::cpu::{self, Kernel};
-use crate::device::{Backend, Capacity, Device, DeviceError, Engine, Searched, Slice, rate};
+use crate::device::{
+    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, rate,
+};
 use crate::work::Threshold;
 
 /// How long engines run before they are measured, to find the length of their slices.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// The measurement of one device. CPU time is that of the whole process, since a driver has threads too.
+/// The measurement of one device. CPU time is that of the search; for a card it is that of the whole process, since a
+/// driver has threads too.
 #[derive(Debug, Serialize)]
 pub(super) struct Measurement {
     pub(super) name: String,
@@ -35,8 +40,12 @@ pub(super) struct Measurement {
     pub(super) clock_hertz: Option<f64>,
     /// Cycles of a core. `None` for a card.
     pub(super) cycles_per_hash: Option<f64>,
-    /// The hash rate relative to the most that the processor's ports allow. `None` if that is unknown.
+    /// Cycles per hash, by what else was at work on the core. `None` for a card.
+    pub(super) cycles: Option<Figures>,
+    /// How near the kernel comes to the bound of the cores, when it has one to itself. `None` if either is unknown.
     pub(super) percent_of_bound: Option<f64>,
+    /// The cores that this bound was counted for.
+    pub(super) bound_of: Option<&'static str>,
     /// The part of the time for which the card was busy, by its own clock. `None` for a processor, and for a card without
     /// a credible clock.
     pub(super) percent_busy: Option<f64>,
@@ -45,8 +54,7 @@ pub(super) struct Measurement {
     pub(super) networks: [Expected; 4],
 }
 
-/// Runs all engines of `device` at once, first to warm up, then to count. Measures the clock of as many cores before and
-/// after.
+/// Runs all engines of `device` at once, first to warm up, then to count.
 pub(super) fn measure(
     mut device: Device,
     is_software: bool,
@@ -59,10 +67,7 @@ pub(super) fn measure(
     };
     device.engines = device.engines.into_iter().map(count).collect();
     run_engines(&mut device, WARM_UP)?;
-    let is_processor = device.info.backend == Backend::Cpu;
-    let clock_before = clock(device.info.threads)?;
-    let card_before = time_on_device(&device);
-    let (started, cpu_before) = (Instant::now(), process_cpu_time());
+    let started = Instant::now();
     let line = ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     line.set_style(style());
     line.set_prefix(device.info.name.clone());
@@ -77,51 +82,94 @@ pub(super) fn measure(
             duration.as_secs()
         ));
     };
-    let hashes = terminal::watch(line, show, || run_engines(&mut device, duration))?;
-    let (seconds, cpu_seconds) = (
-        started.elapsed().as_secs_f64(),
-        (process_cpu_time() - cpu_before).as_secs_f64(),
-    );
-    let on_device = time_on_device(&device).zip(card_before);
-    let percent_busy = on_device.map(|(after, before)| {
-        // The times of overlapping dispatches add up to more than 100 %.
-        (100.0 * (after - before).as_secs_f64() / seconds).min(100.0)
-    });
-    let clock = (clock_before + clock(device.info.threads)?) / 2.0;
-    let clock_hertz = is_processor.then_some(clock);
-    let cycles_per_hash = clock_hertz.map(|clock| clock * cpu_seconds / hashes as f64);
-    let bound = Kernel::named(&device.info.kernel)
-        .ok()
-        .and_then(Kernel::bound);
-    let hashes_per_second = hashes as f64 / seconds;
-    let percent_of_bound = cycles_per_hash
-        .zip(bound)
-        .map(|(cycles, bound)| 100.0 * bound / cycles);
-    let limited_by = if is_processor {
-        // If there are more threads than cores, they share the cores.
-        let cores = device.info.threads.min(cpu::available_threads().get());
-        let cpu_share = cpu_seconds / seconds / cores as f64;
-        limits::of_processor(device.info.threads, cpu_share, clock, percent_of_bound)
-    } else {
-        limits::of_card(is_software, percent_busy)
-    };
-    Ok(Measurement {
-        name: device.info.name,
-        backend: device.info.backend,
-        kernel: device.info.kernel,
-        threads: device.info.threads,
+    match device.info.backend {
+        Backend::Cpu => {
+            let search = || processor::search(&mut device, duration);
+            let search = terminal::watch(line, show, search)?;
+            Ok(of_processor(device.info, &search))
+        }
+        Backend::Gpu => {
+            let (started, cpu_before) = (Instant::now(), process_cpu_time());
+            let card_before = time_on_device(&device);
+            let hashes = terminal::watch(line, show, || run_engines(&mut device, duration))?;
+            let seconds = started.elapsed().as_secs_f64();
+            let cpu_seconds = (process_cpu_time() - cpu_before).as_secs_f64();
+            let on_device = time_on_device(&device).zip(card_before);
+            let percent_busy = on_device.map(|(after, before)| {
+                // The times of overlapping dispatches add up to more than 100 %.
+                (100.0 * (after - before).as_secs_f64() / seconds).min(100.0)
+            });
+            let limited_by = limits::of_card(is_software, percent_busy);
+            Ok(Measurement {
+                percent_busy,
+                ..Measurement::new(device.info, hashes, seconds, cpu_seconds, limited_by)
+            })
+        }
+    }
+}
+
+fn of_processor(info: DeviceInfo, search: &Search) -> Measurement {
+    let &Search {
         hashes,
         seconds,
         cpu_seconds,
-        hashes_per_second,
-        hashes_per_cpu_second: hashes as f64 / cpu_seconds,
-        clock_hertz,
-        cycles_per_hash,
+        hertz,
+        figures,
+    } = search;
+    let bound = Kernel::named(&info.kernel).ok().and_then(Kernel::bound);
+    let of_bound = figures.alone.zip(bound);
+    let percent_of_bound = of_bound.map(|(alone, bound)| 100.0 * bound.cycles / alone.median);
+    let bound_of = of_bound.map(|(_, bound)| bound.cores);
+    // If there are more threads than cores, they share the cores.
+    let cores = info.threads.min(cpu::available_threads().get());
+    let cpu_share = cpu_seconds / seconds / cores as f64;
+    let limited_by = limits::of_processor(
+        info.threads,
+        cpu_share,
+        hertz,
+        &figures,
+        percent_of_bound.zip(bound_of),
+    );
+    Measurement {
+        clock_hertz: Some(hertz),
+        cycles_per_hash: Some(hertz * cpu_seconds / hashes as f64),
+        cycles: Some(figures),
         percent_of_bound,
-        percent_busy,
-        limited_by,
-        networks: expected(hashes_per_second),
-    })
+        bound_of,
+        ..Measurement::new(info, hashes, seconds, cpu_seconds, limited_by)
+    }
+}
+
+impl Measurement {
+    /// What is known of every device.
+    fn new(
+        info: DeviceInfo,
+        hashes: u64,
+        seconds: f64,
+        cpu_seconds: f64,
+        limited_by: String,
+    ) -> Self {
+        let hashes_per_second = hashes as f64 / seconds;
+        Self {
+            name: info.name,
+            backend: info.backend,
+            kernel: info.kernel,
+            threads: info.threads,
+            hashes,
+            seconds,
+            cpu_seconds,
+            hashes_per_second,
+            hashes_per_cpu_second: hashes as f64 / cpu_seconds,
+            clock_hertz: None,
+            cycles_per_hash: None,
+            cycles: None,
+            percent_of_bound: None,
+            bound_of: None,
+            percent_busy: None,
+            limited_by,
+            networks: expected(hashes_per_second),
+        }
+    }
 }
 
 fn style() -> ProgressStyle {
@@ -180,14 +228,8 @@ fn run_engines(device: &mut Device, duration: Duration) -> Result<u64, DeviceErr
         .sum()
 }
 
-/// The mean frequency of a core in hertz, while this many are busy.
-fn clock(threads: usize) -> Result<f64, DeviceError> {
-    let frequencies = at_once((0..threads).map(|_| core_frequency))?;
-    Ok(frequencies.into_iter().sum::<f64>() / threads as f64)
-}
-
 /// Runs each function on a thread of its own.
-fn at_once<T: Send>(
+pub(super) fn at_once<T: Send>(
     functions: impl Iterator<Item = impl FnOnce() -> T + Send>,
 ) -> Result<Vec<T>, DeviceError> {
     thread::scope(|scope| {

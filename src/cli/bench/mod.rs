@@ -3,6 +3,7 @@
 mod expected;
 mod limits;
 mod measurement;
+mod processor;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -120,13 +120,6 @@ macro_rules! xor_rotr {
     ) };
 }
 
-/// All twelve rounds.
-macro_rules! rounds {
-    (first [$($first:tt)*] middle $([$($middle:tt)*])* last [$($last:tt)*]) => {
-        concat!(first_round!($($first)*), $(round!($($middle)*),)* last_round!($($last)*))
-    };
-}
-
 /// The digests of both registers of nonces.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "assembly")]

@@ -1,18 +1,13 @@
-//! The kernels of the processor, and the choice of the fastest.
+//! The kernels of the processor.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
-use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
+use super::make::{Bound, Make};
 use super::search::{self, Midstate};
-use crate::work::Target;
-
-/// How often a kernel runs to be timed. The best time counts: other programs can only slow it down.
-const TRIALS: usize = 5;
-
-/// How many nonces a kernel tests to be timed. Takes less than a millisecond for most kernels.
-const TRIAL_LENGTH: u64 = 8192;
 
 /// A kernel that this processor can run. A value of this type is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +19,10 @@ enum Isa {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2Single,
+    #[cfg(target_arch = "x86_64")]
+    Avx2Mixed,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "aarch64")]
@@ -42,7 +41,7 @@ impl Kernel {
                 kernels.push(Self(Isa::Avx512));
             }
             if is_x86_feature_detected!("avx2") {
-                kernels.push(Self(Isa::Avx2));
+                kernels.extend([Isa::Avx2Mixed, Isa::Avx2Single, Isa::Avx2].map(Self));
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -54,52 +53,6 @@ impl Kernel {
         }
         kernels.push(Self(Isa::Portable));
         kernels
-    }
-
-    /// The fastest kernel on this processor. Times each of them, which takes a few milliseconds, and logs the rates.
-    ///
-    /// The widest instructions are not always the fastest: some processors split AVX-512 into two halves, some rotate on
-    /// one port only, and some have more scalar units than vector units.
-    pub fn fastest() -> Self {
-        let mut trials: Vec<_> = Self::available()
-            .into_iter()
-            .map(|kernel| (kernel.time(), kernel))
-            .collect();
-        trials.sort_by_key(|(time, _)| *time);
-        let rate = |(time, kernel): &(Duration, Self)| {
-            format!(
-                "{kernel} {:.1}",
-                TRIAL_LENGTH as f64 / time.as_secs_f64() / 1e6
-            )
-        };
-        let rates = trials.iter().map(rate).collect::<Vec<_>>().join(", ");
-        tracing::info!(
-            million_hashes_per_second = rates,
-            "kernel chosen by measurement"
-        );
-        trials
-            .first()
-            .map_or(Self(Isa::Portable), |(_, kernel)| *kernel)
-    }
-
-    /// Hashes per second of one core, measured in a few milliseconds.
-    pub(super) fn hashes_per_second(self) -> u64 {
-        let rate = TRIAL_LENGTH as f64 / self.time().as_secs_f64().max(1e-9);
-        #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
-        let rate = rate as u64;
-        rate
-    }
-
-    /// The kernel's best time for [`TRIAL_LENGTH`] nonces.
-    fn time(self) -> Duration {
-        let midstate = Midstate::new(&Target::new([0x55; 32]));
-        let once = || {
-            let started = Instant::now();
-            // None of these nonces meets the threshold 0, so all of them are tested.
-            std::hint::black_box(self.search(&midstate, 0, 0, TRIAL_LENGTH));
-            started.elapsed()
-        };
-        (0..TRIALS).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 
     /// The kernel of this name.
@@ -130,6 +83,10 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Single => "avx2-single",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Mixed => "avx2-mixed",
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "neon",
@@ -138,22 +95,33 @@ impl Kernel {
         }
     }
 
-    /// The fewest cycles that one hash can take on a core of current Intel processors (Ice Lake and later), by their
-    /// number of execution ports. A yardstick on any other processor. `None` where it was not counted.
+    /// The fewest cycles that a hash can take on a core of this processor, by its execution units. `None` if they were not
+    /// counted for this make of cores.
     ///
-    /// A hash needs 1131 operations on 64-bit words. AVX-512 works on eight words at once on two ports, AVX2 on four words
-    /// on three ports, portable code on one word on five ports. AVX2 takes three operations for each of 87 rotations by
-    /// 63 bits.
-    pub fn bound(self) -> Option<f64> {
-        match self.0 {
-            Isa::Portable => Some(1131.0 / 5.0),
+    /// A hash needs 1131 operations on 64-bit words. Portable code does one at a time on each scalar unit, AVX2 four on each
+    /// vector unit, and AVX-512 eight on each of two. AVX2 takes three operations for each of 87 rotations by 63 bits.
+    /// `avx2-mixed` takes 2436 operations for five hashes, and is bound by the six that Zen dispatches in a cycle.
+    pub fn bound(self) -> Option<Bound> {
+        let make = Make::here()?;
+        let cycles = match (self.0, make) {
+            (Isa::Portable, Make::Zen | Make::IceLake) => 1131.0 / 4.0,
+            (Isa::Portable, Make::GoldenCove) => 1131.0 / 5.0,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some((1131.0 + 2.0 * 87.0) / 3.0 / 4.0),
+            (Isa::Avx2 | Isa::Avx2Single, Make::Zen) => (1131.0 + 2.0 * 87.0) / 4.0 / 4.0,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some(1131.0 / 2.0 / 8.0),
+            (Isa::Avx2 | Isa::Avx2Single, Make::IceLake | Make::GoldenCove) => {
+                (1131.0 + 2.0 * 87.0) / 3.0 / 4.0
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2Mixed, Make::Zen) => 2436.0 / 6.0 / 5.0,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2Mixed, Make::IceLake | Make::GoldenCove) => return None,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, _) => 1131.0 / 2.0 / 8.0,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon | Isa::NeonSha3 => None,
-        }
+            (Isa::Neon | Isa::NeonSha3, _) => return None,
+        };
+        Some(make.bound(cycles))
     }
 
     /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first whose digest is at most `threshold`.
@@ -175,7 +143,13 @@ impl Kernel {
             Isa::Portable => search::search::<u64>(midstate, threshold, start, count),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx2` exists only where AVX2 was detected.
-            Isa::Avx2 => unsafe { super::avx2::search(midstate, threshold, start, count) },
+            Isa::Avx2 => unsafe { avx2::double::search(midstate, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx2Single` exists only where AVX2 was detected.
+            Isa::Avx2Single => unsafe { avx2::single::search(midstate, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx2Mixed` exists only where AVX2 was detected.
+            Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
             Isa::Avx512 => unsafe { super::avx512::search(midstate, threshold, start, count) },

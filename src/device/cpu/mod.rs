@@ -6,8 +6,11 @@
 mod rounds;
 
 pub mod clock;
+mod fastest;
 mod kernel;
 mod lanes;
+mod make;
+pub mod probe;
 mod search;
 
 #[cfg(target_arch = "x86_64")]
@@ -20,7 +23,9 @@ mod neon;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use fastest::{Rate, fastest};
 pub use kernel::{Kernel, NoSuchKernel};
+pub use make::Bound;
 use search::Midstate;
 
 use super::engine::Engine;
@@ -30,6 +35,9 @@ use super::self_test;
 use super::slice::{Searched, Slice};
 use crate::work::{Nonce, Threshold};
 
+/// The device's name.
+const NAME: &str = "cpu";
+
 /// How long a slice should keep a core. A new search waits this long at most while others have every core. The scheduler
 /// takes a few microseconds per slice, about 0.1 % of this.
 const SLICE: Duration = Duration::from_millis(5);
@@ -38,30 +46,52 @@ const SLICE: Duration = Duration::from_millis(5);
 /// continue for half of that on average. An easy search takes about 500 µs in all.
 const STEP: u64 = 1024;
 
-/// Opens the processor with `threads` engines, each proven by the self-test.
+/// Opens the processor with `threads` engines, each proven by the self-test. Without a kernel, the fastest is chosen, which
+/// takes about 24 ms for each that the processor has.
 ///
 /// # Errors
 ///
 /// [`DeviceError::WrongAnswer`] if the kernel does not reproduce the known answers.
-pub fn open(kernel: Kernel, threads: NonZeroUsize) -> Result<Device, DeviceError> {
+pub fn open(kernel: Option<Kernel>, threads: NonZeroUsize) -> Result<Device, DeviceError> {
+    let kernels = kernel.map_or_else(Kernel::available, |kernel| vec![kernel]);
+    let started = Instant::now();
+    let (Rate { kernel, .. }, rates) = fastest(&kernels, threads);
+    if kernels.len() > 1 {
+        let rate = |rate: &Rate| format!("{} {:.1}", rate.kernel, rate.hashes_per_second / 1e6);
+        tracing::info!(
+            device = NAME,
+            %kernel,
+            mhs = rates.iter().map(rate).collect::<Vec<_>>().join(", "),
+            threads,
+            race_ms = started.elapsed().as_secs_f64() * 1e3,
+            "the fastest kernel of the processor is chosen"
+        );
+    }
     let mut prototype = CpuEngine::new(kernel);
     self_test::run(&mut prototype)?;
     let engines = (0..threads.get()).map(|_| Box::new(prototype.clone()) as Box<dyn Engine>);
     Ok(Device {
         info: DeviceInfo {
-            name: "cpu".to_owned(),
+            name: NAME.to_owned(),
             backend: Backend::Cpu,
             kernel: kernel.name().to_owned(),
             threads: threads.get(),
-            // The estimate for the first requests is based on it.
-            trials: vec![Trial {
-                kernel: kernel.name().to_owned(),
-                hashes_per_second: kernel.hashes_per_second(),
-            }],
+            trials: rates.into_iter().map(Trial::from).collect(),
         },
         engines: engines.collect(),
         reopen: None,
     })
+}
+
+impl From<Rate> for Trial {
+    fn from(rate: Rate) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
+        let hashes_per_second = rate.hashes_per_second as u64;
+        Self {
+            kernel: rate.kernel.name().to_owned(),
+            hashes_per_second,
+        }
+    }
 }
 
 /// The number of cores that the process may use, by its affinity and its container's quota.

@@ -7,7 +7,7 @@ mod outcome;
 pub use choice::{BackendChoice, Choice};
 pub use outcome::{MissingCards, OpenDevices, OpenError};
 
-use super::cpu::{self, Kernel};
+use super::cpu;
 use super::gpu::SoftwareAdapters;
 use super::opened::Opener;
 
@@ -24,7 +24,7 @@ pub fn open(choice: &Choice) -> Result<OpenDevices, OpenError> {
     let Choice {
         kernel, threads, ..
     } = *choice;
-    let processor = move || cpu::open(kernel.unwrap_or_else(Kernel::fastest), threads);
+    let processor = move || cpu::open(kernel, threads);
     match choice.backend {
         BackendChoice::Cpu => {
             let device = processor().map_err(OpenError::Cpu)?;

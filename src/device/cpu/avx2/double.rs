@@ -13,38 +13,33 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::search::{H0, Midstate, first_valid};
-
-/// Nonces in one register.
-const LANES: usize = 4;
+use super::super::search::{H0, Midstate, first_valid};
+use super::{LANES, Masks, SIGN, at_most, message, splat};
 
 /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
 ///
 /// The caller must have detected AVX2.
 #[target_feature(enable = "avx2")]
-pub(super) fn search(midstate: &Midstate, threshold: u64, start: u64, count: u64) -> Option<u64> {
+pub(in super::super) fn search(
+    midstate: &Midstate,
+    threshold: u64,
+    start: u64,
+    count: u64,
+) -> Option<u64> {
     let masks = Masks::new();
     let begin = midstate.state.map(|word| splat(word));
-    // AVX2 only compares signed integers. With both sign bits flipped, the order is the unsigned one.
     let limit = splat(threshold ^ SIGN);
     let both = splat(2 * LANES as u64);
-    let first = _mm256_add_epi64(splat(start), _mm256_setr_epi64x(0, 1, 2, 3));
-    let second = _mm256_add_epi64(first, splat(LANES as u64));
-    let mut streams = [first, second].map(|nonces| {
-        let [_, m1, m2, m3, m4] = midstate.message.map(|word| splat(word));
-        Stream {
-            message: [nonces, m1, m2, m3, m4],
-            state: begin,
-        }
+    let mut streams = [start, start.wrapping_add(LANES as u64)].map(|start| Stream {
+        message: message(midstate, start),
+        state: begin,
     });
     for step in (0..count).step_by(2 * LANES) {
         // `black_box` hides the number of streams. Knowing it, the optimiser unrolls the loop over them, and the code
         // outgrows the micro-op caches of most processors without being faster.
         compress(&masks, &begin, std::hint::black_box(&mut streams[..]));
-        let [low, high] = [&streams[0], &streams[1]].map(|stream| {
-            let above = _mm256_cmpgt_epi64(stream.flipped_digests(), limit);
-            !_mm256_movemask_pd(_mm256_castsi256_pd(above)).cast_unsigned() & 0b1111
-        });
+        let [low, high] =
+            [&streams[0], &streams[1]].map(|stream| at_most(stream.flipped_digests(), limit));
         let valid = low | high << LANES;
         if valid != 0 {
             return first_valid(valid, step, start, count);
@@ -55,34 +50,6 @@ pub(super) fn search(midstate: &Midstate, threshold: u64, start: u64, count: u64
         }
     }
     None
-}
-
-/// The sign bit of a 64-bit lane.
-const SIGN: u64 = 1 << 63;
-
-/// Every lane holds `value`.
-#[target_feature(enable = "avx2")]
-fn splat(value: u64) -> __m256i {
-    _mm256_set1_epi64x(value.cast_signed())
-}
-
-/// Masks of byte shuffles that rotate each lane right by 16 and by 24 bits.
-struct Masks {
-    rotate_16: __m256i,
-    rotate_24: __m256i,
-}
-
-impl Masks {
-    #[target_feature(enable = "avx2")]
-    fn new() -> Self {
-        // The shuffle counts bytes within each half of 16.
-        let rotate_16 = _mm_setr_epi8(2, 3, 4, 5, 6, 7, 0, 1, 10, 11, 12, 13, 14, 15, 8, 9);
-        let rotate_24 = _mm_setr_epi8(3, 4, 5, 6, 7, 0, 1, 2, 11, 12, 13, 14, 15, 8, 9, 10);
-        Self {
-            rotate_16: _mm256_broadcastsi128_si256(rotate_16),
-            rotate_24: _mm256_broadcastsi128_si256(rotate_24),
-        }
-    }
 }
 
 /// Four hashes, between rounds.
