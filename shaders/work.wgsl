@@ -54,6 +54,9 @@ const SLOTS = 128u;
 
 override WORKGROUP_SIZE: u32 = 64u; // The host sets it.
 
+// How many nonces this workgroup has tested.
+var<workgroup> tested: atomic<u32>;
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn search(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let round = workgroup.x / dispatch.workgroups;
@@ -62,13 +65,22 @@ fn search(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
     let slot = slice.search % SLOTS;
     // An invocation takes about a millisecond, so one check is enough. A check in the loop would cost time for every
     // nonce.
-    if atomicLoad(&found[slot].answered) == slice.search {
-        return;
+    if atomicLoad(&found[slot].answered) != slice.search {
+        let part = round * slice.workgroups + place_in_round - slice.first_workgroup;
+        let first = min((part * WORKGROUP_SIZE + lane) * dispatch.nonces_per_invocation, slice.count);
+        let end = min(first + dispatch.nonces_per_invocation, slice.count);
+        atomicAdd(&tested, test(first, end, slice, slot));
     }
+    // The counter of the slot is one for the whole card, so each workgroup adds to it once.
+    workgroupBarrier();
+    if lane == 0u {
+        atomicAdd(&found[slot].tried, atomicLoad(&tested));
+    }
+}
+
+// Tests the nonces of a slice from one offset to another, until one is an answer. Returns how many it has tested.
+fn test(first: u32, end: u32, slice: Slice, slot: u32) -> u32 {
     let midstate = midstate_of(slice);
-    let part = round * slice.workgroups + place_in_round - slice.first_workgroup;
-    let first = min((part * WORKGROUP_SIZE + lane) * dispatch.nonces_per_invocation, slice.count);
-    let end = min(first + dispatch.nonces_per_invocation, slice.count);
     var offset = first;
     while offset < end {
         let nonce = add(slice.start, word(0u, offset));
@@ -81,7 +93,7 @@ fn search(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             break;
         }
     }
-    atomicAdd(&found[slot].tried, offset - first);
+    return offset - first;
 }
 
 // The index of the slice that this workgroup of a round belongs to: the last slice that begins at or before it.

@@ -1,8 +1,10 @@
 //! Known answers that an engine must reproduce before it serves, and again when its answers are in doubt.
 
-use super::engine::{Engine, search};
+use std::collections::VecDeque;
+
+use super::engine::Engine;
 use super::error::DeviceError;
-use super::slice::{NonceRange, Slice, StopFlag};
+use super::slice::{NonceRange, Searched, Slice, StopFlag};
 use crate::work::{Nonce, Threshold};
 
 /// A search with its answer: `nonce` is the first nonce from `start` on that meets `threshold`.
@@ -30,7 +32,143 @@ const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     },
 ];
 
-/// Runs the known searches on `engine`, which must have nothing in flight.
+/// A nonce whose digest is less than that of every other nonce no farther from it than `alone`. With its digest as the
+/// threshold it is the one answer of any slice there that holds it.
+struct Lonely {
+    target: &'static str,
+    digest: u64,
+    nonce: u64,
+    alone: u64,
+}
+
+/// For a slice that fills a whole dispatch.
+const FAR_ALONE: Lonely = Lonely {
+    target: "3C62D4B1BAD21716B0B5E18F016427C1A3E497D1BFC045C8139D9A6AE01B5871",
+    digest: 0x0000_0000_c2c9_8fb9,
+    nonce: 0x0ba8_9d55_783f_b5cf,
+    alone: 1 << 28,
+};
+
+/// For slices that share one.
+const ALONE: [Lonely; 4] = [
+    Lonely {
+        target: "1B08AD850A523757E2F2FBB6AE38EC6B00AF42810943F8AD10422C355797DA81",
+        digest: 0x0000_0114_20bd_8029,
+        nonce: 0x967c_52ae_dcee_ee24,
+        alone: 1 << 23,
+    },
+    Lonely {
+        target: "3C62D4B1BAD21716B0B5E18F016427C1A3E497D1BFC045C8139D9A6AE01B5871",
+        digest: 0x0000_0000_c2c9_8fb9,
+        nonce: 0x0ba8_9d55_783f_b5cf,
+        alone: 1 << 23,
+    },
+    Lonely {
+        target: "4AFFE210A5A425B99E5CF3B39716E96BEFE3B138A6C6C1751DF5155895D5993A",
+        digest: 0x0000_004d_f6d6_82ec,
+        nonce: 0xb81c_c822_0794_d0d7,
+        alone: 1 << 23,
+    },
+    Lonely {
+        target: "BF32911AEAC13ED01B13BFBC275E703FFF1A86F9B1D7B49AFF83BD15A1844DD5",
+        digest: 0x0000_021c_3b33_e5fc,
+        nonce: 0x1e3a_f062_e941_df38,
+        alone: 1 << 23,
+    },
+];
+
+/// Where the one answer of a slice is.
+#[derive(Clone, Copy)]
+enum Place {
+    Before,
+    /// At the first nonce, a 64th later, and so on.
+    First,
+    Early,
+    Middle,
+    Late,
+    Last,
+    Behind,
+}
+
+impl Place {
+    const ALL: [Self; 7] = [
+        Self::Before,
+        Self::First,
+        Self::Early,
+        Self::Middle,
+        Self::Late,
+        Self::Last,
+        Self::Behind,
+    ];
+
+    /// How many nonces after the first one of a slice this long the answer comes. Modulo 2^64, since it may be before.
+    const fn offset(self, count: u64) -> u64 {
+        match self {
+            Self::Before => u64::MAX,
+            Self::First => 0,
+            Self::Early => count / 64,
+            Self::Middle => count / 2,
+            Self::Late => count - 1 - count / 64,
+            Self::Last => count - 1,
+            Self::Behind => count,
+        }
+    }
+}
+
+/// A slice and its answer.
+struct Case {
+    slice: Slice,
+    answer: Option<Nonce>,
+}
+
+impl Case {
+    /// A search of its own for the nonce `offset` after the first of `count`.
+    fn new(target: &str, threshold: u64, nonce: u64, offset: u64, count: u64) -> Self {
+        let nonces = NonceRange {
+            start: nonce.wrapping_sub(offset),
+            count,
+        };
+        let nonce = Nonce::new(nonce);
+        Self {
+            slice: Slice {
+                target: target.parse().expect("64 hex digits"),
+                threshold: Threshold::new(threshold),
+                nonces,
+                stop: StopFlag::default(),
+            },
+            answer: nonces.contains(nonce).then_some(nonce),
+        }
+    }
+
+    /// As long as the engine wants the slices of such a search.
+    fn of_length(known: &Lonely, place: Place, length: u64) -> Self {
+        let count = length.min(known.alone);
+        let offset = place.offset(count);
+        Self::new(known.target, known.digest, known.nonce, offset, count)
+    }
+
+    fn check(&self, searched: &Searched) -> Result<(), DeviceError> {
+        let nonces = self.slice.nonces;
+        let Searched { found, tried } = *searched;
+        if found != self.answer {
+            let expected = self.answer;
+            return Err(DeviceError::WrongAnswer(format!(
+                "self-test over {nonces:?} found {found:?}, not {expected:?}"
+            )));
+        }
+        if found.is_none() && tried != nonces.count {
+            return Err(DeviceError::WrongAnswer(format!(
+                "self-test over {nonces:?} tested {tried} of them"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Runs known searches on `engine`, which must have nothing in flight.
+///
+/// An engine whose batches hold several searches is also given the batches that it will serve with, as long as it wants
+/// them by now and as many in flight: one search alone, and as many as a batch holds, with answers everywhere.
 ///
 /// # Errors
 ///
@@ -38,35 +176,55 @@ const KNOWN_ANSWERS: [KnownAnswer; 2] = [
 pub fn run(engine: &mut dyn Engine) -> Result<(), DeviceError> {
     for known in &KNOWN_ANSWERS {
         let distance = known.nonce.wrapping_sub(known.start);
-        // The answer is the last nonce of this slice.
-        expect(engine, known, distance + 1, Some(Nonce::new(known.nonce)))?;
-        // It is one past the end of this slice, which has no answer.
-        expect(engine, known, distance, None)?;
+        // The answer is the last nonce of this slice, and one past the end of the next, which has no answer.
+        for count in [distance + 1, distance] {
+            let case = Case::new(known.target, known.threshold, known.nonce, distance, count);
+            run_batches(engine, vec![vec![case]])?;
+        }
     }
-    Ok(())
-}
-
-fn expect(
-    engine: &mut dyn Engine,
-    known: &KnownAnswer,
-    count: u64,
-    expected: Option<Nonce>,
-) -> Result<(), DeviceError> {
-    let nonces = NonceRange {
-        start: known.start,
-        count,
-    };
-    let slice = Slice {
-        target: known.target.parse().expect("64 hex digits"),
-        threshold: Threshold::new(known.threshold),
-        nonces,
-        stop: StopFlag::default(),
-    };
-    let found = search(engine, slice)?.found;
-    if found == expected {
+    let most = engine.capacity().searches;
+    if most == 1 {
         return Ok(());
     }
-    Err(DeviceError::WrongAnswer(format!(
-        "self-test over {nonces:?} found {found:?}, not {expected:?}"
-    )))
+    let alone = engine.lengths(&[Threshold::new(FAR_ALONE.digest)]);
+    let alone = alone
+        .into_iter()
+        .map(|length| Case::of_length(&FAR_ALONE, Place::Last, length));
+    let known = || ALONE.iter().cycle().take(most);
+    let thresholds: Vec<_> = known().map(|known| Threshold::new(known.digest)).collect();
+    let together = known()
+        .zip(Place::ALL.into_iter().cycle())
+        .zip(engine.lengths(&thresholds))
+        .map(|((known, place), length)| Case::of_length(known, place, length));
+    run_batches(engine, vec![alone.collect(), together.collect()])
 }
+
+/// Runs the batches, as many in flight as the engine takes.
+fn run_batches(engine: &mut dyn Engine, batches: Vec<Vec<Case>>) -> Result<(), DeviceError> {
+    let mut in_flight = VecDeque::new();
+    let mut batches = batches.into_iter();
+    loop {
+        while in_flight.len() < engine.capacity().batches
+            && let Some(cases) = batches.next()
+        {
+            engine.submit(cases.iter().map(|case| case.slice.clone()).collect())?;
+            in_flight.push_back(cases);
+        }
+        let Some(cases) = in_flight.pop_front() else {
+            return Ok(());
+        };
+        let searched = engine.complete()?;
+        if searched.len() != cases.len() {
+            let (answers, slices) = (searched.len(), cases.len());
+            return Err(DeviceError::WrongAnswer(format!(
+                "self-test: a batch of {slices} slices came back with {answers} answers"
+            )));
+        }
+        for (case, searched) in cases.iter().zip(&searched) {
+            case.check(searched)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

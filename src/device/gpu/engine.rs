@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use super::hung;
 use super::kernel::Kernel;
-use super::layout::{self, GpuSlice};
+use super::layout::{self, Dispatch, GpuSlice};
 use super::program::{self, Fault, Program};
 use super::searches::Searches;
 use super::sizing::Sizing;
+use super::spread::Grid;
 use crate::device::engine::{Capacity, Engine};
 use crate::device::error::{DeviceError, catch_panic};
-use crate::device::slice::{NonceRange, Searched, Slice};
-use crate::work::Threshold;
+use crate::device::slice::{NonceRange, Searched, Slice, StopFlag};
+use crate::work::{Target, Threshold};
+
+/// No device is taken to run more invocations side by side than this.
+const WIDEST: u32 = 1 << 20;
 
 /// One kernel on one adapter.
 ///
@@ -25,6 +29,7 @@ pub(super) struct GpuEngine {
     program: Option<Program>,
     fault: Fault,
     sizing: Sizing,
+    grid: Grid,
     /// The device's time for all completed batches. `None` once its clock could not be right.
     on_device: Option<Duration>,
     searches: Searches,
@@ -37,6 +42,7 @@ impl fmt::Debug for GpuEngine {
         f.debug_struct("GpuEngine")
             .field("fault", &self.fault)
             .field("sizing", &self.sizing)
+            .field("grid", &self.grid)
             .finish_non_exhaustive()
     }
 }
@@ -50,26 +56,66 @@ impl GpuEngine {
     ) -> Result<Self, DeviceError> {
         let fault = Fault::default();
         let program = catch_panic(|| Program::new(adapter, kernel, &fault))?;
+        let grid = Grid {
+            most_workgroups: program.most_workgroups(),
+            width: WIDEST,
+        };
         let mut engine = Self {
             label: label.to_owned(),
             program: Some(program),
             fault,
             sizing: Sizing::default(),
+            grid,
             on_device: Some(Duration::ZERO),
             searches: Searches::default(),
             in_flight: VecDeque::new(),
         };
-        // Drivers finish compiling at the first dispatch. Here it does not affect the sizing. The slice has no nonces,
-        // and 1 is never the number of a search.
-        let warm_up = GpuSlice {
-            search: 1,
-            ..GpuSlice::default()
+        engine.learn_width()?;
+        Ok(engine)
+    }
+
+    /// Learns how many invocations the device runs side by side, with growing grids until one is twice as large as that.
+    ///
+    /// These are the kernel's first dispatches, at which drivers finish compiling, and the size of dispatches is not
+    /// learned from them.
+    fn learn_width(&mut self) -> Result<(), DeviceError> {
+        let (mut invocations, mut width) = (1 << 16, 1);
+        for _ in 0..4 {
+            let begun = self.count_side_by_side(invocations)?;
+            width = width.max(begun);
+            if begun > invocations / 2 && invocations < WIDEST {
+                invocations *= 4;
+            }
+        }
+        self.grid.width = width;
+        Ok(())
+    }
+
+    /// Runs this many invocations that each find an answer at once. Those that begin before the first answer is known
+    /// test a nonce, and all others none. Returns how many did.
+    fn count_side_by_side(&mut self, invocations: u32) -> Result<u32, DeviceError> {
+        let nonces = NonceRange {
+            start: 0,
+            count: u64::from(invocations),
         };
-        engine.attempt(|program| {
-            program.submit(&[warm_up])?;
+        let slice = Slice {
+            target: Target::new([0; 32]),
+            threshold: Threshold::new(u64::MAX),
+            nonces,
+            stop: StopFlag::default(),
+        };
+        let search = self.searches.enter(&slice.stop)?;
+        let one_by_one = Grid {
+            width: WIDEST,
+            ..self.grid
+        };
+        let (dispatch, workgroups) = Dispatch::new(&[GpuSlice::new(&slice, search)], &one_by_one);
+        let report = self.attempt(|program| {
+            program.submit(&dispatch, workgroups)?;
             program.complete()
         })?;
-        Ok(engine)
+        let searched = self.searches.leave(search, nonces, &report.found)?;
+        Ok(u32::try_from(searched.tried).expect("at most as many as there are"))
     }
 
     /// Calls `f` with the program, unless there is a fault. An error becomes the fault.
@@ -134,7 +180,8 @@ impl Engine for GpuEngine {
             slices.push(GpuSlice::new(&slice, search));
         }
         self.in_flight.push_back(in_flight);
-        self.attempt(|program| program.submit(&slices))
+        let (dispatch, workgroups) = Dispatch::new(&slices, &self.grid);
+        self.attempt(|program| program.submit(&dispatch, workgroups))
     }
 
     fn complete(&mut self) -> Result<Vec<Searched>, DeviceError> {

@@ -1,8 +1,7 @@
-//! The shader's structs on the host, and how the nonces of a dispatch are spread over its invocations.
+//! The twins of the shader's structs.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::kernel::INVOCATIONS_PER_WORKGROUP;
 use crate::device::slice::Slice;
 
 /// The most slices of a dispatch: the shader's `MAX_SLICES`.
@@ -35,7 +34,7 @@ pub(super) struct GpuSlice {
 }
 
 impl GpuSlice {
-    /// The slice of the search with this number, of at most [`MAX_NONCES`]. [`Dispatch::new`] sets its workgroups.
+    /// The slice of the search with this number, of at most [`MAX_NONCES`]. `Dispatch::new` sets its workgroups.
     pub(super) fn new(slice: &Slice, search: u32) -> Self {
         let [m1, m2, m3, m4] = slice.target.words();
         Self {
@@ -60,63 +59,8 @@ pub(super) struct Dispatch {
     pub(super) workgroups: u32,
     pub(super) nonces_per_invocation: u32,
     /// Always 1; see `shaders/word_carry.wgsl`.
-    one: u32,
+    pub(super) one: u32,
     pub(super) slice: [GpuSlice; MAX_SLICES],
-}
-
-/// About how many invocations a card runs side by side. With fewer nonces, each has an invocation of its own.
-const SIDE_BY_SIDE: u64 = 1 << 16;
-/// How many nonces an invocation tests in a large dispatch, if the card's grid is large enough. Enough to make the
-/// midstate cheap, few enough that invocations often check for an answer.
-const MOST_PER_INVOCATION: u64 = 64;
-/// How many rounds a dispatch of several slices has. The slice of an easy search has eight times the nonces that it needs
-/// on average, so a round has half of what it needs. A round should not be smaller than what runs side by side, or the
-/// next one begins before the answers of this one are known.
-const ROUNDS: u32 = 16;
-
-impl Dispatch {
-    /// Spreads 1 to [`MAX_SLICES`] slices over a grid of at most `most` workgroups. `most` must be at least 16 for each
-    /// slice; every Vulkan device has 65 535. Also returns how many workgroups to dispatch.
-    ///
-    /// # Panics
-    ///
-    /// If there are too many slices, or they have more than [`MAX_NONCES`] together.
-    pub(super) fn new(slices: &[GpuSlice], most: u32) -> (Self, u32) {
-        let total: u64 = slices.iter().map(|slice| u64::from(slice.count)).sum();
-        assert!(total <= MAX_NONCES, "{total} nonces are too many");
-        let rounds = if slices.len() == 1 { 1 } else { ROUNDS };
-        let per_invocation = total / (SIDE_BY_SIDE * u64::from(rounds));
-        let mut per_invocation =
-            u32::try_from(per_invocation.clamp(1, MOST_PER_INVOCATION)).expect("small");
-        let mut dispatch = Self {
-            one: 1,
-            ..Self::zeroed()
-        };
-        loop {
-            dispatch.slices = 0;
-            dispatch.workgroups = 0;
-            dispatch.nonces_per_invocation = per_invocation;
-            for slice in slices {
-                let workgroups = slice
-                    .count
-                    .div_ceil(per_invocation)
-                    .div_ceil(rounds * INVOCATIONS_PER_WORKGROUP);
-                dispatch.slice[dispatch.slices as usize] = GpuSlice {
-                    first_workgroup: dispatch.workgroups,
-                    workgroups,
-                    ..*slice
-                };
-                dispatch.slices += 1;
-                dispatch.workgroups += workgroups;
-            }
-            dispatch.workgroups = dispatch.workgroups.max(1);
-            let workgroups = dispatch.workgroups.saturating_mul(rounds);
-            if workgroups <= most {
-                return (dispatch, workgroups);
-            }
-            per_invocation = per_invocation.saturating_mul(2);
-        }
-    }
 }
 
 /// The shader's `Found`.

@@ -24,6 +24,7 @@ mod program;
 mod searches;
 mod sizing;
 mod spirv;
+mod spread;
 
 pub use discovery::{
     Adapter, AdapterInfo, AdapterKind, Chosen, Selection, SelectionError, SoftwareAdapters,

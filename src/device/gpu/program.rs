@@ -7,7 +7,7 @@ use wgpu::BufferUsages as Usage;
 
 use super::clock::{Clock, TICKS_SIZE, is_credible};
 use super::kernel::{self, ENTRY_POINT, Kernel};
-use super::layout::{Dispatch, Findings, GpuSlice};
+use super::layout::{Dispatch, Findings};
 use crate::device::error::DeviceError;
 
 /// How many dispatches may be in flight: one that runs, and one that starts when it ends. With more, a new search would
@@ -95,15 +95,22 @@ impl Program {
         })
     }
 
-    /// Submits a dispatch of these slices. Fewer than [`IN_FLIGHT`] dispatches must be in flight.
+    /// The most workgroups of a dispatch.
+    pub(super) fn most_workgroups(&self) -> u32 {
+        self.device.limits().max_compute_workgroups_per_dimension
+    }
+
+    /// Submits a dispatch of so many workgroups. Fewer than [`IN_FLIGHT`] dispatches must be in flight.
     ///
     /// After an error the program must not be used again.
-    pub(super) fn submit(&mut self, slices: &[GpuSlice]) -> Result<(), DeviceError> {
-        let most = self.device.limits().max_compute_workgroups_per_dimension;
-        let (dispatch, workgroups) = Dispatch::new(slices, most);
+    pub(super) fn submit(
+        &mut self,
+        dispatch: &Dispatch,
+        workgroups: u32,
+    ) -> Result<(), DeviceError> {
         let frame = &mut self.frames[self.submitted % IN_FLIGHT];
         self.queue
-            .write_buffer(&frame.dispatch, 0, bytemuck::bytes_of(&dispatch));
+            .write_buffer(&frame.dispatch, 0, bytemuck::bytes_of(dispatch));
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: None,

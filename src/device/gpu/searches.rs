@@ -71,7 +71,8 @@ impl Searches {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::WrongAnswer`] if the card counted more nonces than the slice has, or found one outside it.
+    /// [`DeviceError::WrongAnswer`] if the card counted more nonces than the slice has, or fewer without an answer to its
+    /// search: then the driver has left out some of the dispatch. Or if it found a nonce outside the slice.
     pub(super) fn leave(
         &mut self,
         number: u32,
@@ -88,8 +89,13 @@ impl Searches {
                 "{tried} nonces tested of {nonces:?}"
             )));
         }
-        let is_new = found.answered == number && !slot.is_answered;
-        if !is_new {
+        let is_answered = found.answered == number;
+        if !is_answered && tried < nonces.count {
+            return Err(DeviceError::WrongAnswer(format!(
+                "only {tried} nonces tested of {nonces:?}, and no answer"
+            )));
+        }
+        if !is_answered || slot.is_answered {
             return Ok(Searched { tried, found: None });
         }
         slot.is_answered = true;

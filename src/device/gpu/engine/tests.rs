@@ -92,3 +92,48 @@ fn an_engine_with_a_dispatch_without_end_can_be_dropped_and_its_card_waits_for_t
     is_stalled.store(false, Ordering::Relaxed);
     wait_for_end("dropped");
 }
+
+#[test]
+fn workgroups_that_a_driver_drops_are_a_wrong_answer() {
+    let mut engine = engine("drops");
+    let slice = Slice {
+        nonces: NonceRange {
+            start: 0,
+            count: 100_000,
+        },
+        ..slice()
+    };
+    assert!(engine::search(&mut engine, slice.clone()).is_ok());
+    let search = engine.searches.enter(&slice.stop).unwrap();
+    engine.in_flight.push_back(vec![(search, slice.nonces)]);
+    let (dispatch, workgroups) = Dispatch::new(&[GpuSlice::new(&slice, search)], &engine.grid);
+    engine
+        .attempt(|program| program.submit(&dispatch, workgroups - 1))
+        .unwrap();
+    let error = engine.complete().unwrap_err();
+    assert!(matches!(error, DeviceError::WrongAnswer(_)), "{error:?}");
+    // An engine that has failed once is not used again.
+    assert_eq!(engine::search(&mut engine, slice), Err(error));
+}
+
+#[test]
+fn a_search_that_stops_is_not_blamed_for_nonces_that_were_not_tested() {
+    let mut engine = engine("stops");
+    let [before, within] = [slice(), slice()];
+    before.stop.set();
+    engine.submit(vec![before, within.clone()]).unwrap();
+    within.stop.set();
+    let tried: Vec<_> = engine
+        .complete()
+        .unwrap()
+        .iter()
+        .map(|it| it.tried)
+        .collect();
+    assert_eq!(tried, [0, 1]);
+}
+
+#[test]
+fn the_width_of_a_device_is_learned() {
+    let engine = engine("wide");
+    assert!((1..=WIDEST).contains(&engine.grid.width), "{engine:?}");
+}
