@@ -20,6 +20,8 @@ mod slice;
 
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
-pub use open::{BackendChoice, Choice, Missing, OpenDevices, OpenError, open};
+pub use open::{
+    BackendChoice, Choice, ChosenKernel, Missing, NoSuchKernel, OpenDevices, OpenError, open,
+};
 pub use opened::{Absent, Backend, Device, DeviceInfo, Opener, Trial};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};
