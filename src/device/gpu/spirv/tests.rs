@@ -105,7 +105,8 @@ fn every_loop_asks_not_to_be_unrolled_and_nothing_else_changes() {
     let control = |control| vec![Operand::LoopControl(control); 2];
     assert_eq!(loop_controls(&before), control(LoopControl::NONE));
     assert_eq!(loop_controls(&after), control(LoopControl::DONT_UNROLL));
-    let differences = before.iter().zip(&after).filter(|(a, b)| a != b);
+    // The header names another generator.
+    let differences = before.iter().zip(&after).skip(5).filter(|(a, b)| a != b);
     assert_eq!((before.len(), differences.count()), (after.len(), 2));
     let refused = keep_loops(&words(PAIR));
     assert_eq!(
