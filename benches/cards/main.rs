@@ -253,7 +253,7 @@ fn live(adapter: &Adapter) {
 
 /// The adapter's engine.
 fn engine(adapter: &Adapter) -> Box<dyn Engine> {
-    let mut device = gpu::open(adapter).expect("the adapter works");
+    let mut device = gpu::open(adapter, None).expect("the adapter works");
     device.engines.remove(0)
 }
 
@@ -333,7 +333,7 @@ fn scheduler(
 ) -> Scheduler {
     let limits = Limits::new(NonZeroUsize::new(8).expect("not zero"), clients);
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
-    let mut device = gpu::open(adapter).expect("the adapter works");
+    let mut device = gpu::open(adapter, None).expect("the adapter works");
     let engine = Counting {
         engine: device.engines.remove(0),
         capacity,

@@ -20,6 +20,8 @@ mod slice;
 
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
-pub use open::{BackendChoice, Choice, MissingCards, OpenDevices, OpenError, open};
+pub use open::{
+    BackendChoice, Choice, ChosenKernel, MissingCards, NoSuchKernel, OpenDevices, OpenError, open,
+};
 pub use opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};

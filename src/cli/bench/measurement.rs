@@ -16,7 +16,7 @@ use crate::device::cpu::clock::process_cpu_time;
 use crate::device::cpu::probe::Figures;
 use crate::device::cpu::{self, Kernel};
 use crate::device::{
-    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, rate,
+    Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, rate,
 };
 use crate::work::Threshold;
 
@@ -30,6 +30,8 @@ pub(super) struct Measurement {
     pub(super) name: String,
     pub(super) backend: Backend,
     pub(super) kernel: String,
+    /// The kernels that were measured at the start, and their rates then.
+    pub(super) trials: Vec<Trial>,
     pub(super) threads: usize,
     pub(super) hashes: u64,
     pub(super) seconds: f64,
@@ -154,6 +156,7 @@ impl Measurement {
             name: info.name,
             backend: info.backend,
             kernel: info.kernel,
+            trials: info.trials,
             threads: info.threads,
             hashes,
             seconds,

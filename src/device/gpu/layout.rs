@@ -51,6 +51,25 @@ impl GpuSlice {
     }
 }
 
+/// The shader's `Factors`, which always have the same values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Factors {
+    byte: u32,
+    half: u32,
+    top: u32,
+    upper: u32,
+}
+
+impl Factors {
+    pub(super) const VALUES: Self = Self {
+        byte: 1 << 8,
+        half: 1 << 16,
+        top: 1 << 24,
+        upper: (255 << 24) + (1 << 16),
+    };
+}
+
 /// The shader's `Dispatch`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -58,8 +77,9 @@ pub(super) struct Dispatch {
     pub(super) slices: u32,
     pub(super) workgroups: u32,
     pub(super) nonces_per_invocation: u32,
-    /// Always 1; see `shaders/word_carry.wgsl`.
+    /// Always 1; see `shaders/word_bitcast.wgsl`.
     pub(super) one: u32,
+    pub(super) factors: Factors,
     pub(super) slice: [GpuSlice; MAX_SLICES],
 }
 

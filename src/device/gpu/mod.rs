@@ -1,8 +1,9 @@
 //! The search on graphics cards, through Vulkan. The only module that knows wgpu.
 //!
 //! [`discovery`] finds adapters and diagnoses why there are not more of them; [`open()`] makes a
-//! [`Device`](super::Device) of one. The rest of this module is the search. The engine runs `shaders/work.wgsl` with the
-//! [`Kernel`] that is fastest on the card. A batch of slices is one dispatch. While it runs, the next one waits in the
+//! [`Device`](super::Device) of one: it compiles the card's kernels (`prepare`), the likeliest first (`order`), and measures
+//! which is the fastest (`race`). The rest of this module is the search. The engine runs `shaders/work.wgsl` with that
+//! [`Kernel`]. A batch of slices is one dispatch. While it runs, the next one waits in the
 //! card's queue, so that the card never waits for the host. An answer also ends the dispatches that are queued for its
 //! search, on the card itself.
 //!
@@ -15,12 +16,14 @@
 mod clock;
 pub mod discovery;
 mod engine;
-mod fastest;
 mod hung;
 mod kernel;
 mod layout;
 mod open;
+mod order;
+mod prepare;
 mod program;
+mod race;
 mod searches;
 mod sizing;
 mod spirv;
@@ -30,6 +33,6 @@ pub use discovery::{
     Adapter, AdapterInfo, AdapterKind, Chosen, Selection, SelectionError, SoftwareAdapters,
     adapters,
 };
-pub use kernel::{Kernel, Module};
+pub use kernel::Kernel;
 pub use open::{open, open_with, unopened};
 pub use spirv::SpirvError;

@@ -1,40 +1,58 @@
 //! Opens an adapter with the kernel that is fastest on it.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::discovery::{Adapter, AdapterInfo, adapters};
+use super::discovery::{Adapter, AdapterInfo, AdapterKind, adapters};
 use super::engine::GpuEngine;
-use super::fastest::fastest;
-use super::hung;
 use super::kernel::Kernel;
+use super::race::race;
+use super::{hung, order, prepare};
 use crate::device::error::DeviceError;
 use crate::device::opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
+use crate::device::rate::measure;
 use crate::device::self_test;
 
-/// Opens the adapter with the fastest of the kernels that it can run.
+/// Opens the adapter with this kernel, or with the fastest of those that it can run.
 ///
 /// Each kernel is compiled, run once and put through the self-test; then all are measured, and the fastest is put through
-/// the self-test again with dispatches as long as they will be. Takes about a second on a software adapter. A kernel that
-/// fails is logged and left out.
+/// the self-test again with dispatches as long as they will be. Takes about two seconds on a software adapter. A kernel
+/// that fails or takes too long is logged and left out.
 ///
 /// # Errors
 ///
-/// [`DeviceError`] if no kernel works: the error of the first one.
-pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
-    open_fastest(adapter, &adapter.info().kernels)
+/// [`DeviceError`] if no kernel works: the error of the first one. [`DeviceError::Kernel`] if the adapter cannot run the
+/// chosen one.
+pub fn open(adapter: &Adapter, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
+    let AdapterInfo { kind, kernels, .. } = adapter.info();
+    let Some(chosen) = kernel else {
+        let raced = order::raced(*kind == AdapterKind::Software, kernels);
+        return open_fastest(adapter, raced, kernel);
+    };
+    if !kernels.contains(&chosen) {
+        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
+        return Err(DeviceError::Kernel {
+            chosen: chosen.name(),
+            available: names.join(", "),
+        });
+    }
+    open_fastest(adapter, &[chosen], kernel)
 }
 
 /// Opens the adapter with this kernel.
 ///
 /// # Errors
 ///
-/// As [`open`]; also [`DeviceError::Driver`] if the adapter lacks a feature that the kernel needs.
+/// As [`open`].
 pub fn open_with(adapter: &Adapter, kernel: Kernel) -> Result<Device, DeviceError> {
-    open_fastest(adapter, &[kernel])
+    open(adapter, Some(kernel))
 }
 
-fn open_fastest(adapter: &Adapter, kernels: &[Kernel]) -> Result<Device, DeviceError> {
+/// `chosen` is the operator's choice, with which the device is to be reopened.
+fn open_fastest(
+    adapter: &Adapter,
+    kernels: &[Kernel],
+    chosen: Option<Kernel>,
+) -> Result<Device, DeviceError> {
     let label = &adapter.info().label;
     let started = Instant::now();
     let mut engines = Vec::new();
@@ -49,7 +67,11 @@ fn open_fastest(adapter: &Adapter, kernels: &[Kernel]) -> Result<Device, DeviceE
         }
     }
     let tested = Instant::now();
-    let Some((kernel, mut engine, trials)) = fastest(engines) else {
+    // They came in the order in which they were ready.
+    let place = |kernel| kernels.iter().position(|other| *other == kernel);
+    engines.sort_by_key(|(kernel, _)| place(*kernel));
+    let winner = race(engines, |engine, duration| measure(engine, duration));
+    let Some((kernel, mut engine, trials)) = winner else {
         return Err(first_error
             .unwrap_or_else(|| DeviceError::Driver("the adapter runs no kernel".to_owned())));
     };
@@ -63,7 +85,7 @@ fn open_fastest(adapter: &Adapter, kernels: &[Kernel]) -> Result<Device, DeviceE
         return if others.is_empty() {
             Err(error)
         } else {
-            open_fastest(adapter, &others)
+            open_fastest(adapter, &others, chosen)
         };
     }
     let rate = |trial: &Trial| {
@@ -82,16 +104,16 @@ fn open_fastest(adapter: &Adapter, kernels: &[Kernel]) -> Result<Device, DeviceE
     Ok(Device {
         info: device_info(adapter, kernel.to_string(), trials),
         engines: vec![Box::new(engine)],
-        reopen: Some(opener(adapter)),
+        reopen: Some(opener(adapter, chosen)),
     })
 }
 
-/// Describes an adapter that could not be opened, for this reason, and how to retry.
-pub fn unopened(adapter: &Adapter, error: DeviceError) -> Unopened {
+/// Describes an adapter that could not be opened, for this reason, and how to retry with the chosen kernel.
+pub fn unopened(adapter: &Adapter, kernel: Option<Kernel>, error: DeviceError) -> Unopened {
     Unopened {
         error,
         info: device_info(adapter, "none".to_owned(), Vec::new()),
-        opener: opener(adapter),
+        opener: opener(adapter, kernel),
     }
 }
 
@@ -105,31 +127,30 @@ fn device_info(adapter: &Adapter, kernel: String, trials: Vec<Trial>) -> DeviceI
     }
 }
 
-fn opener(adapter: &Adapter) -> Opener {
+fn opener(adapter: &Adapter, kernel: Option<Kernel>) -> Opener {
     // Without the adapter itself: while it lives, Vulkan does not reload its driver.
     let info = adapter.info().clone();
-    Opener::new(move || reopen(&info))
+    Opener::new(move || reopen(&info, kernel))
 }
 
-/// An engine for each kernel, after its self-test. All at once: a driver may take a second to compile one.
+/// An engine for each kernel, after its self-test, in the order in which they were ready.
 fn open_each(
     adapter: &Adapter,
     kernels: &[Kernel],
 ) -> Vec<(Kernel, Result<GpuEngine, DeviceError>)> {
-    let open = |kernel| {
-        let mut engine = GpuEngine::new(&adapter.info().label, adapter.handle(), kernel)?;
+    let label = adapter.info().label.clone();
+    let handle = adapter.handle().clone();
+    let open = move |kernel| {
+        let mut engine = GpuEngine::new(&label, &handle, kernel)?;
         self_test::run(&mut engine)?;
         Ok(engine)
     };
-    thread::scope(|scope| {
-        let start = |&kernel: &Kernel| (kernel, scope.spawn(move || open(kernel)));
-        let threads: Vec<_> = kernels.iter().map(start).collect();
-        let finish = |(kernel, thread): (Kernel, thread::ScopedJoinHandle<'_, _>)| {
-            let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
-            (kernel, thread.join().unwrap_or_else(panicked))
-        };
-        threads.into_iter().map(finish).collect()
-    })
+    prepare::each(
+        &adapter.info().label,
+        kernels,
+        prepare::Limits::here(),
+        open,
+    )
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -137,14 +158,14 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Opens an adapter that was listed before, through a new instance of its driver.
-fn reopen(former: &AdapterInfo) -> Result<Device, DeviceError> {
+fn reopen(former: &AdapterInfo, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
     hung::clear(&former.label)?;
     let adapters = adapters()?;
     let same = |adapter: &&Adapter| adapter.info().label == former.label;
     let adapter = adapters.iter().find(same).ok_or_else(|| {
         DeviceError::Driver(format!("Vulkan does not list {} any more", former.label))
     })?;
-    open(adapter)
+    open(adapter, kernel)
 }
 
 #[cfg(test)]
@@ -173,7 +194,7 @@ mod tests {
         let adapter = adapters.first().unwrap();
         let label = &adapter.info().label;
         let mut engine = GpuEngine::new(label, adapter.handle(), Kernel::Pair).unwrap();
-        let reopen = opener(adapter);
+        let reopen = opener(adapter, None);
         drop(adapters);
         for _ in 0..engine.capacity().batches {
             engine.submit(vec![slice(1 << 16)]).unwrap();
@@ -197,7 +218,7 @@ mod tests {
         let adapters = adapters().unwrap();
         let mut info = adapters.first().unwrap().info().clone();
         info.label = "NVIDIA L4 (0000:65:00.0)".to_owned();
-        let error = reopen(&info).unwrap_err().to_string();
+        let error = reopen(&info, None).unwrap_err().to_string();
         assert!(
             error.contains("does not list NVIDIA L4 (0000:65:00.0)"),
             "{error}"

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable;
 
 use super::kernel::INVOCATIONS_PER_WORKGROUP;
-use super::layout::{Dispatch, GpuSlice, MAX_NONCES};
+use super::layout::{Dispatch, Factors, GpuSlice, MAX_NONCES};
 use crate::work::Threshold;
 
 /// What an invocation costs beside the nonces that it tests, in nonces: finding its slice, the midstate, the check for an
@@ -55,7 +55,7 @@ impl Grid {
             reason = "it is between 1 and MOST_PER_INVOCATION"
         )]
         // A slice without nonces, or one that is never answered, makes no number of it, and `min` and `max` ignore that.
-        let rounded = best.min(full as f64).min(MOST_PER_INVOCATION).max(1.0) as u32;
+        let rounded = best.min(full as f64).clamp(1.0, MOST_PER_INVOCATION) as u32;
         rounded
     }
 
@@ -87,6 +87,7 @@ impl Dispatch {
         let mut dispatch = Self {
             nonces_per_invocation: grid.nonces_per_invocation(slices),
             one: 1,
+            factors: Factors::VALUES,
             ..Self::zeroed()
         };
         loop {

@@ -11,13 +11,15 @@ use crate::device::gpu::{
 };
 use crate::device::opened::Device;
 
-/// Opens the chosen cards, without a fallback. A card that is not listed or cannot be opened does not keep the others
-/// from serving: after a restart, a server with one broken card serves with the rest.
+/// Opens the chosen cards, without a fallback, with this kernel or each with its fastest. A card that is not listed or
+/// cannot be opened does not keep the others from serving: after a restart, a server with one broken card serves with the
+/// rest.
 ///
 /// Also returns the reasons why cards are not used, a line each. There is at least one if no card is used.
 pub(super) fn open(
     selection: &Selection,
     software: SoftwareAdapters,
+    kernel: Option<gpu::Kernel>,
 ) -> (OpenDevices, Vec<String>) {
     let (adapters, failure) = match list() {
         Ok(adapters) => (adapters, None),
@@ -26,12 +28,16 @@ pub(super) fn open(
     let chosen = selection.choose(&adapters, software);
     let mut opened = OpenDevices::default();
     let mut failures = Vec::new();
-    for (adapter, result) in chosen.adapters.iter().zip(open_each(&chosen.adapters)) {
+    for (adapter, result) in chosen
+        .adapters
+        .iter()
+        .zip(open_each(&chosen.adapters, kernel))
+    {
         match result {
             Ok(device) => opened.devices.push(device),
             Err(error) => {
                 failures.push(format!("{}: {error}", adapter.info().label));
-                opened.unopened.push(gpu::unopened(adapter, error));
+                opened.unopened.push(gpu::unopened(adapter, kernel, error));
             }
         }
     }
@@ -59,10 +65,13 @@ fn list() -> Result<Vec<Adapter>, DeviceError> {
 }
 
 /// Opens all adapters at once: a driver may take a second to compile for one.
-fn open_each(adapters: &[&Adapter]) -> Vec<Result<Device, DeviceError>> {
+fn open_each(
+    adapters: &[&Adapter],
+    kernel: Option<gpu::Kernel>,
+) -> Vec<Result<Device, DeviceError>> {
     let panicked = |_| Err(DeviceError::Panicked("while it was opened".to_owned()));
     thread::scope(|scope| {
-        let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter));
+        let start = |&adapter: &_| scope.spawn(move || gpu::open(adapter, kernel));
         let threads: Vec<_> = adapters.iter().map(start).collect();
         let results = threads.into_iter().map(ScopedJoinHandle::join);
         results

@@ -72,7 +72,9 @@ fn an_engine_that_knows_the_answers_passes_with_dispatches_of_any_length() {
 
 #[test]
 fn an_engine_that_only_fails_in_batches_as_it_serves_with_fails() {
-    let faults: [fn(&mut [Searched], &[Slice]); 6] = [
+    /// Changes the answers to a batch.
+    type Fault = fn(&mut [Searched], &[Slice]);
+    let faults: [Fault; 6] = [
         // The end of a long slice was left out.
         |searched, slices| {
             for (searched, slice) in searched.iter_mut().zip(slices) {
