@@ -55,7 +55,11 @@ impl Grid {
             reason = "it is between 1 and MOST_PER_INVOCATION"
         )]
         // A slice without nonces, or one that is never answered, makes no number of it, and `min` and `max` ignore that.
-        let rounded = best.min(full as f64).min(MOST_PER_INVOCATION).max(1.0) as u32;
+        let rounded = best
+            .round()
+            .min(full as f64)
+            .min(MOST_PER_INVOCATION)
+            .max(1.0) as u32;
         rounded
     }
 
