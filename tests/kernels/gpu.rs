@@ -145,7 +145,7 @@ fn every_turn_of_an_invocation_finds_its_nonce() {
         return;
     }
     let (target, least, nonce) = lonely();
-    // Three nonces for each of 2^16 invocations and some more, of which the last has two. Less than ALONE.
+    // Several nonces for each invocation, and fewer for the last one. Less than ALONE.
     let count = 3 * (1 << 16) + 17;
     let ends = (0..9)
         .chain(count / 2..count / 2 + 9)

@@ -10,8 +10,8 @@ use super::spirv::{self, SpirvError};
 pub(super) const ENTRY_POINT: &str = "search";
 /// The name of the shader's constant that holds the workgroup size.
 const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
-/// How many invocations a workgroup has: the smallest number that fills the SIMD units of every card. They share nothing,
-/// so more of them gain nothing.
+/// How many invocations a workgroup has: the smallest number that fills the SIMD units of every card. They share no more
+/// than the count of what they test, so more of them gain nothing.
 pub(super) const INVOCATIONS_PER_WORKGROUP: u32 = 64;
 /// The values of all override constants of the shader.
 const CONSTANTS: &[(&str, f64)] = &[(WORKGROUP_SIZE, INVOCATIONS_PER_WORKGROUP as f64)];

@@ -15,7 +15,8 @@ const MOST_PER_INVOCATION: f64 = 128.0;
 /// How many times over the device is filled with invocations, if there are enough nonces: the last ones run beside idle
 /// units.
 const FILLS: u64 = 4;
-/// A device runs at least as many invocations as this side by side, or tests them one by one: 16 workgroups.
+/// Invocations have a nonce each until there are so many: 16 workgroups. A processor that acts as a card runs few
+/// invocations side by side, but needs workgroups for all of its cores.
 const LEAST_FILL: u64 = 1024;
 /// More rounds gain nothing: the slice of an easy search has eight times the nonces that it needs on average.
 const MOST_ROUNDS: u64 = 64;
@@ -47,15 +48,20 @@ impl Grid {
             useful += mean * chance;
             in_vain += chance * f64::from(self.width) * count / total as f64 / 2.0;
         }
-        let best = (COST * useful / in_vain).sqrt();
         let full = total / (FILLS * u64::from(self.width)).max(LEAST_FILL);
+        let most = (full as f64).clamp(1.0, MOST_PER_INVOCATION);
+        let best = if in_vain > 0.0 {
+            (COST * useful / in_vain).sqrt()
+        } else {
+            // Without nonces, or without an answer to come.
+            most
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "it is between 1 and MOST_PER_INVOCATION"
         )]
-        // A slice without nonces, or one that is never answered, makes no number of it, and `min` and `max` ignore that.
-        let rounded = best.min(full as f64).clamp(1.0, MOST_PER_INVOCATION) as u32;
+        let rounded = best.round().clamp(1.0, most) as u32;
         rounded
     }
 

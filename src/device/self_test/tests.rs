@@ -5,9 +5,12 @@ use crate::device::cpu;
 use crate::device::engine::{Capacity, search};
 use crate::work::{Target, digest};
 
-/// An engine that knows the answers, and then does this to the results of each batch.
+/// Changes the results of a batch of these slices.
+type Spoil = fn(&mut [Searched], &[Slice]);
+
+/// An engine that knows the answers, and then spoils them.
 struct Fake {
-    spoil: fn(&mut [Searched], &[Slice]),
+    spoil: Spoil,
     in_flight: VecDeque<Vec<Slice>>,
     /// How long its batches are.
     length: u64,
@@ -55,7 +58,7 @@ fn answer(slice: &Slice) -> Searched {
     }
 }
 
-fn result(length: u64, spoil: fn(&mut [Searched], &[Slice])) -> Result<(), DeviceError> {
+fn result(length: u64, spoil: Spoil) -> Result<(), DeviceError> {
     run(&mut Fake {
         spoil,
         in_flight: VecDeque::new(),
@@ -72,9 +75,7 @@ fn an_engine_that_knows_the_answers_passes_with_dispatches_of_any_length() {
 
 #[test]
 fn an_engine_that_only_fails_in_batches_as_it_serves_with_fails() {
-    /// Changes the answers to a batch.
-    type Fault = fn(&mut [Searched], &[Slice]);
-    let faults: [Fault; 6] = [
+    let faults: [Spoil; 6] = [
         // The end of a long slice was left out.
         |searched, slices| {
             for (searched, slice) in searched.iter_mut().zip(slices) {
