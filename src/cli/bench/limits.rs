@@ -1,7 +1,7 @@
 //! What keeps a device from a higher hash rate, in words.
 
 use crate::device::cpu;
-use crate::device::cpu::probe::{Figures, Quantiles};
+use crate::device::cpu::probe::Figures;
 
 /// From this part of the time on, a device counts as busy all the time. The rest is the beginning and the end.
 const ALWAYS: f64 = 0.95;
@@ -31,20 +31,18 @@ pub(super) fn of_processor(
     } else {
         String::new()
     };
-    let median = |quantiles: Quantiles| format!("{:.1} cycles a hash", quantiles.median);
-    let shared = match (cycles.alone, cycles.shared) {
-        (alone, Some(shared)) if cycles.part_shared() >= HARDLY => {
-            let percent = 100.0 * cycles.part_shared();
-            let alone = alone.map_or(String::new(), |alone| format!(", {} alone", median(alone)));
-            format!(
-                "; a core is shared with another hyperthread {percent:.0} % of the time: {} beside it{alone}",
-                median(shared)
-            )
-        }
-        _ => String::new(),
-    };
+    let shared = cycles.shared.filter(|_| cycles.part_shared() >= HARDLY);
+    let shared = shared.map_or(String::new(), |shared| {
+        let percent = 100.0 * cycles.part_shared();
+        let (beside, alone) = (shared.median, cycles.alone);
+        let alone = alone.map_or(String::new(), |alone| format!(", {:.1} alone", alone.median));
+        format!(
+            "; a core is shared with another hyperthread {percent:.0} % of the time: {beside:.1} cycles a hash beside \
+             it{alone}"
+        )
+    });
     let bound = bound.map_or(String::new(), |(percent, cores)| {
-        format!("; alone, the code is at {percent:.0} % of what {cores} can do")
+        format!("; the code is at {percent:.0} % of what a core of {cores} allows")
     });
     format!("{cores} at {gigahertz:.1} GHz{waiting}{shared}{bound}")
 }
@@ -69,6 +67,7 @@ pub(super) fn of_card(is_software: bool, percent_busy: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cpu::probe::Quantiles;
 
     #[test]
     fn the_limit_is_named_as_far_as_it_is_known() {
@@ -86,7 +85,7 @@ mod tests {
             shared: None,
         };
         let told = of_processor(cores, 0.99, 2.4e9, &quiet, Some((88.6, "Zen 2 to 4")));
-        let bound = "; alone, the code is at 89 % of what Zen 2 to 4 can do";
+        let bound = "; the code is at 89 % of what a core of Zen 2 to 4 allows";
         assert_eq!(told, format!("{cores} cores at 2.4 GHz{bound}"));
         let told = of_processor(cores, 0.5, 2.4e9, &quiet, None);
         assert!(told.ends_with("which the search had 50 % of the time beside other programs"));
@@ -96,7 +95,7 @@ mod tests {
         };
         let told = of_processor(cores, 0.99, 2.4e9, &shared, None);
         let neighbour = "; a core is shared with another hyperthread 40 % of the time: 166.0 cycles a hash beside it, \
-                         91.6 cycles a hash alone";
+                         91.6 alone";
         assert_eq!(told, format!("{cores} cores at 2.4 GHz{neighbour}"));
         let cases = [
             (false, Some(99.0), "the card, at work 99 %"),
