@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CommandError;
+use super::{CommandError, list_cards};
 use crate::config::ServeArgs;
-use crate::device;
+use crate::device::{self, Lister};
 use crate::management::Setting;
 use crate::service::{self, Listeners};
 
@@ -55,6 +55,8 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     }
     let listeners = Listeners::bind(args.address, args.management_address)?;
     let choice = args.devices.choice();
+    // The file that runs, even if its path has another one by now.
+    let lister = Lister::new("/proc/self/exe", [list_cards::NAME]);
     let shutdown = async {
         signals.next().await;
         // Whoever asks twice does not want to wait.
@@ -69,7 +71,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
         access,
         configuration,
         listeners,
-        move || device::open(&choice),
+        move || device::open_for_service(&choice, lister),
         shutdown,
     )
     .await?;

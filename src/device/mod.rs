@@ -20,6 +20,8 @@ mod slice;
 
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
-pub use open::{BackendChoice, Choice, Missing, OpenDevices, OpenError, open};
+pub use open::{
+    BackendChoice, Choice, Lister, Lookout, Missing, OpenDevices, OpenError, open, open_for_service,
+};
 pub use opened::{Absent, Backend, Device, DeviceInfo, Opener, Trial};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};

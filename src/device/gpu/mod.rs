@@ -20,15 +20,18 @@ mod hung;
 mod kernel;
 mod layout;
 mod open;
+mod opening;
 mod program;
+mod progress;
 mod searches;
 mod sizing;
 mod spirv;
 
 pub use discovery::{
-    Adapter, AdapterInfo, AdapterKind, Chosen, Selection, SelectionError, SoftwareAdapters,
-    adapters,
+    Adapter, AdapterInfo, AdapterKind, Chosen, Listing, Selection, SelectionError,
+    SoftwareAdapters, adapters,
 };
 pub use kernel::{Kernel, Module};
-pub use open::{absent, open, open_with};
+pub use open::{open, open_with};
+pub use opening::Opening;
 pub use spirv::SpirvError;

@@ -15,7 +15,7 @@ fn engine(label: &str) -> GpuEngine {
     let adapter = adapters
         .first()
         .expect("no Vulkan adapter here: install Mesa's lavapipe (mesa-vulkan-drivers)");
-    GpuEngine::new(label, adapter.handle(), Kernel::Pair).unwrap()
+    GpuEngine::new(label, adapter.handle(), Kernel::Pair, &|_| ()).unwrap()
 }
 
 impl GpuEngine {
