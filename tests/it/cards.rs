@@ -9,14 +9,17 @@ use crate::support::http::{get, post_works};
 use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
 
 /// A second name for lavapipe, to be added to those that the Vulkan loader finds by itself.
-fn second_manifest() -> PathBuf {
+pub(crate) fn second_manifest() -> PathBuf {
     let installed = std::fs::read_dir("/usr/share/vulkan/icd.d")
         .expect("Vulkan drivers are installed")
         .map(|entry| entry.expect("it can be listed").path())
         .find(|path| path.to_string_lossy().contains("lvp_icd"))
         .expect("Mesa's lavapipe is installed (mesa-vulkan-drivers)");
     let copy = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("second_lavapipe.json");
-    std::fs::copy(installed, &copy).expect("it can be copied");
+    // At once: other tests may be reading it.
+    let new = copy.with_extension(format!("{:?}", thread::current().id()));
+    std::fs::copy(installed, &new).expect("it can be copied");
+    std::fs::rename(new, &copy).expect("it can be renamed");
     copy
 }
 
