@@ -1,7 +1,6 @@
 // The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one.
 //
-// A prelude to work.wgsl, for any device. The other preludes are word_u64.wgsl and word_carry.wgsl; in memory a word is
-// the same in all of them.
+// A prelude to work.wgsl, for any device. In memory a word is the same in all preludes.
 
 alias Word = vec2<u32>;
 

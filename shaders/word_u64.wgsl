@@ -1,6 +1,6 @@
 // The 64-bit word of Blake2b as the device's own 64-bit integer.
 //
-// A prelude to work.wgsl, for devices with u64 (SHADER_INT64). The other preludes are word_carry.wgsl and word_pair.wgsl.
+// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers see a rotation in 64-bit shifts.
 
 alias Word = u64;
 

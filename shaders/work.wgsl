@@ -22,6 +22,16 @@ struct Slice {
     search: u32,
 }
 
+// Constants that a compiler must not know, or it turns products back into shifts: see word_dot24.wgsl.
+struct Factors {
+    // 2^8, 2^16 and 2^24.
+    byte: u32,
+    half: u32,
+    top: u32,
+    // 255 * 2^24 + 2^16.
+    upper: u32,
+}
+
 // The grid is divided into rounds, and each round covers a part of every slice. Once a search is answered, its
 // workgroups in later rounds return at once.
 struct Dispatch {
@@ -30,8 +40,9 @@ struct Dispatch {
     // How many workgroups a round has, at least one.
     workgroups: u32,
     nonces_per_invocation: u32,
-    // Always 1. A compiler that knows this makes some rotations slower: see word_carry.wgsl.
+    // Always 1. A compiler that knows this makes some rotations slower: see word_bitcast.wgsl.
     one: u32,
+    factors: Factors,
     slice: array<Slice, MAX_SLICES>,
 }
 

@@ -11,9 +11,9 @@ use clap::{Arg, ArgMatches, Args};
 
 use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
 use crate::connections::ConnectionLimits;
-use crate::device::cpu::{self, Kernel};
+use crate::device::cpu;
 use crate::device::gpu::Selection;
-use crate::device::{BackendChoice, Choice};
+use crate::device::{BackendChoice, Choice, ChosenKernel};
 use crate::management::Setting;
 use crate::scheduler::{AnswerCache, Limits};
 use crate::service::Settings;
@@ -47,10 +47,10 @@ pub struct DeviceArgs {
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
     pub threads: Option<usize>,
 
-    /// Kernel that the processor runs: avx512, avx2, neon, neon-sha3 or portable [default: the fastest, measured at the
-    /// start]
-    #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME", value_parser = Kernel::named)]
-    pub kernel: Option<Kernel>,
+    /// Kernel of the processor (avx512, avx2, neon, neon-sha3 or portable) or of cards (such as pair64), as `work-server
+    /// devices` shows them [default: the fastest on each device, measured at the start]
+    #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME")]
+    pub kernel: Option<ChosenKernel>,
 }
 
 impl DeviceArgs {

@@ -87,7 +87,7 @@ fn busy(adapter: &Adapter) {
     const CLIENTS: usize = 4;
     const ROUNDS: usize = 6;
     const TURN: Duration = Duration::from_secs(10);
-    let mut alone = gpu::open(adapter).expect("the adapter works");
+    let mut alone = gpu::open(adapter, None).expect("the adapter works");
     let counts = Arc::new(Counts::default());
     let scheduler = scheduler(adapter, &counts, |capacity| capacity, CLIENTS);
     let mut shares = Vec::new();
@@ -160,7 +160,7 @@ fn scheduler(
 ) -> Scheduler {
     let limits = Limits::new(NonZeroUsize::new(4).expect("not zero"), clients);
     let scheduler = Scheduler::start(limits, Metrics::new()).expect("threads can be started");
-    let mut device = gpu::open(adapter).expect("the adapter works");
+    let mut device = gpu::open(adapter, None).expect("the adapter works");
     let engine = Counting {
         engine: device.engines.remove(0),
         capacity,

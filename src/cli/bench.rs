@@ -15,7 +15,9 @@ use crate::config::DeviceArgs;
 use crate::device::cpu::clock::{core_frequency, process_cpu_time};
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::{self, AdapterKind};
-use crate::device::{self, Backend, Capacity, Device, DeviceError, Engine, Searched, Slice, rate};
+use crate::device::{
+    self, Backend, Capacity, Device, DeviceError, Engine, Searched, Slice, Trial, rate,
+};
 use crate::work::{Network, Threshold, Timestamp};
 
 /// Engines find the length of their slices in this time, before anything is counted.
@@ -52,6 +54,8 @@ struct Measurement {
     name: String,
     backend: Backend,
     kernel: String,
+    /// The kernels that were measured at the start, and their rates then.
+    trials: Vec<Trial>,
     threads: usize,
     hashes: u64,
     seconds: f64,
@@ -271,6 +275,7 @@ fn measure(
         name: device.info.name,
         backend: device.info.backend,
         kernel: device.info.kernel,
+        trials: device.info.trials,
         threads: device.info.threads,
         hashes,
         seconds,

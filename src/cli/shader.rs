@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::{CommandError, print};
-use crate::device::gpu::{Kernel, Module};
+use crate::device::gpu::Kernel;
 
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
@@ -32,7 +32,7 @@ pub(super) struct Args {
     )]
     form: Option<Kernel>,
 
-    /// Write it in this format [default: as it is loaded]
+    /// Write it in this format [default: spirv, as it is loaded]
     #[arg(long, requires = "form")]
     format: Option<Format>,
 
@@ -45,9 +45,9 @@ pub(super) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Format {
-    /// Text; only for kernels that are loaded as WGSL
+    /// Text; only for kernels that WGSL can express
     Wgsl,
-    /// SPIR-V 1.0 in little-endian words; for a kernel that is loaded as WGSL, the module that wgpu makes of it
+    /// SPIR-V 1.0 in little-endian words
     Spirv,
 }
 
@@ -60,7 +60,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct ListedKernel {
     name: Kernel,
-    /// The format in which it is loaded.
+    /// Its source: WGSL if that can express the kernel.
     format: Format,
 }
 
@@ -74,37 +74,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 }
 
 fn list(json: bool) -> Result<(), CommandError> {
-    let mut kernels = Vec::new();
-    for name in Kernel::ALL {
-        let format = match name.module()? {
-            Module::Wgsl(_) => Format::Wgsl,
-            Module::Spirv(_) => Format::Spirv,
-        };
-        kernels.push(ListedKernel { name, format });
-    }
     if json {
+        let listed = |name: Kernel| ListedKernel {
+            name,
+            format: if name.is_wgsl() {
+                Format::Wgsl
+            } else {
+                Format::Spirv
+            },
+        };
+        let kernels = Kernel::ALL.map(listed).into();
         return Ok(print(serde_json::to_string(&Report { kernels })?)?);
     }
-    for kernel in kernels {
-        print(kernel.name)?;
+    for kernel in Kernel::ALL {
+        print(kernel)?;
     }
     Ok(())
 }
 
-/// The kernel's module in this format, or in the one in which it is loaded.
+/// The kernel in this format, or as it is loaded.
 fn bytes(kernel: Kernel, format: Option<Format>) -> Result<Vec<u8>, CommandError> {
-    let words = match (kernel.module()?, format) {
-        (Module::Wgsl(text), None | Some(Format::Wgsl)) => return Ok(text.into_bytes()),
-        (Module::Spirv(_), Some(Format::Wgsl)) => {
-            return Err(CommandError::Usage(format!(
-                "--format wgsl: the kernel {kernel} exists only as SPIR-V, since WGSL cannot express it; \
-                 leave --format out, or choose spirv"
-            )));
+    match format {
+        Some(Format::Wgsl) if kernel.is_wgsl() => Ok(kernel.wgsl().into_bytes()),
+        Some(Format::Wgsl) => Err(CommandError::Usage(format!(
+            "--format wgsl: the kernel {kernel} exists only as SPIR-V, since WGSL cannot express it; \
+             leave --format out, or choose spirv"
+        ))),
+        None | Some(Format::Spirv) => {
+            let words = kernel.spirv()?;
+            Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
         }
-        (Module::Spirv(words), None | Some(Format::Spirv)) => words,
-        (Module::Wgsl(_), Some(Format::Spirv)) => kernel.spirv()?,
-    };
-    Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
+    }
 }
 
 fn write(output: &Path, bytes: &[u8]) -> Result<(), CommandError> {

@@ -29,6 +29,14 @@ pub enum DeviceError {
     /// The driver failed at something that every driver must be able to do.
     #[error("driver error: {0}")]
     Driver(String),
+    /// The device cannot run the kernel that was chosen for it.
+    #[error("this device has no kernel {chosen:?}; it has {available}")]
+    Kernel {
+        /// The name of the chosen one.
+        chosen: &'static str,
+        /// The names of those that it can run.
+        available: String,
+    },
     /// The shader cannot be made for the device.
     #[error("{0}")]
     Shader(String),

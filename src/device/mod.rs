@@ -21,7 +21,8 @@ mod slice;
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
 pub use open::{
-    BackendChoice, Choice, Lister, Lookout, Missing, OpenDevices, OpenError, open, open_for_service,
+    BackendChoice, Choice, ChosenKernel, Lister, Lookout, Missing, NoSuchKernel, OpenDevices,
+    OpenError, open, open_for_service,
 };
 pub use opened::{Absent, Backend, Device, DeviceInfo, Opener, Trial};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};

@@ -258,6 +258,9 @@ fn bench_measures_what_it_is_told_to() {
     assert_eq!(device["name"], "cpu");
     assert_eq!(device["backend"], "cpu");
     assert_eq!(device["kernel"], "portable");
+    let trial = &device["trials"][0];
+    assert_eq!(trial["kernel"], "portable");
+    assert!(trial["hashes_per_second"].as_f64().unwrap() > 0.0);
     assert_eq!(device["threads"], 1);
     let number = |name: &str| device[name].as_f64().unwrap();
     assert!(number("cycles_per_hash") > 0.0 && number("percent_of_bound") > 0.0);
@@ -297,6 +300,60 @@ fn bench_measures_what_it_is_told_to() {
         table.lines().all(|line| line.chars().count() <= 100),
         "{table}"
     );
+}
+
+#[test]
+fn bench_measures_the_kernel_of_a_card_that_is_named() {
+    let report = json(&run(&[
+        "bench",
+        "--backend",
+        "gpu",
+        "--kernel",
+        "insert",
+        "--seconds",
+        "1",
+        "--json",
+    ]));
+    let device = &report["devices"][0];
+    assert_eq!(device["kernel"], "insert");
+    let trials = device["trials"].as_array().unwrap();
+    assert_eq!((trials.len(), &trials[0]["kernel"]), (1, &device["kernel"]));
+}
+
+#[test]
+fn a_kernel_that_no_device_may_run_is_refused_with_those_that_it_may_be() {
+    let cases: [(&[&str], i32, &[&str]); 3] = [
+        (
+            &["--kernel", "mmx"],
+            64,
+            &[
+                "this processor has no kernel \"mmx\"",
+                "portable",
+                "cards have u64",
+            ],
+        ),
+        (
+            &["--kernel", "pair64", "--backend", "cpu"],
+            1,
+            &["pair64 is one of cards", "backend cpu", "portable"],
+        ),
+        (
+            &["--kernel", "portable", "--backend", "gpu"],
+            1,
+            &[
+                "portable is one of processors",
+                "backend gpu",
+                "pair64, dot24",
+            ],
+        ),
+    ];
+    for (flags, expected, parts) in cases {
+        let output = run(&[&["bench"], flags].concat());
+        assert_eq!(code(&output), expected, "{output:?}");
+        for part in parts {
+            assert!(stderr(&output).contains(part), "no {part}: {output:?}");
+        }
+    }
 }
 
 /// A command of the real binary on a terminal of 100 columns; what that shows comes through the standard output.

@@ -75,7 +75,10 @@ fn no_kernel_is_left_out_on_lavapipe() {
         let info = adapter.info();
         assert!(info.kernels.contains(&Kernel::Pair), "{info:?}");
         if info.kind == AdapterKind::Software && info.name.starts_with("llvmpipe") {
-            assert_eq!(info.kernels, Kernel::ALL);
+            assert_eq!(info.kernels[0], Kernel::U64);
+            for kernel in Kernel::ALL {
+                assert!(info.kernels.contains(&kernel), "{kernel}: {info:?}");
+            }
         }
     }
 }
@@ -92,7 +95,7 @@ fn every_kernel_knows_the_extremes() {
 
 #[test]
 fn every_kernel_agrees_with_the_oracle() {
-    on_every_kernel(|engine| conformance::agrees_with_the_oracle(engine, 200));
+    on_every_kernel(|engine| conformance::agrees_with_the_oracle(engine, 1000));
 }
 
 /// A target, a nonce near 2^32, and that nonce's digest, which is the least of all within [`ALONE`] nonces.
@@ -316,17 +319,32 @@ fn slices_are_shorter_for_easy_work() {
 #[test]
 fn a_device_is_named_after_its_adapter() {
     let adapter = first_adapter();
-    let device = open(&adapter).unwrap();
+    let device = open(&adapter, None).unwrap();
     assert_eq!(device.info.name, adapter.info().label);
     assert_eq!(device.info.backend, Backend::Gpu);
-    // All its kernels were measured, and the fastest serves.
+    // Kernels were measured, the likeliest first; on software not all of them. One of them serves.
     let trials = &device.info.trials;
-    let measured = trials.iter().map(|trial| trial.kernel.as_str());
-    let kernels = adapter.info().kernels.iter().map(|kernel| kernel.name());
-    assert!(measured.eq(kernels), "{trials:?}");
-    let fastest = trials.iter().max_by_key(|trial| trial.hashes_per_second);
-    assert_eq!(device.info.kernel, fastest.unwrap().kernel);
+    let measured: Vec<_> = trials.iter().map(|trial| trial.kernel.as_str()).collect();
+    let mut kernels = adapter.info().kernels.iter().map(|kernel| kernel.name());
+    assert!(
+        measured.iter().all(|name| kernels.any(|it| it == *name)),
+        "{trials:?}"
+    );
+    assert!(measured.contains(&device.info.kernel.as_str()));
     assert_eq!((device.info.threads, device.engines.len()), (1, 1));
+}
+
+#[test]
+fn a_kernel_that_a_device_lacks_is_refused_with_those_that_it_has() {
+    for adapter in all_adapters() {
+        for kernel in Kernel::ALL {
+            if !adapter.info().kernels.contains(&kernel) {
+                let error = open_with(&adapter, kernel).unwrap_err().to_string();
+                assert!(error.contains(&format!("no kernel {:?}", kernel.name())));
+                assert!(error.ends_with("pair"), "{error}");
+            }
+        }
+    }
 }
 
 #[test]

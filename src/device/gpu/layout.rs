@@ -52,6 +52,25 @@ impl GpuSlice {
     }
 }
 
+/// The shader's `Factors`, which always have the same values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Factors {
+    byte: u32,
+    half: u32,
+    top: u32,
+    upper: u32,
+}
+
+impl Factors {
+    pub(super) const VALUES: Self = Self {
+        byte: 1 << 8,
+        half: 1 << 16,
+        top: 1 << 24,
+        upper: (255 << 24) + (1 << 16),
+    };
+}
+
 /// The shader's `Dispatch`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -59,8 +78,9 @@ pub(super) struct Dispatch {
     pub(super) slices: u32,
     pub(super) workgroups: u32,
     pub(super) nonces_per_invocation: u32,
-    /// Always 1; see `shaders/word_carry.wgsl`.
+    /// Always 1; see `shaders/word_bitcast.wgsl`.
     one: u32,
+    factors: Factors,
     pub(super) slice: [GpuSlice; MAX_SLICES],
 }
 
@@ -90,6 +110,7 @@ impl Dispatch {
             u32::try_from(per_invocation.clamp(1, MOST_PER_INVOCATION)).expect("small");
         let mut dispatch = Self {
             one: 1,
+            factors: Factors::VALUES,
             ..Self::zeroed()
         };
         loop {

@@ -1,8 +1,9 @@
 //! The search on graphics cards, through Vulkan. The only module that knows wgpu.
 //!
 //! [`discovery`] finds adapters and diagnoses why there are not more of them; [`open()`] makes a
-//! [`Device`](super::Device) of one. The rest of this module is the search. The engine runs `shaders/work.wgsl` with the
-//! [`Kernel`] that is fastest on the card. A batch of slices is one dispatch. While it runs, the next one waits in the
+//! [`Device`](super::Device) of one: it compiles the card's kernels (`prepare`), the likeliest first (`order`), and measures
+//! which is the fastest (`race`). The rest of this module is the search. The engine runs `shaders/work.wgsl` with that
+//! [`Kernel`]. A batch of slices is one dispatch. While it runs, the next one waits in the
 //! card's queue, so that the card never waits for the host. An answer also ends the dispatches that are queued for its
 //! search, on the card itself.
 //!
@@ -15,14 +16,16 @@
 mod clock;
 pub mod discovery;
 mod engine;
-mod fastest;
 mod hung;
 mod kernel;
 mod layout;
 mod open;
 mod opening;
+mod order;
+mod prepare;
 mod program;
 mod progress;
+mod race;
 mod searches;
 mod sizing;
 mod spirv;
@@ -31,7 +34,7 @@ pub use discovery::{
     Adapter, AdapterInfo, AdapterKind, Chosen, Listing, Selection, SelectionError,
     SoftwareAdapters, adapters,
 };
-pub use kernel::{Kernel, Module};
+pub use kernel::Kernel;
 pub use open::{open, open_with};
 pub use opening::Opening;
 pub use spirv::SpirvError;

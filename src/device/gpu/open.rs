@@ -1,55 +1,90 @@
 //! Opens an adapter with the kernel that is fastest on it.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::discovery::{Adapter, AdapterInfo, adapters};
+use super::discovery::{Adapter, AdapterInfo, AdapterKind, adapters};
 use super::engine::GpuEngine;
-use super::fastest::fastest;
-use super::hung;
 use super::kernel::Kernel;
-use super::progress::{Progress, STEP_LIMIT, Step};
-use crate::device::error::{DeviceError, catch_panic};
+use super::progress::{Progress, Step};
+use super::race::race;
+use super::{hung, order, prepare};
+use crate::device::error::DeviceError;
 use crate::device::opened::{Backend, Device, DeviceInfo, Opener, Trial};
+use crate::device::rate::measure;
 use crate::device::self_test;
 
-/// Opens the adapter with the fastest of the kernels that it can run.
+/// Opens the adapter with this kernel, or with the fastest of those that it can run.
 ///
-/// Each kernel is compiled, run once and put through the self-test; then all are measured. Takes about a second on a
-/// software adapter. A kernel that fails or takes too long is logged and left out. Does not return if no kernel gets
-/// ready: see [`Opening`](super::Opening).
+/// Each kernel is compiled, run once and put through the self-test; then all are measured. Takes about two seconds on a
+/// software adapter. A kernel that fails or takes too long is logged and left out.
 ///
 /// # Errors
 ///
-/// [`DeviceError`] if no kernel works: the error of the first one.
-pub fn open(adapter: &Adapter) -> Result<Device, DeviceError> {
-    open_fastest(adapter, &adapter.info().kernels, &Progress::default())
+/// [`DeviceError`] if no kernel works: the error of the first one. [`DeviceError::Kernel`] if the adapter cannot run the
+/// chosen one.
+pub fn open(adapter: &Adapter, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
+    open_in_steps(adapter, kernel, &Progress::default())
 }
 
 /// Opens the adapter with this kernel.
 ///
 /// # Errors
 ///
-/// As [`open`]; also [`DeviceError::Driver`] if the adapter lacks a feature that the kernel needs.
+/// As [`open`].
 pub fn open_with(adapter: &Adapter, kernel: Kernel) -> Result<Device, DeviceError> {
-    open_fastest(adapter, &[kernel], &Progress::default())
+    open(adapter, Some(kernel))
 }
 
-pub(super) fn open_fastest(
+/// As [`open`], with steps that another thread can follow.
+pub(super) fn open_in_steps(
+    adapter: &Adapter,
+    kernel: Option<Kernel>,
+    progress: &Progress,
+) -> Result<Device, DeviceError> {
+    let AdapterInfo { kind, kernels, .. } = adapter.info();
+    let Some(chosen) = kernel else {
+        let raced = order::raced(*kind == AdapterKind::Software, kernels);
+        return open_fastest(adapter, raced, kernel, progress);
+    };
+    if !kernels.contains(&chosen) {
+        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
+        return Err(DeviceError::Kernel {
+            chosen: chosen.name(),
+            available: names.join(", "),
+        });
+    }
+    open_fastest(adapter, &[chosen], kernel, progress)
+}
+
+/// `chosen` is the operator's choice, with which the device is to be reopened.
+fn open_fastest(
     adapter: &Adapter,
     kernels: &[Kernel],
+    chosen: Option<Kernel>,
     progress: &Progress,
 ) -> Result<Device, DeviceError> {
     let label = &adapter.info().label;
     let started = Instant::now();
-    let engines = open_each(adapter, kernels, progress)?;
+    let mut engines = Vec::new();
+    let mut first_error = None;
+    for (kernel, opened) in open_each(adapter, kernels, progress) {
+        match opened {
+            Ok(engine) => engines.push((kernel, engine)),
+            Err(error) => {
+                tracing::warn!(device = label, %kernel, %error, "a kernel does not work on this card");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
     let tested = Instant::now();
-    progress.begin(Step::Race);
-    let Some((kernel, engine, trials)) = fastest(engines) else {
-        return Err(DeviceError::Driver(
-            "no kernel could be measured on it".to_owned(),
-        ));
+    progress.reach(Step::Race);
+    // They came in the order in which they were ready.
+    let place = |kernel| kernels.iter().position(|other| *other == kernel);
+    engines.sort_by_key(|(kernel, _)| place(*kernel));
+    let winner = race(engines, |engine, duration| measure(engine, duration));
+    let Some((kernel, engine, trials)) = winner else {
+        return Err(first_error
+            .unwrap_or_else(|| DeviceError::Driver("the adapter runs no kernel".to_owned())));
     };
     let rate = |trial: &Trial| {
         let millions = trial.hashes_per_second as f64 / 1e6;
@@ -66,7 +101,7 @@ pub(super) fn open_fastest(
     Ok(Device {
         info: device_info(adapter.info(), kernel.to_string(), trials),
         engines: vec![Box::new(engine)],
-        reopen: Some(opener(adapter)),
+        reopen: Some(opener(adapter, chosen)),
     })
 }
 
@@ -80,119 +115,32 @@ pub(super) fn device_info(info: &AdapterInfo, kernel: String, trials: Vec<Trial>
     }
 }
 
-fn opener(adapter: &Adapter) -> Opener {
+fn opener(adapter: &Adapter, kernel: Option<Kernel>) -> Opener {
     // Without the adapter itself: while it lives, Vulkan does not reload its driver.
     let info = adapter.info().clone();
-    Opener::new(move || reopen(&info))
+    Opener::new(move || reopen(&info, kernel))
 }
 
-/// What the thread of a kernel reports.
-enum Report {
-    At(Step),
-    Done(Box<Result<GpuEngine, DeviceError>>),
-}
-
-/// A kernel that is not ready yet.
-struct Awaited {
-    kernel: Kernel,
-    step: Step,
-    since: Instant,
-    is_late: bool,
-}
-
-/// An engine for each kernel that works, after its self-test. All at once: a driver may take a second to compile one.
-///
-/// Each has a thread of its own, which is left behind if it takes too long for a step while another kernel works. At
-/// least one engine is returned; this waits for the first.
+/// An engine for each kernel, after its self-test, in the order in which they were ready.
 fn open_each(
     adapter: &Adapter,
     kernels: &[Kernel],
     progress: &Progress,
-) -> Result<Vec<(Kernel, GpuEngine)>, DeviceError> {
-    let label = &adapter.info().label;
-    let (sender, reports) = mpsc::channel();
-    for &kernel in kernels {
-        let (adapter, sender) = (adapter.clone(), sender.clone());
-        let open = move || {
-            let at = |step| drop(sender.send((kernel, Report::At(step))));
-            let opened = catch_panic(|| open_kernel(&adapter, kernel, &at));
-            drop(adapter);
-            // If nothing waits for the engine any more, it is dropped here.
-            let _ = catch_panic(|| {
-                drop(sender.send((kernel, Report::Done(Box::new(opened)))));
-                Ok(())
-            });
-        };
-        let spawned = thread::Builder::new()
-            .name(format!("open-{kernel}"))
-            .spawn(open);
-        spawned.map_err(|error| DeviceError::Driver(format!("no thread to open it: {error}")))?;
-    }
-    drop(sender);
-    let awaited = |&kernel| Awaited {
-        kernel,
-        step: Step::Open,
-        since: Instant::now(),
-        is_late: false,
+) -> Vec<(Kernel, Result<GpuEngine, DeviceError>)> {
+    let label = adapter.info().label.clone();
+    let handle = adapter.handle().clone();
+    let progress = progress.clone();
+    let open = move |kernel| {
+        let mut engine = GpuEngine::new(&label, &handle, kernel, &|step| progress.reach(step))?;
+        self_test::run(&mut engine)?;
+        Ok(engine)
     };
-    let mut waiting: Vec<_> = kernels.iter().map(awaited).collect();
-    let mut engines = Vec::new();
-    let mut first_error = None;
-    loop {
-        let in_time = waiting.iter().filter(|kernel| !kernel.is_late);
-        let deadline = in_time.map(|kernel| kernel.since + STEP_LIMIT).min();
-        let report = match deadline {
-            Some(deadline) => {
-                reports.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            }
-            None if engines.is_empty() => reports.recv().map_err(RecvTimeoutError::from),
-            None => break,
-        };
-        match report {
-            Ok((kernel, Report::At(step))) => {
-                progress.begin(step);
-                if let Some(awaited) = waiting.iter_mut().find(|other| other.kernel == kernel) {
-                    (awaited.step, awaited.since) = (step, Instant::now());
-                    awaited.is_late = false;
-                }
-            }
-            Ok((kernel, Report::Done(opened))) => {
-                waiting.retain(|awaited| awaited.kernel != kernel);
-                match *opened {
-                    Ok(engine) => engines.push((kernel, engine)),
-                    Err(error) => {
-                        tracing::warn!(device = label, %kernel, %error, "a kernel does not work on this card");
-                        first_error.get_or_insert(error);
-                    }
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let is_overdue =
-                    |kernel: &&mut Awaited| !kernel.is_late && kernel.since.elapsed() >= STEP_LIMIT;
-                for late in waiting.iter_mut().filter(is_overdue) {
-                    late.is_late = true;
-                    let Awaited { kernel, step, .. } = late;
-                    tracing::warn!(device = label, %kernel, %step, limit = ?STEP_LIMIT, "a kernel is not ready in time");
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    if engines.is_empty() {
-        return Err(first_error
-            .unwrap_or_else(|| DeviceError::Driver("the adapter runs no kernel".to_owned())));
-    }
-    Ok(engines)
-}
-
-fn open_kernel(
-    adapter: &Adapter,
-    kernel: Kernel,
-    at: &dyn Fn(Step),
-) -> Result<GpuEngine, DeviceError> {
-    let mut engine = GpuEngine::new(&adapter.info().label, adapter.handle(), kernel, at)?;
-    self_test::run(&mut engine)?;
-    Ok(engine)
+    prepare::each(
+        &adapter.info().label,
+        kernels,
+        prepare::Limits::here(),
+        open,
+    )
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -200,14 +148,14 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Opens an adapter that was listed before, through a new instance of its driver.
-pub(super) fn reopen(former: &AdapterInfo) -> Result<Device, DeviceError> {
+pub(super) fn reopen(former: &AdapterInfo, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
     hung::clear(&former.label)?;
     let adapters = adapters()?;
     let same = |adapter: &&Adapter| adapter.info().label == former.label;
     let adapter = adapters.iter().find(same).ok_or_else(|| {
         DeviceError::Driver(format!("Vulkan does not list {} any more", former.label))
     })?;
-    open(adapter)
+    open(adapter, kernel)
 }
 
 #[cfg(test)]
@@ -232,7 +180,7 @@ mod tests {
         let adapter = adapters.first().unwrap();
         let label = &adapter.info().label;
         let mut engine = GpuEngine::new(label, adapter.handle(), Kernel::Pair, &|_| ()).unwrap();
-        let reopen = opener(adapter);
+        let reopen = opener(adapter, None);
         drop(adapters);
         for _ in 0..engine.capacity().batches {
             engine.submit(vec![slice(1 << 16)]).unwrap();
@@ -253,7 +201,7 @@ mod tests {
         let adapters = adapters().unwrap();
         let mut info = adapters.first().unwrap().info().clone();
         info.label = "NVIDIA L4 (0000:65:00.0)".to_owned();
-        let error = reopen(&info).unwrap_err().to_string();
+        let error = reopen(&info, None).unwrap_err().to_string();
         assert!(
             error.contains("does not list NVIDIA L4 (0000:65:00.0)"),
             "{error}"

@@ -3,28 +3,27 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::discovery::{Adapter, AdapterInfo};
-use super::open::{device_info, open_fastest, reopen};
+use super::kernel::Kernel;
+use super::open::{device_info, open_in_steps, reopen};
 use super::progress::{Progress, STEP_LIMIT};
 use crate::device::error::{DeviceError, catch_panic};
 use crate::device::opened::{Absent, Device, Opener};
-
-/// How much longer than its kernels the card may take: a kernel that does not get ready must not make its card late.
-const SLACK: Duration = Duration::from_secs(1);
 
 /// A card that is being opened.
 #[derive(Debug)]
 pub struct Opening {
     info: AdapterInfo,
+    kernel: Option<Kernel>,
     progress: Progress,
     opened: Receiver<Result<Device, DeviceError>>,
 }
 
 impl Opening {
-    /// Begins to open an adapter with the fastest of its kernels.
-    pub fn begin(adapter: &Adapter) -> Self {
+    /// Begins to open an adapter with this kernel, or with the fastest of those that it can run.
+    pub fn begin(adapter: &Adapter, kernel: Option<Kernel>) -> Self {
         let progress = Progress::default();
         let (sender, opened) = mpsc::channel();
         let info = adapter.info().clone();
@@ -36,11 +35,11 @@ impl Opening {
         );
         let thread = {
             let (adapter, progress) = (adapter.clone(), progress.clone());
-            let (sender, kernels) = (sender.clone(), info.kernels.clone());
+            let sender = sender.clone();
             thread::Builder::new()
                 .name("card".to_owned())
                 .spawn(move || {
-                    let opened = catch_panic(|| open_fastest(&adapter, &kernels, &progress));
+                    let opened = catch_panic(|| open_in_steps(&adapter, kernel, &progress));
                     drop(adapter);
                     deliver(&sender, opened);
                 })
@@ -51,6 +50,7 @@ impl Opening {
         }
         Self {
             info,
+            kernel,
             progress,
             opened,
         }
@@ -65,7 +65,7 @@ impl Opening {
     pub fn finish(self) -> Result<Device, Box<Absent>> {
         loop {
             let (step, since) = self.progress.latest();
-            let left = (since + STEP_LIMIT + SLACK).saturating_duration_since(Instant::now());
+            let left = (since + STEP_LIMIT).saturating_duration_since(Instant::now());
             let error = match self.opened.recv_timeout(left) {
                 Ok(Ok(device)) => return Ok(device),
                 Ok(Err(error)) => error,
@@ -83,10 +83,15 @@ impl Opening {
                         step: step.to_string(),
                         limit: STEP_LIMIT,
                     };
-                    return Err(Box::new(absent(&self.info, error, Some(self.opened))));
+                    return Err(Box::new(absent(
+                        &self.info,
+                        self.kernel,
+                        error,
+                        Some(self.opened),
+                    )));
                 }
             };
-            return Err(Box::new(absent(&self.info, error, None)));
+            return Err(Box::new(absent(&self.info, self.kernel, error, None)));
         }
     }
 }
@@ -108,6 +113,7 @@ fn ended_without_result() -> DeviceError {
 /// from then on opens it through a new instance of its driver.
 fn absent(
     info: &AdapterInfo,
+    kernel: Option<Kernel>,
     error: DeviceError,
     under_way: Option<Receiver<Result<Device, DeviceError>>>,
 ) -> Absent {
@@ -122,7 +128,7 @@ fn absent(
             Some(attempt) => attempt
                 .recv()
                 .unwrap_or_else(|_| Err(ended_without_result())),
-            None => reopen(&former),
+            None => reopen(&former, kernel),
         }
     };
     Absent {
@@ -144,6 +150,7 @@ mod tests {
         progress.begin_at(Step::Compile, since);
         Opening {
             info: adapters().unwrap()[0].info().clone(),
+            kernel: None,
             progress,
             opened,
         }
@@ -156,7 +163,7 @@ mod tests {
         let absent = opening(opened, long_ago).finish().unwrap_err();
         assert_eq!(absent.info.kernel, "none");
         let text = absent.error.to_string();
-        assert_eq!(text, "compiling for it has not ended within 12s");
+        assert_eq!(text, "compiling for it has not ended within 10s");
         // The first attempt is the one under way, the second another one.
         sender.send(Err(DeviceError::OutOfMemory)).unwrap();
         let error = absent.opener.open().unwrap_err();

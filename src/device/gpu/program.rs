@@ -302,7 +302,7 @@ fn compile(
     bindings: &wgpu::BindGroupLayout,
     kernel: Kernel,
 ) -> Result<wgpu::ComputePipeline, DeviceError> {
-    let loaded =
+    let module =
         kernel::load(device, kernel).map_err(|error| DeviceError::Shader(error.to_string()))?;
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: None,
@@ -313,12 +313,9 @@ fn compile(
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some("work"),
             layout: Some(&layout),
-            module: &loaded.module,
+            module: &module,
             entry_point: Some(ENTRY_POINT),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: loaded.constants,
-                ..Default::default()
-            },
+            compilation_options: Default::default(),
             cache: None,
         }),
     )

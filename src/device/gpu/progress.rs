@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a step may take. Longer than a dispatch may, so that a driver that still answers reports its own error.
-pub(super) const STEP_LIMIT: Duration = Duration::from_secs(12);
+/// How long a step may take.
+pub(super) const STEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A step of opening a card, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Which step a card is at, and since when. Clones share it.
+/// The furthest step of any kernel of a card, and when it was reached. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Progress(Arc<Mutex<(Step, Instant)>>);
 
@@ -42,17 +42,21 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Begins a step, of one kernel or of all.
-    pub(super) fn begin(&self, step: Step) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (step, Instant::now());
+    /// A kernel, or the card, is at this step. Counts if no kernel was before.
+    pub(super) fn reach(&self, step: Step) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if step > latest.0 {
+            *latest = (step, Instant::now());
+        }
     }
 
+    /// This step was reached then.
     #[cfg(test)]
     pub(super) fn begin_at(&self, step: Step, since: Instant) {
         *self.0.lock().unwrap() = (step, since);
     }
 
-    /// The step that was begun last, and when that was.
+    /// The furthest step, and when it was reached.
     pub(super) fn latest(&self) -> (Step, Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! WGSL to SPIR-V, as wgpu translates it, and the one change that WGSL cannot express.
+//! WGSL to SPIR-V, as wgpu translates it, and the changes that WGSL cannot express.
 
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::spv;
@@ -6,7 +6,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use rspirv::binary::Assemble;
 use rspirv::dr::{self, Instruction, Operand};
-use rspirv::spirv::{Op, Word};
+use rspirv::spirv::{LoopControl, Op, Word};
 
 /// Why a shader could not be translated to SPIR-V. The shaders are part of the program, so each of these is a bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +49,16 @@ pub(super) fn translate(
             | spv::WriterFlags::FORCE_POINT_SIZE,
         // Keeps the numbers of the bindings. wgpu would number them from 0 in the same order.
         fake_missing_bindings: true,
+        // naga declares those of them that the shader needs. Without the last two it takes dot products apart.
         capabilities: Some(
-            [spv::Capability::Shader, spv::Capability::Int64]
-                .into_iter()
-                .collect(),
+            [
+                spv::Capability::Shader,
+                spv::Capability::Int64,
+                spv::Capability::DotProduct,
+                spv::Capability::DotProductInput4x8BitPacked,
+            ]
+            .into_iter()
+            .collect(),
         ),
         bounds_check_policies: BoundsCheckPolicies {
             index: BoundsCheckPolicy::Unchecked,
@@ -72,6 +78,34 @@ pub(super) fn translate(
         .map_err(|error| failed(&error))
 }
 
+/// Tells the driver not to unroll any loop. The body of the loop over nonces is some 30 KB of machine code, which an
+/// instruction cache just holds once; the other loops run once for many nonces.
+///
+/// # Errors
+///
+/// [`SpirvError::Change`] if the module is broken or has no loop.
+pub(super) fn keep_loops(words: &[u32]) -> Result<Vec<u32>, SpirvError> {
+    let mut module = load(words)?;
+    let blocks = module.functions.iter_mut().flat_map(|f| &mut f.blocks);
+    let instructions = blocks.flat_map(|block| &mut block.instructions);
+    let controls = instructions
+        .filter(|instruction| instruction.class.opcode == Op::LoopMerge)
+        .filter_map(|merge| merge.operands.last_mut());
+    let mut loops = 0;
+    for control in controls {
+        *control = Operand::LoopControl(LoopControl::DONT_UNROLL);
+        loops += 1;
+    }
+    if loops == 0 {
+        return Err(SpirvError::Change("it has no loop".to_owned()));
+    }
+    Ok(module.assemble())
+}
+
+fn load(words: &[u32]) -> Result<dr::Module, SpirvError> {
+    dr::load_words(words).map_err(|error| SpirvError::Change(error.to_string()))
+}
+
 /// Replaces the body of the function with this name, `fn(vec2<u32>, vec2<u32>) -> vec2<u32>`: it casts both parameters to
 /// 64-bit integers, adds them, and casts the sum back. The first component is the lower half, as in `OpBitcast` (SPIR-V
 /// 1.6, section 3.49.11).
@@ -83,7 +117,7 @@ pub(super) fn translate(
 /// [`SpirvError::Change`] if the module is broken, lacks the type, or does not have exactly one such function.
 pub(super) fn add_as_u64(words: &[u32], name: &str) -> Result<Vec<u32>, SpirvError> {
     let failed = |what: String| SpirvError::Change(what);
-    let mut module = dr::load_words(words).map_err(|error| failed(error.to_string()))?;
+    let mut module = load(words)?;
 
     let u32_type = integer_type(&module, 32)?;
     let u64_type = integer_type(&module, 64)?;

@@ -7,7 +7,7 @@ use super::child::{ListError, Lister};
 use super::outcome::{Missing, OpenDevices};
 use crate::device::gpu::discovery::{Machine, Obstacle, Offered, diagnose, nonconformant};
 use crate::device::gpu::{
-    Adapter, AdapterInfo, AdapterKind, Listing, Opening, Selection, SelectionError,
+    Adapter, AdapterInfo, AdapterKind, Kernel, Listing, Opening, Selection, SelectionError,
     SoftwareAdapters,
 };
 use crate::device::opened::{Absent, Device};
@@ -20,6 +20,8 @@ const LIST_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Finder {
     selection: Selection,
     software: SoftwareAdapters,
+    /// The kernel of the cards. `None` is the fastest of each.
+    kernel: Option<Kernel>,
     /// Lists in a process of its own first. Without it, a driver that crashes takes this process with it.
     lister: Option<Lister>,
     /// A listing in this process that has not ended yet.
@@ -45,11 +47,13 @@ impl Finder {
     pub(super) fn new(
         selection: Selection,
         software: SoftwareAdapters,
+        kernel: Option<Kernel>,
         lister: Option<Lister>,
     ) -> Self {
         Self {
             selection,
             software,
+            kernel,
             lister,
             listing: None,
             known: BTreeSet::new(),
@@ -146,7 +150,7 @@ impl Finder {
         let mut failures = Vec::new();
         let is_new = |adapter: &&Adapter| !self.known.contains(&adapter.info().label);
         let new: Vec<_> = chosen.adapters.iter().copied().filter(is_new).collect();
-        for opened in open_each(&new) {
+        for opened in open_each(&new, self.kernel) {
             match opened {
                 Ok(device) => found.opened.devices.push(device),
                 Err(absent) => {
@@ -183,7 +187,7 @@ impl Finder {
 
 /// Opens adapters, all at once: a driver may take a second to compile for one. Two drivers may offer the same card. It is
 /// opened through one after the other, so that they do not disturb each other's measurements, and the faster serves.
-fn open_each(adapters: &[&Adapter]) -> Vec<Result<Device, Box<Absent>>> {
+fn open_each(adapters: &[&Adapter], kernel: Option<Kernel>) -> Vec<Result<Device, Box<Absent>>> {
     let buses: Vec<_> = adapters
         .iter()
         .map(|adapter| adapter.info().pci.as_deref())
@@ -194,7 +198,7 @@ fn open_each(adapters: &[&Adapter]) -> Vec<Result<Device, Box<Absent>>> {
     for driver in 0..most {
         let begin = |(card, drivers): (usize, &Vec<usize>)| {
             let &adapter = drivers.get(driver)?;
-            Some((card, Opening::begin(adapters[adapter])))
+            Some((card, Opening::begin(adapters[adapter], kernel)))
         };
         let openings: Vec<_> = cards.iter().enumerate().filter_map(begin).collect();
         for (card, opening) in openings {
@@ -385,6 +389,7 @@ mod tests {
         let mut finder = Finder::new(
             "llvmpipe".parse().unwrap(),
             SoftwareAdapters::Allowed,
+            None,
             Some(lister),
         );
         let found = finder.open_new(Ok(Vec::new()));
@@ -403,6 +408,7 @@ mod tests {
         let mut finder = Finder::new(
             Selection::default(),
             SoftwareAdapters::Allowed,
+            None,
             Some(lister),
         );
         let found = finder.open();

@@ -8,15 +8,16 @@ mod outcome;
 
 use cards::{Finder, Found};
 pub use child::Lister;
-pub use choice::{BackendChoice, Choice};
+pub use choice::{BackendChoice, Choice, ChosenKernel, NoSuchKernel};
 pub use lookout::Lookout;
 pub use outcome::{Missing, OpenDevices, OpenError};
 
-use super::cpu::{self, Kernel};
-use super::gpu::SoftwareAdapters;
+use super::cpu;
+use super::gpu::{self, SoftwareAdapters};
 use super::opened::Opener;
 
-/// Opens the devices that `choice` allows, for a command that ends by itself. Each has passed its self-test.
+/// Opens the devices that `choice` allows, with its kernel or each with its fastest, for a command that ends by itself. Each
+/// has passed its self-test.
 ///
 /// - `cpu` opens the processor.
 /// - `gpu` opens the chosen cards, software adapters included.
@@ -45,7 +46,13 @@ fn open_with(choice: &Choice, lister: Option<Lister>) -> Result<OpenDevices, Ope
     let Choice {
         kernel, threads, ..
     } = *choice;
-    let processor = move || cpu::open(kernel.unwrap_or_else(Kernel::fastest), threads);
+    check(choice)?;
+    let of_processor = kernel.and_then(ChosenKernel::of_cpu);
+    let of_cards = kernel.and_then(ChosenKernel::of_gpu);
+    let processor = move || {
+        let kernel = of_processor.unwrap_or_else(cpu::Kernel::fastest);
+        cpu::open(kernel, threads)
+    };
     let is_service = lister.is_some();
     let software = match choice.backend {
         BackendChoice::Cpu => {
@@ -55,7 +62,7 @@ fn open_with(choice: &Choice, lister: Option<Lister>) -> Result<OpenDevices, Ope
         BackendChoice::Gpu => SoftwareAdapters::Allowed,
         BackendChoice::Auto => SoftwareAdapters::Refused,
     };
-    let mut finder = Finder::new(choice.selection.clone(), software, lister);
+    let mut finder = Finder::new(choice.selection.clone(), software, of_cards, lister);
     let Found {
         mut opened,
         reasons,
@@ -82,4 +89,25 @@ fn open_with(choice: &Choice, lister: Option<Lister>) -> Result<OpenDevices, Ope
     }
     opened.fallback = Some(Opener::new(processor));
     Ok(opened)
+}
+
+/// Refuses a kernel for the kind of device that the backend rules out.
+fn check(choice: &Choice) -> Result<(), OpenError> {
+    let cpu_kernels = || cpu::Kernel::available().into_iter().map(cpu::Kernel::name);
+    let gpu_kernels = || gpu::Kernel::ALL.into_iter().map(gpu::Kernel::name);
+    let (of, backend, available): (_, _, Vec<_>) = match (choice.backend, choice.kernel) {
+        (BackendChoice::Cpu, Some(ChosenKernel::Gpu(_))) => {
+            ("cards", "cpu", cpu_kernels().collect())
+        }
+        (BackendChoice::Gpu, Some(ChosenKernel::Cpu(_))) => {
+            ("processors", "gpu", gpu_kernels().collect())
+        }
+        _ => return Ok(()),
+    };
+    Err(OpenError::Kernel {
+        kernel: choice.kernel.map_or("", ChosenKernel::name),
+        of,
+        backend,
+        available: available.join(", "),
+    })
 }

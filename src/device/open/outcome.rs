@@ -46,6 +46,21 @@ pub struct Missing {
 /// Why no device can serve.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The chosen kernel is for devices that must not be used.
+    #[error(
+        "the kernel {kernel} is one of {of}, which the backend {backend} does not use; choose another kernel with --kernel \
+         (ATTO_WORK_KERNEL): it may be {available}"
+    )]
+    Kernel {
+        /// Its name.
+        kernel: &'static str,
+        /// The kind of device that it is for.
+        of: &'static str,
+        /// The chosen backend.
+        backend: &'static str,
+        /// The kernels of the backend.
+        available: String,
+    },
     /// The processor's self-test failed.
     #[error(
         "the processor cannot be used: {0}; choose another of its kernels with --kernel (ATTO_WORK_KERNEL), such as \

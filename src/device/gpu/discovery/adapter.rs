@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::device::error::{DeviceError, catch_panic};
-use crate::device::gpu::kernel::Kernel;
+use crate::device::gpu::kernel::{Abilities, Kernel};
+use crate::device::gpu::order;
 
 /// The environment variable that allows drivers which are not conformant. It is wgpu's.
 pub(super) const NONCONFORMANT: &str = "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER";
@@ -45,7 +46,7 @@ pub struct AdapterInfo {
     pub device_id: u32,
     /// The driver's name and version.
     pub driver: String,
-    /// The kernels that it can run, the one expected to be fastest first. Never empty.
+    /// The kernels that it can run, the one expected to be fastest first.
     #[serde(rename = "forms")]
     pub kernels: Vec<Kernel>,
 }
@@ -135,7 +136,12 @@ fn list(with_nonconformant: bool) -> Result<Vec<Adapter>, DeviceError> {
 
 fn describe(handle: wgpu::Adapter) -> Adapter {
     let info = handle.get_info();
-    let kernels = Kernel::supported(handle.features());
+    let abilities = Abilities::of(&handle);
+    let is_software = info.device_type == wgpu::DeviceType::Cpu;
+    let kernels = order::of(is_software, info.vendor)
+        .into_iter()
+        .filter(|&kernel| abilities.suffice_for(kernel))
+        .collect();
     Adapter {
         info: AdapterInfo {
             index: 0,

@@ -68,7 +68,22 @@ fn a_dispatch_has_the_layout_of_the_shader() {
                 offset_of!(Dispatch, nonces_per_invocation),
             ),
             ("one", offset_of!(Dispatch, one)),
+            ("factors", offset_of!(Dispatch, factors)),
             ("slice", offset_of!(Dispatch, slice)),
+        ],
+    );
+}
+
+#[test]
+fn the_factors_have_the_layout_of_the_shader() {
+    check_layout(
+        "Factors",
+        size_of::<Factors>(),
+        &[
+            ("byte", offset_of!(Factors, byte)),
+            ("half", offset_of!(Factors, half)),
+            ("top", offset_of!(Factors, top)),
+            ("upper", offset_of!(Factors, upper)),
         ],
     );
 }

@@ -85,6 +85,36 @@ fn nothing_else_changes() {
     assert_eq!(rest(before), rest(after));
 }
 
+/// The controls of every loop.
+fn loop_controls(words: &[u32]) -> Vec<Operand> {
+    let (instructions, _) = instructions(words);
+    let loops = instructions
+        .into_iter()
+        .filter(|instruction| instruction.class.opcode == Op::LoopMerge);
+    loops.map(|merge| merge.operands[2].clone()).collect()
+}
+
+#[test]
+fn every_loop_asks_not_to_be_unrolled_and_nothing_else_changes() {
+    let counting = MAIN.replace(
+        "words[2] = add(words[0], words[1]);",
+        "for (var i = 0u; i < 4u; i++) { while words[0].x < 9u { words[2] = add(words[0], words[1]); } }",
+    );
+    let before = translate(&[PAIR, &counting].concat(), "main", &[("SIZE", 8.0)]).unwrap();
+    let after = keep_loops(&before).unwrap();
+    let control = |control| vec![Operand::LoopControl(control); 2];
+    assert_eq!(loop_controls(&before), control(LoopControl::NONE));
+    assert_eq!(loop_controls(&after), control(LoopControl::DONT_UNROLL));
+    // The header names another generator.
+    let differences = before.iter().zip(&after).skip(5).filter(|(a, b)| a != b);
+    assert_eq!((before.len(), differences.count()), (after.len(), 2));
+    let refused = keep_loops(&words(PAIR));
+    assert_eq!(
+        refused,
+        Err(SpirvError::Change("it has no loop".to_owned()))
+    );
+}
+
 #[test]
 fn a_module_without_the_function_or_the_type_is_an_error() {
     let text = [PAIR, MAIN].concat();
@@ -113,8 +143,9 @@ fn a_module_without_the_function_or_the_type_is_an_error() {
 fn a_broken_module_is_an_error() {
     let whole = words(PAIR);
     for broken in [&[][..], &whole[..4], &whole[..whole.len() - 2]] {
-        let refused = add_as_u64(broken, "add");
-        assert!(matches!(refused, Err(SpirvError::Change(_))), "{refused:?}");
+        for refused in [add_as_u64(broken, "add"), keep_loops(broken)] {
+            assert!(matches!(refused, Err(SpirvError::Change(_))), "{refused:?}");
+        }
     }
 }
 

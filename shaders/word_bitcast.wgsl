@@ -1,11 +1,10 @@
-// The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one. The low halves are added as
-// u64, whose high half is then the carry.
+// The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one.
 //
 // A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers need 64-bit additions to add in two
-// instructions, but 32-bit halves to rotate in few. AMD's are such. The other preludes are word_u64.wgsl and
-// word_pair.wgsl; in memory a word is the same in all of them.
+// instructions, but 32-bit halves to rotate in few. AMD's are such.
 //
-// The host may replace the body of `add` by a true 64-bit addition, which WGSL cannot express: see spirv.rs.
+// The host replaces the body of `add` by an addition of 64-bit integers without any conversion of the halves, which WGSL
+// cannot express: see spirv.rs. The body here is an addition in WGSL, for readers and validators.
 
 alias Word = vec2<u32>;
 

@@ -1,0 +1,40 @@
+// The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one. A rotated half is one shift and
+// one insertion of the other half's bits.
+//
+// A prelude to work.wgsl, for any device. Intel's cards shift and insert in one instruction (bfi2), which Mesa's ANV does
+// not make of two shifts and an or. AMD's funnel shift is lost here.
+
+alias Word = vec2<u32>;
+
+// The word high * 2^32 + low.
+fn word(high: u32, low: u32) -> Word {
+    return vec2(low, high);
+}
+
+// a + b, modulo 2^64.
+fn add(a: Word, b: Word) -> Word {
+    let sum = a + b;
+    // The low half has wrapped if the sum is smaller than an operand.
+    return vec2(sum.x, sum.y + u32(sum.x < a.x));
+}
+
+fn at_most(a: Word, b: Word) -> bool {
+    return a.y < b.y || (a.y == b.y && a.x <= b.x);
+}
+
+// The rotations of Blake2b, to the right.
+fn rotate_32(a: Word) -> Word {
+    return a.yx;
+}
+
+fn rotate_24(a: Word) -> Word {
+    return insertBits(a >> vec2(24u), a.yx, 8u, 24u);
+}
+
+fn rotate_16(a: Word) -> Word {
+    return insertBits(a >> vec2(16u), a.yx, 16u, 16u);
+}
+
+fn rotate_63(a: Word) -> Word {
+    return insertBits(a.yx >> vec2(31u), a, 1u, 31u);
+}
