@@ -13,7 +13,8 @@ use crate::support::devices::{
 use crate::support::http::{get, post_works};
 use crate::support::{SOON, assert_work, eventually, request, target};
 use atto_work_server::device::{
-    self, Absent, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice,
+    self, Absent, Device, DeviceError, DeviceInfo, Lookout, Missing, OpenDevices, Opener, Searched,
+    Slice,
 };
 use atto_work_server::scheduler::{
     Backoff, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
@@ -404,6 +405,81 @@ fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
         hashes(&service, "card") > 0.0
     });
     assert_eq!(faults(&service), 0.0);
+}
+
+/// Why a card is missing that should be there.
+fn missing_card() -> Missing {
+    Missing {
+        is_expected: true,
+        reasons: vec!["the driver crashes".to_owned()],
+    }
+}
+
+#[test]
+fn a_missing_card_that_is_found_serves_and_the_fallback_stands_by() {
+    let mut looks = 0;
+    let lookout = Lookout::new(move || {
+        looks += 1;
+        assert_eq!(looks, 1, "no card is missing any more");
+        Some(OpenDevices {
+            devices: vec![good_card()],
+            ..OpenDevices::default()
+        })
+    });
+    let opened = OpenDevices {
+        fallback: Some(Opener::new(|| Ok(honest()))),
+        missing: Some(missing_card()),
+        lookout: Some(lookout),
+        ..OpenDevices::default()
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    assert_served(&service, 1);
+    assert_eq!(states(&service), [("cpu".to_owned(), "up".to_owned())]);
+    serve_until(&service, "the card is in service", || {
+        engines(&service) == 1.0
+    });
+    let both = [("cpu", "standby"), ("card", "up")];
+    let both = both.map(|(name, state)| (name.to_owned(), state.to_owned()));
+    assert_eq!(states(&service), both);
+    let page = get(service.management, "/status.json").json();
+    assert_eq!(page["missing_cards"], Value::Null);
+}
+
+#[test]
+fn a_service_without_any_device_waits_for_one_and_says_so() {
+    let (found, finds) = mpsc::channel();
+    let lookout = Lookout::new(move || finds.recv().ok());
+    let opened = OpenDevices {
+        missing: Some(missing_card()),
+        lookout: Some(lookout),
+        ..OpenDevices::default()
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    let probe = |path: &str| get(service.management, path).status;
+    eventually("the reason is told", || {
+        let page = get(service.management, "/status.json").json();
+        page["missing_cards"]["reasons"][0] == "the driver crashes"
+    });
+    assert_eq!(probe("/health/readiness"), 503);
+    assert_eq!(probe("/health/liveness"), 200);
+    found
+        .send(OpenDevices {
+            devices: vec![good_card()],
+            ..OpenDevices::default()
+        })
+        .unwrap();
+    eventually("it is ready", || probe("/health/readiness") == 200);
+    assert_served(&service, 1);
+}
+
+/// Each device with its state.
+fn states(service: &Service) -> Vec<(String, String)> {
+    let page = get(service.management, "/status.json").json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let devices = page["devices"].as_array().unwrap().iter();
+    devices
+        .map(|device| (text(&device["name"]), text(&device["state"])))
+        .collect()
 }
 
 #[test]
