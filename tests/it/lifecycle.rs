@@ -241,7 +241,7 @@ fn a_cards_thread_is_as_urgent_as_the_service() {
     command.args(PORTS);
     let server = Server::spawn(command);
     let service = niceness(server.pid(), "work-server")[0];
-    start_endless_search(&server, 1);
+    let _search = start_endless_search(&server, 1);
     eventually("the card has searched", || {
         let page = get(server.management, "/prometheus").body;
         let hashes = |line: &&str| line.starts_with("atto_work_hashes_total{device=\"llvmpipe");
