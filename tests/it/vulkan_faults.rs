@@ -372,7 +372,11 @@ fn start(row: &Row) -> String {
         Serves::Card => "llvmpipe",
         Serves::Processor => "cpu",
     };
-    assert_eq!(states(server.management, serving), ["up"]);
+    match serves {
+        // On a slow machine it may be late, and join.
+        Serves::Card => eventually_up(&server, serving, 1),
+        Serves::Processor => assert_eq!(states(server.management, serving), ["up"]),
+    }
     let page = status(server.management);
     assert!(page.to_string().contains(tells), "no {tells:?} in {page}");
     let came = format!("{serving} serves after {:.1} s", ready.as_secs_f64());
@@ -434,7 +438,7 @@ fn every_fault_under_load_is_survived_and_the_card_comes_back() {
             command.args(PORTS);
             command
         });
-        assert_eq!(states(server.management, "llvmpipe"), ["up"]);
+        eventually_up(&server, "llvmpipe", 1);
         assert_served(&server);
         driver.say(&format!("card {words}"));
         let began = Instant::now();
