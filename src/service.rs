@@ -1,7 +1,7 @@
 //! The service as a whole: the order in which it starts and ends.
 //!
 //! ```text
-//! starting  management listener -> devices (self-test) -> public listener
+//! starting  management listener -> devices (self-test) -> waits until one can serve -> public listener
 //! serving   ready
 //! leaving   signal -> not ready, but serving as before until load balancers have noticed
 //! draining  no new connections -> accepted requests are finished -> after the grace time, the rest is refused
@@ -173,6 +173,19 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     };
     scheduler.put_to_work(opened)?;
+    if !scheduler.status().can_serve {
+        let reasons = scheduler
+            .missing_cards()
+            .map(|missing| missing.reasons.join("; "));
+        tracing::warn!(reasons, "not ready: waiting for a card");
+        tokio::select! {
+            () = scheduler.serving() => {}
+            () = &mut shutdown => {
+                tokio::task::spawn_blocking(move || scheduler.stop(DRAIN_GRACE)).await.map_err(io::Error::other)?;
+                return Ok(());
+            }
+        }
+    }
 
     let body = BodyLimits {
         timeout: limits.body,

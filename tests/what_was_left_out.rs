@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use needs::Need;
 
 /// What may be missing, and what is tested with it.
-const SUBJECTS: [(Need, &str); 4] = [
+const SUBJECTS: [(Need, &str); 5] = [
     (Need::Vulkan, "the search on a card"),
     (Need::Lavapipe, "the server on two cards"),
+    (Need::FaultLayer, "the server on a driver with faults"),
     (Need::JavaScriptClient, "the published JavaScript client"),
     (Need::Browser, "the status page in a browser"),
 ];

@@ -1,16 +1,20 @@
 //! `work-server devices`: the devices that could be used, and those that `auto` uses.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::error::CommandError;
 use super::output::print;
 use super::terminal::table;
+use crate::device::DeviceError;
 use crate::device::cpu::{self, Kernel};
-use crate::device::gpu::discovery::{Machine, Obstacle, diagnose};
-use crate::device::gpu::{self, AdapterInfo, AdapterKind};
+use crate::device::gpu::discovery::{Machine, Obstacle, diagnose, nonconformant};
+use crate::device::gpu::{Adapter, AdapterInfo, AdapterKind, Listing};
+
+/// How long listing the cards may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -103,7 +107,8 @@ impl Usage {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
-    let (gpu, gpu_error): (Vec<_>, _) = match gpu::adapters() {
+    let listing = Listing::begin()?;
+    let (gpu, gpu_error): (Vec<_>, _) = match listing.wait(LIMIT).unwrap_or_else(late) {
         Ok(adapters) => (
             adapters
                 .iter()
@@ -118,7 +123,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         milliseconds = started.elapsed().as_secs_f64() * 1e3,
         "listed the Vulkan adapters"
     );
-    let obstacles = diagnose(&Machine::here(), &gpu.iter().collect());
+    let infos: Vec<_> = gpu.iter().collect();
+    let mut obstacles = Vec::new();
+    if gpu_error.is_none() {
+        let hidden = nonconformant(&infos).into_iter();
+        obstacles.extend(hidden.map(|adapter| Obstacle::NotConformant { adapter }));
+    }
+    obstacles.extend(diagnose(&Machine::here(), &infos.into_iter().collect()));
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
     let card = |info: AdapterInfo| Card {
         usage: Usage::of_card(info.kind),
@@ -142,6 +153,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
         print_text(&report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn late() -> Result<Vec<Adapter>, DeviceError> {
+    Err(DeviceError::Late {
+        step: "listing them".to_owned(),
+        limit: LIMIT,
+    })
 }
 
 fn print_text(report: &Report) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ mod devices;
 mod error;
 mod hash_key;
 mod health;
+mod list_cards;
 mod output;
 mod restart;
 mod serve;
@@ -68,6 +69,9 @@ enum Command {
     HashKey(hash_key::Args),
     /// Write the search shader as it is loaded, or list its forms
     Shader(shader::Args),
+    /// List the cards for a server that starts this
+    #[command(hide = true)]
+    ListCards,
     /// Write a script with which a shell completes this command line, to standard output
     Completions(completions::Args),
 }
@@ -83,6 +87,7 @@ impl Command {
             | Self::Verify(_)
             | Self::HashKey(_)
             | Self::Shader(_)
+            | Self::ListCards
             | Self::Completions(_) => None,
             Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
         }
@@ -123,6 +128,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
         Command::Shader(args) => shader::run(&args),
+        Command::ListCards => list_cards::run(),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     done.unwrap_or_else(|error| {

@@ -8,8 +8,9 @@ use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CommandError;
+use super::list_cards;
 use crate::config::ServeArgs;
-use crate::device;
+use crate::device::{self, Lister};
 use crate::management::Setting;
 use crate::service::{self, Listeners};
 
@@ -55,6 +56,8 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     }
     let listeners = Listeners::bind(args.address, args.management_address)?;
     let choice = args.devices.choice();
+    // The file that runs, even if its path has another one by now.
+    let lister = Lister::new("/proc/self/exe", [list_cards::NAME]);
     let shutdown = async {
         signals.next().await;
         // A second signal asks not to wait for requests.
@@ -69,7 +72,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
         access,
         configuration,
         listeners,
-        move || device::open(&choice),
+        move || device::open_for_service(&choice, lister),
         shutdown,
     )
     .await?;

@@ -12,6 +12,14 @@ pub enum DeviceError {
     /// The device did not finish in time.
     #[error("no answer within {0:?}")]
     Hung(Duration),
+    /// A step of opening the device takes too long. It may still end.
+    #[error("{step} has not ended within {limit:?}")]
+    Late {
+        /// What the device is at.
+        step: String,
+        /// How long that may take.
+        limit: Duration,
+    },
     /// The driver has lost the device.
     #[error("device lost: {0}")]
     Lost(String),

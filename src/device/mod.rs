@@ -21,7 +21,8 @@ mod slice;
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
 pub use open::{
-    BackendChoice, Choice, ChosenKernel, MissingCards, NoSuchKernel, OpenDevices, OpenError, open,
+    BackendChoice, Choice, ChosenKernel, Lister, Lookout, MissingCards, NoSuchKernel, OpenDevices,
+    OpenError, open, open_for_service,
 };
 pub use opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};

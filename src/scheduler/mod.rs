@@ -30,19 +30,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::{MissingCards, OpenDevices, Unopened};
+use crate::device::{MissingCards, OpenDevices};
 use crate::telemetry::Metrics;
 use crate::work::WorkRequest;
 pub use answers::AnswerCache;
 pub use devices::{DeviceState, DeviceStatus, Event, Incident, Outage};
 pub use estimate::Estimate;
-use fleet::{DeviceRecord, Recovery, Reopen, Role};
 pub use job::Failover;
 pub use limits::{Backoff, Limits, PATIENCE, SolveError, Solved, Status};
 pub use search::{Origin, Progress, Search};
 use shared::Shared;
 use state::{Admission, State};
-use threads::{recovery, watchdog, worker};
+use threads::{arrival, recovery, watchdog};
+
+/// How often [`Scheduler::serving`] looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs searches on devices. A clone is another handle on the same scheduler; the threads end when the last handle is
 /// dropped.
@@ -69,50 +71,21 @@ impl Scheduler {
         })
     }
 
-    /// Puts devices to work, a thread for each of their engines. Unopened ones are opened as failed ones are, the fallback
-    /// at once if there is no other device.
+    /// Puts devices to work, a thread for each of their engines, beside those that serve already. Unopened ones are opened
+    /// as failed ones are, the fallback at once if there is no other device. Cards that the lookout finds follow.
     ///
     /// # Errors
     ///
     /// If a thread cannot be started; engines that had one by then serve.
     pub fn put_to_work(&self, opened: OpenDevices) -> io::Result<()> {
-        let OpenDevices {
-            devices,
-            unopened,
-            fallback,
-            missing_cards,
-        } = opened;
-        self.shared
-            .apply(|state| state.fleet.equip(fallback, missing_cards));
-        devices
-            .into_iter()
-            .try_for_each(|device| worker::start(&self.shared, device, Role::Initial))?;
-        if let Some(fallback) = self.shared.apply(|state| state.fall_back_if_alone()) {
-            recovery::fall_back(&self.shared, fallback);
-        }
-        for unopened in unopened {
-            self.reopen_unopened(unopened);
-        }
-        Ok(())
+        arrival::put_to_work(&self.shared, opened)
     }
 
-    /// Has a device opened that could not be opened at the start.
-    fn reopen_unopened(&self, unopened: Unopened) {
-        // The attempt at the start was the first.
-        let attempts = 1;
-        let role = Role::Reopened { attempts };
-        let device = DeviceRecord::new(unopened.info, None, role, &self.shared.metrics);
-        let device = Arc::new(device);
-        let error = unopened.error.to_string().into();
-        self.shared.apply(|state| {
-            state.fleet.register_unopened(&device, error);
-            state.request(Recovery::Reopen(Reopen {
-                device: Arc::clone(&device),
-                opener: unopened.opener,
-                attempts,
-                pending: None,
-            }));
-        });
+    /// Waits until an engine is in service, or one is being opened that searches may wait for.
+    pub async fn serving(&self) {
+        while !self.status().can_serve {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Searches until there is a verified answer. Dropping the future leaves the search, which is cancelled when no other

@@ -10,10 +10,13 @@ use crate::support::needs::{Need, is_left_out, lavapipe_manifest};
 use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
 
 /// A second name for lavapipe, to be added to those that the Vulkan loader finds by itself.
-fn second_manifest() -> PathBuf {
+pub(crate) fn second_manifest() -> PathBuf {
     let installed = lavapipe_manifest().expect("it was found before");
     let copy = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("second_lavapipe.json");
-    std::fs::copy(installed, &copy).expect("it can be copied");
+    // At once: other tests may be reading it.
+    let new = copy.with_extension(format!("{:?}", thread::current().id()));
+    std::fs::copy(installed, &new).expect("it can be copied");
+    std::fs::rename(new, &copy).expect("it can be renamed");
     copy
 }
 

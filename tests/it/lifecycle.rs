@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
 use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::needs::{Need, is_left_out};
-use crate::support::{Server, assert_work, eventually, request, target};
+use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
 use atto_work_server::device;
 use atto_work_server::work::Threshold;
 
@@ -236,6 +236,30 @@ fn the_search_is_less_urgent_than_the_service() {
         niceness(server.pid(), "tokio")
             .iter()
             .all(|&nice| nice == service)
+    );
+}
+
+#[test]
+fn a_cards_thread_is_as_urgent_as_the_service() {
+    if is_left_out(Need::Vulkan) {
+        return;
+    }
+    let mut command = work_server(&["serve", "--backend", "gpu"]);
+    command.args(PORTS);
+    let server = Server::spawn(command);
+    let service = niceness(server.pid(), "work-server")[0];
+    let _search = start_live_search(server.address, 1);
+    eventually("the card has searched", || {
+        let page = get(server.management, "/prometheus").body;
+        let hashes = |line: &&str| line.starts_with("atto_work_hashes_total{device=\"llvmpipe");
+        page.lines()
+            .find(hashes)
+            .is_some_and(|line| !line.ends_with(" 0"))
+    });
+    let cards = niceness(server.pid(), "search-");
+    assert!(
+        !cards.is_empty() && cards.iter().all(|&nice| nice == service),
+        "{cards:?}"
     );
 }
 

@@ -31,3 +31,4 @@ mod sharing;
 mod status;
 mod status_page;
 mod traces;
+mod vulkan_faults;

@@ -13,7 +13,8 @@ use crate::support::devices::{
 use crate::support::http::{get, post_works};
 use crate::support::{SOON, assert_work, eventually, request, target};
 use atto_work_server::device::{
-    self, Device, DeviceError, DeviceInfo, OpenDevices, Opener, Searched, Slice, Unopened,
+    self, Device, DeviceError, DeviceInfo, Lookout, MissingCards, OpenDevices, Opener, Searched,
+    Slice, Unopened,
 };
 use atto_work_server::scheduler::{
     Backoff, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
@@ -380,7 +381,7 @@ fn the_fallback_stands_by_while_the_device_is_back_and_takes_over_again() {
 }
 
 /// A card that could not be opened at the start, and can be after so many failures more.
-fn absent_card(failures: usize) -> Unopened {
+fn unopened_card(failures: usize) -> Unopened {
     Unopened {
         info: DeviceInfo {
             kernel: "none".to_owned(),
@@ -395,7 +396,7 @@ fn absent_card(failures: usize) -> Unopened {
 fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
     let opened = OpenDevices {
         devices: vec![honest()],
-        unopened: vec![absent_card(2)],
+        unopened: vec![unopened_card(2)],
         ..OpenDevices::default()
     };
     let service = Service::with_opened(limits(4, 200), opened);
@@ -411,6 +412,81 @@ fn a_card_that_cannot_be_opened_at_the_start_comes_later() {
     assert_eq!(faults(&service), 0.0);
 }
 
+/// Why a card is missing that should be there.
+fn missing_card() -> MissingCards {
+    MissingCards {
+        is_expected: true,
+        reasons: vec!["the driver crashes".to_owned()],
+    }
+}
+
+#[test]
+fn a_missing_card_that_is_found_serves_and_the_fallback_stands_by() {
+    let mut looks = 0;
+    let lookout = Lookout::new(move || {
+        looks += 1;
+        assert_eq!(looks, 1, "no card is missing any more");
+        Some(OpenDevices {
+            devices: vec![good_card()],
+            ..OpenDevices::default()
+        })
+    });
+    let opened = OpenDevices {
+        fallback: Some(Opener::new(|| Ok(honest()))),
+        missing_cards: Some(missing_card()),
+        lookout: Some(lookout),
+        ..OpenDevices::default()
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    assert_served(&service, 1);
+    assert_eq!(states(&service), [("cpu".to_owned(), "up".to_owned())]);
+    serve_until(&service, "the card is in service", || {
+        engines(&service) == 1.0
+    });
+    let both = [("cpu", "standby"), ("card", "up")];
+    let both = both.map(|(name, state)| (name.to_owned(), state.to_owned()));
+    assert_eq!(states(&service), both);
+    let page = get(service.management, "/status.json").json();
+    assert_eq!(page["missing_cards"], Value::Null);
+}
+
+#[test]
+fn a_service_without_any_device_waits_for_one_and_says_so() {
+    let (found, finds) = mpsc::channel();
+    let lookout = Lookout::new(move || finds.recv().ok());
+    let opened = OpenDevices {
+        missing_cards: Some(missing_card()),
+        lookout: Some(lookout),
+        ..OpenDevices::default()
+    };
+    let service = Service::with_opened(limits(4, 200), opened);
+    let probe = |path: &str| get(service.management, path).status;
+    eventually("the reason is told", || {
+        let page = get(service.management, "/status.json").json();
+        page["missing_cards"]["reasons"][0] == "the driver crashes"
+    });
+    assert_eq!(probe("/health/readiness"), 503);
+    assert_eq!(probe("/health/liveness"), 200);
+    found
+        .send(OpenDevices {
+            devices: vec![good_card()],
+            ..OpenDevices::default()
+        })
+        .unwrap();
+    eventually("it is ready", || probe("/health/readiness") == 200);
+    assert_served(&service, 1);
+}
+
+/// Each device with its state.
+fn states(service: &Service) -> Vec<(String, String)> {
+    let page = get(service.management, "/status.json").json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let devices = page["devices"].as_array().unwrap().iter();
+    devices
+        .map(|device| (text(&device["name"]), text(&device["state"])))
+        .collect()
+}
+
 #[test]
 fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
     let (let_go, gone) = mpsc::channel::<()>();
@@ -420,7 +496,7 @@ fn the_fallback_serves_from_the_start_until_a_card_can_be_opened() {
             let _ = gone.lock().unwrap().recv();
             Ok(good_card())
         }),
-        ..absent_card(0)
+        ..unopened_card(0)
     };
     let opened = OpenDevices {
         devices: Vec::new(),
@@ -695,7 +771,7 @@ fn a_fault_of_one_engine_is_no_outage_of_its_device() {
 fn a_card_that_cannot_be_opened_at_the_start_is_told_of_with_its_reason() {
     let opened = OpenDevices {
         devices: vec![honest()],
-        unopened: vec![absent_card(usize::MAX)],
+        unopened: vec![unopened_card(usize::MAX)],
         ..OpenDevices::default()
     };
     let service = Service::with_opened(with_backoff(ONE_ATTEMPT), opened);

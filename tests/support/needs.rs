@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Vulkan,
     /// Mesa's lavapipe, which can be had twice.
     Lavapipe,
+    /// Lavapipe, and what compiles a Vulkan layer.
+    FaultLayer,
     /// Node.js, and the packages of the JavaScript client.
     JavaScriptClient,
     /// Node.js, a browser, and the packages that drive it.
@@ -41,6 +43,14 @@ impl Need {
                 let is_there = DEVICES.iter().any(|name| name.starts_with("llvmpipe"));
                 (!is_there || lavapipe_manifest().is_none()).then_some("no lavapipe")
             }
+            Self::FaultLayer => Self::Lavapipe.missing().or_else(|| {
+                let has_headers = Path::new("/usr/include/vulkan/vk_layer.h").exists();
+                if !has_headers {
+                    Some("no headers of Vulkan")
+                } else {
+                    (!can_start("cc")).then_some("no C compiler")
+                }
+            }),
             Self::JavaScriptClient => node_packages("tests/client"),
             Self::Browser => node_packages("tests/status_page").or_else(|| {
                 let names = ["chromium", "chromium-browser", "google-chrome"];

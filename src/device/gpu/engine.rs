@@ -8,6 +8,7 @@ use super::hung;
 use super::kernel::Kernel;
 use super::layout::{self, Dispatch, GpuSlice};
 use super::program::{self, Fault, Program};
+use super::progress::Step;
 use super::searches::Searches;
 use super::sizing::Sizing;
 use super::spread::Grid;
@@ -48,18 +49,20 @@ impl fmt::Debug for GpuEngine {
 }
 
 impl GpuEngine {
-    /// Compiles the kernel for the adapter with this label, and runs it once.
+    /// Compiles the kernel for the adapter with this label, and runs it once. Calls `at` at the beginning of each step.
     pub(super) fn new(
         label: &str,
         adapter: &wgpu::Adapter,
         kernel: Kernel,
+        at: &dyn Fn(Step),
     ) -> Result<Self, DeviceError> {
         let fault = Fault::default();
-        let program = catch_panic(|| Program::new(adapter, kernel, &fault))?;
+        let program = catch_panic(|| Program::new(adapter, kernel, &fault, at))?;
         let grid = Grid {
             most_workgroups: program.most_workgroups(),
             width: WIDEST,
         };
+        at(Step::Prove);
         let mut engine = Self {
             label: label.to_owned(),
             program: Some(program),

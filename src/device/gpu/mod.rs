@@ -20,9 +20,11 @@ mod hung;
 mod kernel;
 mod layout;
 mod open;
+mod opening;
 mod order;
 mod prepare;
 mod program;
+mod progress;
 mod race;
 mod searches;
 mod sizing;
@@ -30,9 +32,10 @@ mod spirv;
 mod spread;
 
 pub use discovery::{
-    Adapter, AdapterInfo, AdapterKind, Chosen, Selection, SelectionError, SoftwareAdapters,
-    adapters,
+    Adapter, AdapterInfo, AdapterKind, Chosen, Listing, Selection, SelectionError,
+    SoftwareAdapters, adapters,
 };
 pub use kernel::Kernel;
-pub use open::{open, open_with, unopened};
+pub use open::{open, open_with};
+pub use opening::Opening;
 pub use spirv::SpirvError;

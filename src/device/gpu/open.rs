@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::discovery::{Adapter, AdapterInfo, AdapterKind, adapters};
 use super::engine::GpuEngine;
 use super::kernel::Kernel;
+use super::progress::{Progress, Step};
 use super::race::race;
 use super::{hung, order, prepare};
 use crate::device::error::DeviceError;
-use crate::device::opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
+use crate::device::opened::{Backend, Device, DeviceInfo, Opener, Trial};
 use crate::device::rate::measure;
 use crate::device::self_test;
 
@@ -23,19 +24,7 @@ use crate::device::self_test;
 /// [`DeviceError`] if no kernel works: the error of the first one. [`DeviceError::Kernel`] if the adapter cannot run the
 /// chosen one.
 pub fn open(adapter: &Adapter, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
-    let AdapterInfo { kind, kernels, .. } = adapter.info();
-    let Some(chosen) = kernel else {
-        let raced = order::raced(*kind == AdapterKind::Software, kernels);
-        return open_fastest(adapter, raced, kernel);
-    };
-    if !kernels.contains(&chosen) {
-        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
-        return Err(DeviceError::Kernel {
-            chosen: chosen.name(),
-            available: names.join(", "),
-        });
-    }
-    open_fastest(adapter, &[chosen], kernel)
+    open_in_steps(adapter, kernel, &Progress::default())
 }
 
 /// Opens the adapter with this kernel.
@@ -47,17 +36,39 @@ pub fn open_with(adapter: &Adapter, kernel: Kernel) -> Result<Device, DeviceErro
     open(adapter, Some(kernel))
 }
 
+/// As [`open`], with steps that another thread can follow.
+pub(super) fn open_in_steps(
+    adapter: &Adapter,
+    kernel: Option<Kernel>,
+    progress: &Progress,
+) -> Result<Device, DeviceError> {
+    let AdapterInfo { kind, kernels, .. } = adapter.info();
+    let Some(chosen) = kernel else {
+        let raced = order::raced(*kind == AdapterKind::Software, kernels);
+        return open_fastest(adapter, raced, kernel, progress);
+    };
+    if !kernels.contains(&chosen) {
+        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
+        return Err(DeviceError::Kernel {
+            chosen: chosen.name(),
+            available: names.join(", "),
+        });
+    }
+    open_fastest(adapter, &[chosen], kernel, progress)
+}
+
 /// `chosen` is the operator's choice, with which the device is to be reopened.
 fn open_fastest(
     adapter: &Adapter,
     kernels: &[Kernel],
     chosen: Option<Kernel>,
+    progress: &Progress,
 ) -> Result<Device, DeviceError> {
     let label = &adapter.info().label;
     let started = Instant::now();
     let mut engines = Vec::new();
     let mut first_error = None;
-    for (kernel, opened) in open_each(adapter, kernels) {
+    for (kernel, opened) in open_each(adapter, kernels, progress) {
         match opened {
             Ok(engine) => engines.push((kernel, engine)),
             Err(error) => {
@@ -67,6 +78,7 @@ fn open_fastest(
         }
     }
     let tested = Instant::now();
+    progress.reach(Step::Race);
     // They came in the order in which they were ready.
     let place = |kernel| kernels.iter().position(|other| *other == kernel);
     engines.sort_by_key(|(kernel, _)| place(*kernel));
@@ -85,7 +97,7 @@ fn open_fastest(
         return if others.is_empty() {
             Err(error)
         } else {
-            open_fastest(adapter, &others, chosen)
+            open_fastest(adapter, &others, chosen, progress)
         };
     }
     let rate = |trial: &Trial| {
@@ -102,24 +114,15 @@ fn open_fastest(
         "the fastest kernel of the card is chosen"
     );
     Ok(Device {
-        info: device_info(adapter, kernel.to_string(), trials),
+        info: device_info(adapter.info(), kernel.to_string(), trials),
         engines: vec![Box::new(engine)],
         reopen: Some(opener(adapter, chosen)),
     })
 }
 
-/// Describes an adapter that could not be opened, for this reason, and how to retry with the chosen kernel.
-pub fn unopened(adapter: &Adapter, kernel: Option<Kernel>, error: DeviceError) -> Unopened {
-    Unopened {
-        error,
-        info: device_info(adapter, "none".to_owned(), Vec::new()),
-        opener: opener(adapter, kernel),
-    }
-}
-
-fn device_info(adapter: &Adapter, kernel: String, trials: Vec<Trial>) -> DeviceInfo {
+pub(super) fn device_info(info: &AdapterInfo, kernel: String, trials: Vec<Trial>) -> DeviceInfo {
     DeviceInfo {
-        name: adapter.info().label.clone(),
+        name: info.label.clone(),
         backend: Backend::Gpu,
         kernel,
         threads: 1,
@@ -137,11 +140,13 @@ fn opener(adapter: &Adapter, kernel: Option<Kernel>) -> Opener {
 fn open_each(
     adapter: &Adapter,
     kernels: &[Kernel],
+    progress: &Progress,
 ) -> Vec<(Kernel, Result<GpuEngine, DeviceError>)> {
     let label = adapter.info().label.clone();
     let handle = adapter.handle().clone();
+    let progress = progress.clone();
     let open = move |kernel| {
-        let mut engine = GpuEngine::new(&label, &handle, kernel)?;
+        let mut engine = GpuEngine::new(&label, &handle, kernel, &|step| progress.reach(step))?;
         self_test::run(&mut engine)?;
         Ok(engine)
     };
@@ -158,7 +163,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Opens an adapter that was listed before, through a new instance of its driver.
-fn reopen(former: &AdapterInfo, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
+pub(super) fn reopen(former: &AdapterInfo, kernel: Option<Kernel>) -> Result<Device, DeviceError> {
     hung::clear(&former.label)?;
     let adapters = adapters()?;
     let same = |adapter: &&Adapter| adapter.info().label == former.label;
@@ -193,7 +198,7 @@ mod tests {
         let adapters = adapters().unwrap();
         let adapter = adapters.first().unwrap();
         let label = &adapter.info().label;
-        let mut engine = GpuEngine::new(label, adapter.handle(), Kernel::Pair).unwrap();
+        let mut engine = GpuEngine::new(label, adapter.handle(), Kernel::Pair, &|_| ()).unwrap();
         let reopen = opener(adapter, None);
         drop(adapters);
         for _ in 0..engine.capacity().batches {

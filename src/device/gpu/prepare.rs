@@ -26,10 +26,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Together at most about ten seconds more than the first kernel takes, if every other one hangs.
+    /// Together at most about twelve seconds more than the first kernel takes, if every other one hangs. Longer than a step
+    /// of the card may take, so that a card of which no kernel gets ready is late, and its step known.
     pub(super) fn here() -> Self {
         Self {
-            longest: Duration::from_secs(10),
+            longest: Duration::from_secs(12),
             shortest: Duration::from_secs(2),
             begin: Duration::from_secs(8),
             at_once: thread::available_parallelism().map_or(1, usize::from),

@@ -8,6 +8,7 @@ use wgpu::BufferUsages as Usage;
 use super::clock::{Clock, TICKS_SIZE, is_credible};
 use super::kernel::{self, ENTRY_POINT, Kernel};
 use super::layout::{Dispatch, Findings};
+use super::progress::Step;
 use crate::device::error::DeviceError;
 
 /// How many dispatches may be in flight: one that runs, and one that starts when it ends. With more, a new search would
@@ -63,13 +64,16 @@ const FOUND_SIZE: u64 = size_of::<Findings>() as u64;
 
 impl Program {
     /// Compiles the kernel for the adapter. Errors outside of a call, now or later, are stored in `fault`: the loss of
-    /// the device, for example.
+    /// the device, for example. Calls `at` at the beginning of each step.
     pub(super) fn new(
         adapter: &wgpu::Adapter,
         kernel: Kernel,
         fault: &Fault,
+        at: &dyn Fn(Step),
     ) -> Result<Self, DeviceError> {
+        at(Step::Open);
         let (device, queue) = request_device(adapter, kernel, fault)?;
+        at(Step::Compile);
         let layout = bind_group_layout(&device);
         let pipeline = compile(&device, &layout, kernel)?;
         let found = device.create_buffer(&wgpu::BufferDescriptor {

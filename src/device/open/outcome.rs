@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 
+use super::lookout::Lookout;
 use crate::device::error::DeviceError;
 use crate::device::opened::{Device, Opener, Unopened};
 
 /// The devices that may serve.
 #[derive(Debug, Default)]
 pub struct OpenDevices {
-    /// Devices that serve at once. After [`open`](super::open), empty only if there is a fallback.
+    /// Devices that serve at once. After [`open`](super::open), empty only if there is a fallback; after
+    /// [`open_for_service`](super::open_for_service), also if a card may appear.
     pub devices: Vec<Device>,
     /// Cards that could not be opened. They are to be retried.
     pub unopened: Vec<Unopened>,
@@ -16,6 +18,8 @@ pub struct OpenDevices {
     pub fallback: Option<Opener>,
     /// Why other cards do not serve. `None` if every card that was asked for is in `devices` or `unopened`.
     pub missing_cards: Option<MissingCards>,
+    /// Looks for those cards again, while [`MissingCards::is_expected`].
+    pub lookout: Option<Lookout>,
 }
 
 impl OpenDevices {
@@ -32,8 +36,8 @@ impl OpenDevices {
 /// Why cards do not serve that Vulkan does not list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MissingCards {
-    /// Whether there should be such cards: the operator has named them, or the machine shows signs of them. Without
-    /// either, the machine just has no card.
+    /// Whether there should be such cards: the operator has named them, the machine shows signs of them, or Vulkan
+    /// cannot list any. Without any of these, the machine just has no card.
     pub is_expected: bool,
     /// The reasons, a line each, the most telling first. Never empty.
     pub reasons: Vec<String>,

@@ -38,9 +38,9 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// Sets what opens the fallback, and why cards do not serve that are no device here.
+    /// Sets what opens the fallback, if that is given, and why cards do not serve that are no device here.
     pub(super) fn equip(&mut self, fallback: Option<Opener>, missing_cards: Option<MissingCards>) {
-        self.fallback = fallback;
+        self.fallback = fallback.or(self.fallback.take());
         self.missing_cards = missing_cards;
     }
 

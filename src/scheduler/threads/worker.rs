@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Engine, Searched, Slice, catch_panic, self_test,
+    Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, catch_panic, self_test,
 };
 use crate::scheduler::fleet::{DeviceRecord, EngineState, Recovery, Role};
 use crate::scheduler::job::Job;
@@ -15,7 +15,7 @@ use crate::scheduler::shared::Shared;
 use crate::scheduler::state::{Done, Next};
 use crate::work::Work;
 
-/// How much lower the search's priority is than the service's, in steps of `nice`: probes and requests come first.
+/// How much lower the priority of a search on the processor is than the service's, in steps of `nice`: probes and requests come first.
 const NICENESS: i32 = 10;
 
 /// The lowest priority that a thread can have.
@@ -89,10 +89,13 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        // On Linux this is the calling thread's priority alone.
-        let niceness = (self.shared.niceness + NICENESS).min(MAX_NICENESS);
-        if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-            tracing::warn!(%error, "cannot lower the priority of the search");
+        // A card's thread only waits for the card. If it waited for a core as well, so would the card.
+        if self.device.info.backend == Backend::Cpu {
+            // On Linux this is the calling thread's priority alone.
+            let niceness = (self.shared.niceness + NICENESS).min(MAX_NICENESS);
+            if let Err(error) = rustix::process::setpriority_process(None, niceness) {
+                tracing::warn!(%error, "cannot lower the priority of the search");
+            }
         }
         if let Err(error) = self.serve() {
             self.fail(&error);

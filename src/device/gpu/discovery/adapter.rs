@@ -6,6 +6,9 @@ use crate::device::error::{DeviceError, catch_panic};
 use crate::device::gpu::kernel::{Abilities, Kernel};
 use crate::device::gpu::order;
 
+/// The environment variable that allows drivers which are not conformant. It is wgpu's.
+pub(super) const NONCONFORMANT: &str = "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER";
+
 /// A card, or software that acts as one. [`gpu::open`](crate::device::gpu::open()) opens it.
 #[derive(Clone, Debug)]
 pub struct Adapter {
@@ -78,17 +81,41 @@ impl From<wgpu::DeviceType> for AdapterKind {
 }
 
 /// Lists the adapters, in an order that stays the same between starts: by [`AdapterKind`], then by PCI id, then by name.
-/// Empty if there is no Vulkan driver.
+/// Empty if there is no Vulkan driver. Those whose drivers are not conformant are left out, unless the variable
+/// [`NONCONFORMANT`] is 1.
 ///
 /// # Errors
 ///
 /// [`DeviceError::Panicked`] if a driver panics.
 pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
+    let is_allowed = std::env::var_os(NONCONFORMANT).is_some_and(|value| value == "1");
+    list(is_allowed)
+}
+
+/// The names of the adapters that [`adapters`], which has listed these, leaves out because their drivers are not
+/// conformant.
+pub fn nonconformant(listed: &[&AdapterInfo]) -> Vec<String> {
+    let is_listed = |info: &AdapterInfo| {
+        let key = |info: &AdapterInfo| (info.name.clone(), info.pci.clone(), info.driver.clone());
+        listed.iter().any(|other| key(other) == key(info))
+    };
+    let every = list(true).unwrap_or_default();
+    let hidden = every.iter().map(Adapter::info);
+    let hidden = hidden.filter(|info| !is_listed(info));
+    hidden.map(|info| info.label.clone()).collect()
+}
+
+fn list(with_nonconformant: bool) -> Result<Vec<Adapter>, DeviceError> {
+    let flags = if with_nonconformant {
+        wgpu::InstanceFlags::ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER
+    } else {
+        wgpu::InstanceFlags::empty()
+    };
     let mut adapters = catch_panic(|| {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: wgpu::Backends::VULKAN,
             // The default asks for validation layers, which need not be installed.
-            flags: wgpu::InstanceFlags::empty(),
+            flags,
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         });
         let handles = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));

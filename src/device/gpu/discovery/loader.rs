@@ -25,7 +25,8 @@ pub(super) const GLX_NEEDS: [&str; 2] = ["libX11.so.6", "libXext.so.6"];
 /// <https://cloud.google.com/kubernetes-engine/docs/how-to/gpus#cuda>.
 pub(super) const OTHER_LIBRARIES: &str = "/usr/local/nvidia/lib64";
 
-/// The variables that replace the loader's default folders. The first that is set counts.
+/// The variables that replace the loader's default folders. The first that is set counts, even if it is empty: then there
+/// is no driver.
 pub(super) const REPLACING: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 /// The variable that adds to the loader's default folders, from version 1.3.207 of the loader on.
@@ -80,8 +81,11 @@ struct ManifestDriver {
 /// <https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md#driver-discovery-on-linux>.
 pub(super) fn manifests(machine: &Machine) -> Vec<Manifest> {
     let list = |name| machine.variable(name).map(str::to_owned);
-    let places = match REPLACING.into_iter().find_map(list) {
-        Some(instead) => instead,
+    let instead = REPLACING
+        .into_iter()
+        .find(|name| machine.has_variable(name));
+    let places = match instead {
+        Some(name) => list(name).unwrap_or_default(),
         None => {
             let home = machine.variable("HOME").unwrap_or("/");
             let or = |name, fallback: &str| list(name).unwrap_or(fallback.to_owned());
@@ -189,9 +193,10 @@ mod tests {
         assert_eq!(names(&machine), "liba.so");
         let machine = machine.variable(REPLACING[0], "/d/d.json");
         assert_eq!(names(&machine), "libd.so");
-        let machine = machine
-            .variable(REPLACING[0], "")
-            .variable(REPLACING[1], "")
+        let machine = machine.variable(REPLACING[0], "");
+        assert_eq!(names(&machine), "");
+        let machine = FakeMachine::new()
+            .manifest("/usr/share/vulkan/icd.d/a.json", "liba.so")
             .variable(ADDING, "")
             .variable("XDG_DATA_HOME", "/nowhere")
             .variable("XDG_DATA_DIRS", "/usr/share/");

@@ -8,15 +8,17 @@ mod adapter;
 mod card;
 mod diagnosis;
 mod linker;
+mod listing;
 mod loader;
 mod machine;
 mod obstacle;
 mod selection;
 mod variables;
 
-pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters};
+pub use adapter::{Adapter, AdapterInfo, AdapterKind, adapters, nonconformant};
 pub use card::{Card, Vendor};
 pub use diagnosis::{Offered, diagnose};
+pub use listing::Listing;
 pub use machine::Machine;
 pub use obstacle::Obstacle;
 pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};

@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
+use super::adapter::NONCONFORMANT;
 use super::card::Card;
 use super::loader::{EGL_LIBRARY, GLX_LIBRARY, LOADER};
 use super::machine::Machine;
+
+/// The node through which WSL2 offers cards.
+pub(super) const WSL: &str = "/dev/dxg";
 
 /// A reason why a graphics card cannot be used.
 ///
@@ -23,6 +27,29 @@ pub enum Obstacle {
         /// Its value.
         value: String,
     },
+    /// The operator's variable names no manifests at all.
+    #[error(
+        "{variable} is set to nothing, which hides every Vulkan driver: unset it for the default folders"
+    )]
+    NoManifestNamed {
+        /// The variable that lists drivers.
+        variable: &'static str,
+    },
+    /// The adapter is there, but its driver is not conformant.
+    #[error(
+        "{adapter} is left out, since its Vulkan driver is not conformant: set {NONCONFORMANT}=1 to use it; the self-test \
+         then decides"
+    )]
+    NotConformant {
+        /// The label of the adapter.
+        adapter: String,
+    },
+    /// WSL2 offers its cards otherwise.
+    #[error(
+        "{WSL} shows that this is WSL2, where cards have no Vulkan driver of their own: Mesa's driver dzn offers them \
+         through Direct3D, if it is installed and {NONCONFORMANT}=1 is set; or use Linux without WSL2, or the backend cpu"
+    )]
+    Wsl,
     /// There are cards, but no Vulkan loader.
     #[error(
         "{LOADER} is not installed, which every Vulkan driver is reached through: install libvulkan1"
@@ -197,6 +224,14 @@ impl Obstacle {
             node: node.to_owned(),
             group: machine.group(node),
         }
+    }
+
+    /// Whether a driver is complete and does not offer its card. It may have been left out as not conformant.
+    pub const fn is_silent(&self) -> bool {
+        matches!(
+            self,
+            Self::NvidiaSilent { .. } | Self::NotOffered { .. } | Self::Wsl
+        )
     }
 
     /// Whether it concerns a card that the machine shows signs of, rather than the absence of any.

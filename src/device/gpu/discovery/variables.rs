@@ -11,10 +11,12 @@ use super::loader::{
 use super::machine::Machine;
 
 /// Folders with manifests of NVIDIA's driver that the loader does not read by default, the preferred one first.
-const OTHER_MANIFESTS: [&str; 2] = [
+const OTHER_MANIFESTS: [&str; 3] = [
     // Google Kubernetes Engine mounts the host's driver at /usr/local/nvidia. Newer nodes also mount its manifests at
     // /etc/vulkan/icd.d: https://github.com/GoogleCloudPlatform/container-engine-accelerators/pull/114
     "/usr/local/nvidia/vulkan/icd.d",
+    // Where a driver is mounted or unpacked with the layout of its package.
+    "/usr/local/nvidia/share/vulkan/icd.d",
     // The images' own manifest, which names libEGL_nvidia.so.0. This is the same driver as libGLX_nvidia.so.0, which the
     // usual manifest names, but it does not need X11: https://github.com/NVIDIA/nvidia-container-toolkit/issues/191
     "/usr/share/atto-work-server/vulkan/icd.d",
@@ -26,16 +28,18 @@ const STARTED_AGAIN: &str = "ATTO_WORK_STARTED_AGAIN";
 
 /// The environment variables to add, with their values, so that the Vulkan loader finds NVIDIA's driver.
 ///
-/// Empty if the loader finds one by itself, if there is none, if the operator has set the loader's variables, or if they
-/// were added before.
+/// Empty if the loader finds one by itself, if there is none, or if they were added before. The loader's variables stay if
+/// the operator has set one of them; the folder of the driver's libraries is added all the same.
 pub fn variables_to_add(machine: &Machine) -> Vec<(&'static str, String)> {
     let is_set = |name: &str| machine.has_variable(name);
-    if is_set(STARTED_AGAIN) || is_set(ADDING) || REPLACING.into_iter().any(is_set) {
+    if is_set(STARTED_AGAIN) {
         return Vec::new();
     }
+    let is_by_hand = is_set(ADDING) || REPLACING.into_iter().any(is_set);
     let by_default = manifests(machine).into_iter().filter(Manifest::is_nvidia);
     let elsewhere = OTHER_MANIFESTS
         .into_iter()
+        .filter(|_| !is_by_hand)
         .flat_map(|folder| manifests_at(machine, folder))
         .filter(Manifest::is_nvidia);
     // At most one is used: two manifests of one driver would list each card twice.

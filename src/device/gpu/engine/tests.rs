@@ -13,7 +13,7 @@ use crate::work::Target;
 /// An engine on the first adapter, under a label of its own: hung programs are kept by label.
 fn engine(label: &str) -> GpuEngine {
     let adapters = adapters().unwrap();
-    GpuEngine::new(label, adapters[0].handle(), Kernel::Pair).unwrap()
+    GpuEngine::new(label, adapters[0].handle(), Kernel::Pair, &|_| ()).unwrap()
 }
 
 impl GpuEngine {

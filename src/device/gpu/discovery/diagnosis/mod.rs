@@ -11,7 +11,7 @@ use super::card::{Vendor, cards};
 use super::linker;
 use super::loader::{LOADER, REPLACING, manifests};
 use super::machine::Machine;
-use super::obstacle::Obstacle;
+use super::obstacle::{Obstacle, WSL};
 
 /// What Vulkan offers, as far as a diagnosis depends on it.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,10 @@ pub fn diagnose(machine: &Machine, offered: &Offered) -> Vec<Obstacle> {
     if !offered.cards.is_empty() {
         return found;
     }
+    if machine.exists(WSL) {
+        // Its NVIDIA libraries are for CUDA, and the bus shows no card.
+        found = vec![Obstacle::Wsl];
+    }
     if found.is_empty() {
         found = of_nodes(machine);
     }
@@ -69,11 +73,18 @@ pub fn diagnose(machine: &Machine, offered: &Offered) -> Vec<Obstacle> {
     }
     let replacing = REPLACING
         .into_iter()
-        .find_map(|variable| Some((variable, machine.variable(variable)?.to_owned())));
-    if let Some((variable, value)) = replacing
+        .find(|variable| machine.has_variable(variable));
+    if let Some(variable) = replacing
         && manifests(machine).is_empty()
     {
-        found.insert(0, Obstacle::NoSuchManifest { variable, value });
+        let obstacle = match machine.variable(variable) {
+            Some(value) => Obstacle::NoSuchManifest {
+                variable,
+                value: value.to_owned(),
+            },
+            None => Obstacle::NoManifestNamed { variable },
+        };
+        found.insert(0, obstacle);
     }
     if offered.software {
         found.push(Obstacle::OnlySoftware);

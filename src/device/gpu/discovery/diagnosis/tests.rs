@@ -310,3 +310,59 @@ fn the_loader_and_its_variables_come_first() {
     assert_eq!(misled[0], Obstacle::NoSuchManifest { variable, value });
     assert_eq!(misled[1], Obstacle::NoMesa { card: radeon() });
 }
+
+#[test]
+fn a_variable_that_is_set_to_nothing_hides_every_driver() {
+    for variable in REPLACING {
+        let hidden = amd().variable(variable, "").obstacles();
+        assert_eq!(hidden[0], Obstacle::NoManifestNamed { variable });
+        let text = hidden[0].to_string();
+        assert!(
+            text.starts_with(&format!("{variable} is set to nothing")),
+            "{text}"
+        );
+    }
+    // The first variable counts.
+    let hidden = amd()
+        .variable(REPLACING[0], "")
+        .variable(REPLACING[1], "/usr/share/vulkan/icd.d/radeon_icd.json");
+    let variable = REPLACING[0];
+    assert_eq!(
+        hidden.obstacles()[0],
+        Obstacle::NoManifestNamed { variable }
+    );
+}
+
+#[test]
+fn wsl2_is_named() {
+    let wsl = machine()
+        .files("/dev", &["dxg"])
+        .files("/usr/lib/wsl/lib", &["libcuda.so.1"])
+        .variable("NVIDIA_VISIBLE_DEVICES", "all");
+    let obstacle = wsl.obstacle();
+    assert_eq!(obstacle, Obstacle::Wsl);
+    assert!(obstacle.is_of_a_card() && obstacle.is_silent());
+    let text = obstacle.to_string();
+    assert!(
+        text.starts_with("/dev/dxg shows that this is WSL2"),
+        "{text}"
+    );
+    // Through Mesa's dzn it may be offered.
+    assert_eq!(diagnose(&wsl.0, &offers(&[Vendor::Nvidia])), []);
+}
+
+#[test]
+fn a_driver_that_is_complete_and_offers_no_card_is_silent() {
+    assert!(amd().obstacle().is_silent());
+    assert!(nvidia_with_driver().obstacle().is_silent());
+    assert!(!amd_without_mesa().obstacle().is_silent());
+    let hidden = Obstacle::NotConformant {
+        adapter: "AMD Radeon".to_owned(),
+    };
+    assert!(hidden.is_of_a_card());
+    assert_eq!(
+        hidden.to_string(),
+        "AMD Radeon is left out, since its Vulkan driver is not conformant: set \
+         WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1 to use it; the self-test then decides"
+    );
+}

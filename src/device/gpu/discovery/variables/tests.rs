@@ -90,10 +90,32 @@ fn the_layout_of_gke_is_found() {
 }
 
 #[test]
+fn a_driver_with_the_layout_of_its_package_is_found() {
+    let manifest = "/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json";
+    image()
+        .files(OTHER_LIBRARIES, &[GLX_LIBRARY, EGL_LIBRARY])
+        .files("/usr/lib", &X11)
+        .manifest(manifest, GLX_LIBRARY)
+        .assert_adds(&[(ADDING, manifest), ("LD_LIBRARY_PATH", OTHER_LIBRARIES)]);
+}
+
+#[test]
 fn variables_that_the_operator_sets_stay() {
     for name in [ADDING, REPLACING[0], REPLACING[1], STARTED_AGAIN] {
         let machine = image().files(LIBRARIES, &[EGL_LIBRARY]);
         assert_ne!(machine.added(), []);
         assert_eq!(machine.variable(name, "").added(), [], "{name}");
+    }
+}
+
+#[test]
+fn a_driver_that_the_operator_names_gets_its_libraries() {
+    for name in [ADDING, REPLACING[0], REPLACING[1]] {
+        image()
+            .files(OTHER_LIBRARIES, &[GLX_LIBRARY, EGL_LIBRARY])
+            .files("/usr/lib", &X11)
+            .manifest(GKE, GLX_LIBRARY)
+            .variable(name, GKE)
+            .assert_adds(&[("LD_LIBRARY_PATH", OTHER_LIBRARIES)]);
     }
 }
