@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::expected::{Expected, expected};
 use super::limits;
 use super::processor::{self, Search};
+use super::threads::at_once;
 use crate::cli::terminal::{self, Pace};
 use crate::device::cpu::clock::process_cpu_time;
 use crate::device::cpu::probe::Figures;
@@ -229,18 +229,4 @@ fn run_engines(device: &mut Device, duration: Duration) -> Result<u64, DeviceErr
         .into_iter()
         .map(|measured| Ok(measured?.hashes))
         .sum()
-}
-
-/// Runs each function on a thread of its own.
-pub(super) fn at_once<T: Send>(
-    functions: impl Iterator<Item = impl FnOnce() -> T + Send>,
-) -> Result<Vec<T>, DeviceError> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = functions.map(|function| scope.spawn(function)).collect();
-        let panicked = |_| DeviceError::Panicked("in a thread of the measurement".to_owned());
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(panicked))
-            .collect()
-    })
 }

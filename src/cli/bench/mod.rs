@@ -4,6 +4,7 @@ mod expected;
 mod limits;
 mod measurement;
 mod processor;
+mod threads;
 
 use std::process::ExitCode;
 use std::time::Duration;

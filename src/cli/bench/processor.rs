@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::measurement::at_once;
+use super::threads::at_once;
 use crate::device::cpu::clock::thread_cpu_time;
 use crate::device::cpu::probe::{Figures, Probe, Runs};
 use crate::device::{self, Device, DeviceError, Engine, NonceRange, Slice, StopFlag};
