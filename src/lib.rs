@@ -20,8 +20,8 @@
 //!   [`http`], knows [`lifecycle`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp. Nothing outside [`device::gpu`] knows wgpu.
 //! - No answer leaves that [`work::Work::verify`] has not checked: a [`work::Work`] cannot be made otherwise.
-//! - `unsafe` stands in the SIMD kernels, where the shader is loaded and where a driver is asked for dot products, and nowhere
-//!   else: the compiler denies it.
+//! - `unsafe` stands in the SIMD kernels and the probe beside them, where the shader is loaded and where a driver is asked
+//!   for dot products, and nowhere else: the compiler denies it.
 
 pub mod access;
 pub mod build_info;
