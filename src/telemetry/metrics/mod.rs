@@ -18,7 +18,7 @@
 //! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches completed; on a card, dispatches |
-//! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | hash rate of one engine with each kernel, as measured when the device was opened; of a processor only the kernel that serves |
+//! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | hash rate of one engine with each kernel, as measured when the device was opened; of a processor, with all threads at work |
 //! | `atto_work_device_state` | gauge | `device`, `state` | 1 for the state of the device, 0 for other states. `up` serves; `standby` serves when no other does; `unresponsive` has not returned its batches, and is reopened if possible; `down` has failed or could not be opened |
 //! | `atto_work_device_hash_rate` | gauge | `device` | hashes a second of the device's engines in service while they search, as measured recently; 0 without such an engine or a measurement |
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device in service. A reopened device may have another kernel, so sum over `kernel`: 0 is a device out of service |
