@@ -43,7 +43,7 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// Every kernel. [`order`](super::order) says which are likely to be fast on a device.
+    /// Every kernel. `gpu::order` says which are likely to be fast on a device.
     pub const ALL: [Self; 7] = [
         Self::U64,
         Self::Bitcast,

@@ -82,7 +82,7 @@ impl From<wgpu::DeviceType> for AdapterKind {
 
 /// Lists the adapters, in an order that stays the same between starts: by [`AdapterKind`], then by PCI id, then by name.
 /// Empty if there is no Vulkan driver. Those whose drivers are not conformant are left out, unless the variable
-/// [`NONCONFORMANT`] is 1.
+/// `WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER` is 1.
 ///
 /// # Errors
 ///
