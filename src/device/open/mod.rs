@@ -3,14 +3,12 @@
 mod cards;
 mod child;
 mod choice;
-mod lookout;
 mod outcome;
 
 use cards::{Finder, Found};
 pub use child::Lister;
 pub use choice::{BackendChoice, Choice, ChosenKernel, NoSuchKernel};
-pub use lookout::Lookout;
-pub use outcome::{MissingCards, OpenDevices, OpenError};
+pub use outcome::{Lookout, MissingCards, OpenDevices, OpenError};
 
 use super::cpu;
 use super::gpu::{self, SoftwareAdapters};

@@ -1,8 +1,9 @@
 //! What could be opened, and why the rest could not: plain data.
 
+use std::fmt;
+
 use serde::Serialize;
 
-use super::lookout::Lookout;
 use crate::device::error::DeviceError;
 use crate::device::opened::{Device, Opener, Unopened};
 
@@ -30,6 +31,28 @@ impl OpenDevices {
             missing_cards,
             ..Self::default()
         }
+    }
+}
+
+/// Looks for cards that are missing. Looking may take a minute: drivers are slow, and may not return.
+pub struct Lookout(Box<dyn FnMut() -> Option<OpenDevices> + Send>);
+
+impl Lookout {
+    /// A lookout that calls `look`.
+    pub fn new(look: impl FnMut() -> Option<OpenDevices> + Send + 'static) -> Self {
+        Self(Box::new(look))
+    }
+
+    /// Looks once. Returns the cards that were found, with the reasons why others are still missing; `None` if nothing
+    /// has changed.
+    pub fn look(&mut self) -> Option<OpenDevices> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Lookout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookout")
     }
 }
 
