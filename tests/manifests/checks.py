@@ -331,7 +331,7 @@ def end(manifest):
     if delay < 5:
         yield f"a delay of {delay} s is too short for the endpoints to change"
     # For clients that do not read, then for devices to leave their searches.
-    longest = delay + grace + 2 * manifest.server.farewell + LAST_TRACES
+    longest = delay + grace + 2 * manifest.server.drain_grace + LAST_TRACES
     given = manifest.pod["terminationGracePeriodSeconds"]
     if given <= longest:
         yield f"the end may take {longest} s and is given {given} s"

@@ -42,7 +42,7 @@ class Server:
     variables: dict  # name to default
     routes: set
     metrics: set
-    farewell: int  # seconds
+    drain_grace: int  # seconds
 
     @classmethod
     def of(cls, program):
@@ -50,14 +50,14 @@ class Server:
         variables = dict(re.findall(r"\[env: (ATTO_WORK_\w+)=[^\]]*\](?:\s+\[default: ([^\]]*)\])?", help_text))
         management = sources("src/management")
         metrics = sources("src/telemetry")
-        farewell = re.search(r"FAREWELL: Duration = Duration::from_secs\((\d+)\)", read("src/connections/mod.rs"))
+        drain_grace = re.search(r"DRAIN_GRACE: Duration = Duration::from_secs\((\d+)\)", read("src/connections/limits.rs"))
         server = cls(
             program=program,
             version=re.search(r'^version = "(.*)"$', read("Cargo.toml"), re.M)[1],
             variables=variables,
             routes=set(re.findall(r'"(/[a-z/]*)"', management)),
             metrics=set(re.findall(r'"(atto_work_\w+)"', metrics)),
-            farewell=int(farewell[1]),
+            drain_grace=int(drain_grace[1]),
         )
         if len(server.variables) < 10 or len(server.routes) < 4 or len(server.metrics) < 10:
             raise Wrong(f"the server's own facts were not found: {server}")
