@@ -130,7 +130,8 @@ fn bindings(words: &[u32]) -> Result<Vec<vk::DescriptorSetLayoutBinding<'static>
             Some(Operand::StorageClass(StorageClass::StorageBuffer)) => {
                 vk::DescriptorType::STORAGE_BUFFER
             }
-            Some(Operand::StorageClass(StorageClass::Input)) => continue,
+            // No descriptor is bound to these.
+            Some(Operand::StorageClass(StorageClass::Input | StorageClass::Workgroup)) => continue,
             other => bail!("a variable of the kind {other:?}, which this tool does not know"),
         };
         let id = variable.result_id.context("a variable without an id")?;
