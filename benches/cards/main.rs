@@ -263,7 +263,7 @@ fn raw_rate(engine: &mut dyn Engine) -> f64 {
     measured.expect("it works").rate()
 }
 
-/// Keeps dispatches of so many LOCAL searches in flight, whose slices have this threshold. Returns how many of them were
+/// Keeps dispatches of this many LOCAL searches in flight, whose slices have this threshold. Returns how many of them were
 /// answered and how many nonces were tested, both a second.
 fn keep_busy(
     engine: &mut dyn Engine,

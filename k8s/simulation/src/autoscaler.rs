@@ -152,7 +152,7 @@ impl Autoscaler {
 mod tests {
     use super::*;
 
-    /// The numbers of servers after each of these decisions, where every server has so many searches.
+    /// The number of servers after each of these decisions, if every server has this many searches.
     fn decisions(searches: impl IntoIterator<Item = usize>) -> Vec<usize> {
         let mut autoscaler = Autoscaler::new(Signal::Searches(2.0));
         let mut servers = SERVERS.0;

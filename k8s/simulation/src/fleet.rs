@@ -15,7 +15,7 @@ use crate::{AGE, CONNECTIONS, L4, SLOTS};
 pub(crate) enum Routing {
     /// Each request.
     Requests,
-    /// Each connection. It stays with its server until the server goes, or closes it after so many seconds on average.
+    /// Each connection. It stays with its server until the server ends, or closes it after this many seconds on average.
     Kept(Option<f64>),
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// So many servers, always.
+    /// A fixed number of servers.
     pub(crate) fn fixed(servers: usize) -> Self {
         Self {
             servers: (0..servers)
@@ -166,7 +166,7 @@ impl Fleet {
             if event < ends {
                 let nth = self.random.usize(..busy);
                 let server = self.servers.iter_mut().filter(is_busy).nth(nth);
-                let server = server.expect("so many are busy");
+                let server = server.expect("that many are busy");
                 times.push(now - server.end(&mut self.random));
                 self.remove_idle_leavers();
             } else if event - ends < load.at(now) {
@@ -210,7 +210,7 @@ impl Fleet {
         let count = self.servers.iter().enumerate().filter(ready).count();
         let drawn = self.random.usize(..count);
         let mut servers = self.servers.iter().enumerate().filter(ready);
-        servers.nth(drawn).expect("so many are ready").0
+        servers.nth(drawn).expect("that many are ready").0
     }
 
     /// Has the autoscaler decide, and follows.
