@@ -17,6 +17,7 @@ mod opened;
 pub mod rate;
 pub mod self_test;
 mod slice;
+mod stopwatch;
 
 pub use engine::{Capacity, Engine, search};
 pub use error::{DeviceError, catch_panic};
@@ -26,3 +27,4 @@ pub use open::{
 };
 pub use opened::{Backend, Device, DeviceInfo, Opener, Trial, Unopened};
 pub use slice::{NonceRange, Searched, Slice, StopFlag};
+pub use stopwatch::Stopwatch;

@@ -230,16 +230,22 @@ fn a_body_that_breaks_off_changes_nothing() {
         )
         .unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
-    let invalid = "atto_work_requests_total{network=\"none\",outcome=\"invalid\"}";
-    eventually("it is refused", || server.metric(invalid) == 1.0);
+    // As which of the two depends on what the server sees first: the end of the body or that of the connection.
+    let ended = || {
+        let outcomes = ["invalid", "cancelled"].into_iter();
+        let ended = outcomes.map(|outcome| {
+            server.metric(&format!(
+                "atto_work_requests_total{{network=\"none\",outcome=\"{outcome}\"}}"
+            ))
+        });
+        ended.sum::<f64>()
+    };
+    eventually("it has ended", || ended() == 1.0);
     assert_eq!(server.metric("atto_work_hashes_total{device=\"cpu\"}"), 0.0);
     let request = request("LOCAL", &target(5));
     assert_work(&post_works(server.address, &request.to_string()), &request);
     let answered = "atto_work_requests_total{network=\"LOCAL\",outcome=\"ok\"}";
-    assert_eq!(
-        (server.metric(answered), server.metric(invalid)),
-        (1.0, 1.0)
-    );
+    assert_eq!((server.metric(answered), ended()), (1.0, 1.0));
 }
 
 #[test]

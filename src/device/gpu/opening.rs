@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 use super::discovery::{Adapter, AdapterInfo};
 use super::kernel::Kernel;
@@ -18,6 +18,8 @@ pub struct Opening {
     info: AdapterInfo,
     kernel: Option<Kernel>,
     progress: Progress,
+    /// How long a step may take.
+    limit: Duration,
     opened: Receiver<Result<Device, DeviceError>>,
 }
 
@@ -52,6 +54,7 @@ impl Opening {
             info,
             kernel,
             progress,
+            limit: STEP_LIMIT,
             opened,
         }
     }
@@ -64,24 +67,23 @@ impl Opening {
     /// attempt to end.
     pub fn finish(self) -> Result<Device, Box<Unopened>> {
         loop {
-            let (step, since) = self.progress.latest();
-            let left = (since + STEP_LIMIT).saturating_duration_since(Instant::now());
-            let error = match self.opened.recv_timeout(left) {
+            let (step, mut watch) = self.progress.latest();
+            let error = match watch.receive(self.limit, &self.opened) {
                 Ok(Ok(device)) => return Ok(device),
                 Ok(Err(error)) => error,
                 Err(RecvTimeoutError::Disconnected) => ended_without_result(),
                 // It may have begun another step meanwhile.
-                Err(RecvTimeoutError::Timeout) if self.progress.latest().1 != since => continue,
+                Err(RecvTimeoutError::Timeout) if self.progress.latest().0 != step => continue,
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
                         device = self.info.label,
                         %step,
-                        limit = ?STEP_LIMIT,
+                        limit = ?self.limit,
                         "a card is not ready in time: it serves when it is"
                     );
                     let error = DeviceError::Late {
                         step: step.to_string(),
-                        limit: STEP_LIMIT,
+                        limit: self.limit,
                     };
                     return Err(Box::new(unopened(
                         &self.info,
@@ -145,13 +147,14 @@ mod tests {
     use super::*;
     use crate::device::opened::Device;
 
-    fn opening(opened: Receiver<Result<Device, DeviceError>>, since: Instant) -> Opening {
+    fn opening(opened: Receiver<Result<Device, DeviceError>>, limit: Duration) -> Opening {
         let progress = Progress::default();
-        progress.begin_at(Step::Compile, since);
+        progress.reach(Step::Compile);
         Opening {
             info: adapters().unwrap()[0].info().clone(),
             kernel: None,
             progress,
+            limit,
             opened,
         }
     }
@@ -159,11 +162,11 @@ mod tests {
     #[test]
     fn a_card_that_is_late_is_waited_for_by_its_opener() {
         let (sender, opened) = mpsc::channel();
-        let long_ago = Instant::now().checked_sub(2 * STEP_LIMIT).unwrap();
-        let unopened = opening(opened, long_ago).finish().unwrap_err();
+        let limit = Duration::from_millis(10);
+        let unopened = opening(opened, limit).finish().unwrap_err();
         assert_eq!(unopened.info.kernel, "none");
         let text = unopened.error.to_string();
-        assert_eq!(text, "compiling for it has not ended within 10s");
+        assert_eq!(text, "compiling for it has not ended within 10ms");
         // The first attempt is the one under way, the second another one.
         sender.send(Err(DeviceError::OutOfMemory)).unwrap();
         let error = unopened.opener.open().unwrap_err();
@@ -175,11 +178,11 @@ mod tests {
     fn a_card_that_cannot_be_opened_is_unopened() {
         let (sender, opened) = mpsc::channel();
         sender.send(Err(DeviceError::OutOfMemory)).unwrap();
-        let unopened = opening(opened, Instant::now()).finish().unwrap_err();
+        let unopened = opening(opened, STEP_LIMIT).finish().unwrap_err();
         assert_eq!(unopened.error, DeviceError::OutOfMemory);
         let (sender, opened) = mpsc::channel();
         drop(sender);
-        let unopened = opening(opened, Instant::now()).finish().unwrap_err();
+        let unopened = opening(opened, STEP_LIMIT).finish().unwrap_err();
         assert_eq!(unopened.error, ended_without_result());
     }
 }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::kernel::Kernel;
 use crate::device::error::{DeviceError, catch_panic};
+use crate::device::stopwatch::Stopwatch;
 
 /// How long kernels may take.
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +64,14 @@ pub(super) fn each<E: Send + 'static>(
     limits: Limits,
     prepare: impl Fn(Kernel) -> Result<E, DeviceError> + Clone + Send + 'static,
 ) -> Vec<(Kernel, Result<E, DeviceError>)> {
-    let started = Instant::now();
+    let mut started = Stopwatch::begin();
     let (sender, results) = mpsc::channel();
     let mut waiting: VecDeque<_> = kernels.iter().copied().collect();
-    let mut running: Vec<(Kernel, Instant, JoinHandle<()>)> = Vec::new();
+    let mut running: Vec<(Kernel, Stopwatch, JoinHandle<()>)> = Vec::new();
     let mut ended = Vec::new();
     let mut fastest: Option<Duration> = None;
     loop {
-        if fastest.is_some() && started.elapsed() > limits.begin {
+        if fastest.is_some() && started.wait_for(limits.begin).is_zero() {
             for kernel in waiting.drain(..) {
                 tracing::warn!(device = label, %kernel, "no time is left to try a kernel on this card");
             }
@@ -93,28 +94,32 @@ pub(super) fn each<E: Send + 'static>(
                     let _ = sender.send((kernel, result));
                 });
             match begun {
-                Ok(thread) => running.push((kernel, Instant::now(), thread)),
+                Ok(thread) => running.push((kernel, Stopwatch::begin(), thread)),
                 Err(error) => ended.push((kernel, Err(DeviceError::Driver(error.to_string())))),
             }
         }
-        let Some(oldest) = running.iter().map(|(_, since, _)| *since).min() else {
+        let patience = limits.patience(fastest);
+        let waits = running
+            .iter_mut()
+            .map(|(_, watch, _)| watch.wait_for(patience));
+        let Some(wait) = waits.min() else {
             return ended;
         };
-        let patience = limits.patience(fastest);
-        match results.recv_timeout(patience.saturating_sub(oldest.elapsed())) {
+        match results.recv_timeout(wait) {
             Ok((kernel, result)) => {
                 // Otherwise it comes from a thread that was left behind.
                 if let Some(index) = running.iter().position(|(which, ..)| *which == kernel) {
-                    let (_, since, _) = running.swap_remove(index);
+                    let (_, watch, _) = running.swap_remove(index);
                     if result.is_ok() {
-                        fastest =
-                            Some(fastest.map_or(since.elapsed(), |it| it.min(since.elapsed())));
+                        let took = watch.elapsed();
+                        fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
                     }
                     ended.push((kernel, result));
                 }
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let late = running.extract_if(.., |(_, since, _)| since.elapsed() >= patience);
+                let late =
+                    running.extract_if(.., |(_, watch, _)| watch.wait_for(patience).is_zero());
                 for (kernel, _, thread) in late {
                     ended.push((kernel, Err(DeviceError::Hung(patience))));
                     left_behind().push((label.to_owned(), kernel, thread));

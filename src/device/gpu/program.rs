@@ -10,12 +10,16 @@ use super::kernel::{self, ENTRY_POINT, Kernel};
 use super::layout::{Dispatch, Findings};
 use super::progress::Step;
 use crate::device::error::DeviceError;
+use crate::device::stopwatch::Stopwatch;
 
 /// How many dispatches may be in flight: one that runs, and one that starts when it ends. With more, a new search would
 /// only wait longer.
 pub(super) const IN_FLIGHT: usize = 2;
 /// How long to wait for a dispatch, which should take 0.25 s at most. After this time Linux resets an AMD card.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of that time passes before it is looked at whether the machine is busy.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The first error, if there was one. Shared with the callbacks of wgpu.
 pub(super) type Fault = Arc<OnceLock<DeviceError>>;
@@ -175,14 +179,35 @@ impl Program {
 
     /// Waits for this submission, or for all of them.
     fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), DeviceError> {
-        let polled = self.poll(wgpu::PollType::Wait {
-            submission_index,
-            timeout: Some(TIMEOUT),
-        });
-        polled.map(|_| ()).map_err(|error| match error {
-            wgpu::PollError::Timeout => DeviceError::Hung(TIMEOUT),
-            wgpu::PollError::WrongSubmissionIndex(..) => driver_error(error),
-        })
+        #[cfg(test)]
+        if self.is_stalled.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(DeviceError::Hung(TIMEOUT));
+        }
+        let wait = |timeout| {
+            let polled = self.poll(wgpu::PollType::Wait {
+                submission_index: submission_index.clone(),
+                timeout: Some(timeout),
+            });
+            match polled {
+                Ok(_) => Some(Ok(())),
+                Err(wgpu::PollError::Timeout) => None,
+                Err(error) => Some(Err(driver_error(error))),
+            }
+        };
+        if let Some(ended) = wait(SOON) {
+            return ended;
+        }
+        // Begun only now, since it takes longer than a small dispatch.
+        let mut watch = Stopwatch::begin();
+        loop {
+            let left = watch.wait_for(TIMEOUT - SOON);
+            if let Some(ended) = wait(left) {
+                return ended;
+            }
+            if left.is_zero() {
+                return Err(DeviceError::Hung(TIMEOUT));
+            }
+        }
     }
 
     /// Whether no dispatch is in flight. Does not wait.
@@ -200,10 +225,7 @@ impl Program {
     fn poll(&self, poll: wgpu::PollType) -> Result<wgpu::PollStatus, wgpu::PollError> {
         #[cfg(test)]
         if self.is_stalled.load(std::sync::atomic::Ordering::Relaxed) {
-            return match poll {
-                wgpu::PollType::Wait { .. } => Err(wgpu::PollError::Timeout),
-                wgpu::PollType::Poll => Ok(wgpu::PollStatus::Poll),
-            };
+            return Ok(wgpu::PollStatus::Poll);
         }
         self.device.poll(poll)
     }

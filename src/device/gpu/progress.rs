@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::device::stopwatch::Stopwatch;
 
 /// How long a step may take.
 pub(super) const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -31,13 +33,13 @@ impl fmt::Display for Step {
     }
 }
 
-/// The furthest step of any kernel of a card, and when it was reached. Clones share it.
+/// The furthest step of any kernel of a card, and the time since it was reached. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<Mutex<(Step, Instant)>>);
+pub(super) struct Progress(Arc<Mutex<(Step, Stopwatch)>>);
 
 impl Default for Progress {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new((Step::Open, Instant::now()))))
+        Self(Arc::new(Mutex::new((Step::Open, Stopwatch::begin()))))
     }
 }
 
@@ -46,18 +48,13 @@ impl Progress {
     pub(super) fn reach(&self, step: Step) {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if step > latest.0 {
-            *latest = (step, Instant::now());
+            *latest = (step, Stopwatch::begin());
         }
     }
 
-    /// This step was reached then.
-    #[cfg(test)]
-    pub(super) fn begin_at(&self, step: Step, since: Instant) {
-        *self.0.lock().unwrap() = (step, since);
-    }
-
-    /// The furthest step, and when it was reached.
-    pub(super) fn latest(&self) -> (Step, Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The furthest step, and the time since it was reached.
+    pub(super) fn latest(&self) -> (Step, Stopwatch) {
+        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.clone()
     }
 }

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::device::error::DeviceError;
+use crate::device::stopwatch::Stopwatch;
 
 /// How long a child may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -82,6 +83,7 @@ impl Lister {
         let mut child = command
             .spawn()
             .map_err(|error| ListError::NoAnswer(format!("no process to list in: {error}")))?;
+        let mut watch = Stopwatch::begin_with(child.id());
         let stdout = child.stdout.take();
         let mut child = Running {
             child: Some(child),
@@ -99,7 +101,7 @@ impl Lister {
             .name("listing".to_owned())
             .spawn(read)
             .map_err(|error| ListError::NoAnswer(format!("no thread to list in: {error}")))?;
-        let Ok(line) = line.recv_timeout(limit) else {
+        let Ok(line) = watch.receive(limit, &line) else {
             child.kill();
             return Err(ListError::Hung(limit));
         };

@@ -2,7 +2,8 @@
 //! open.
 //!
 //! It counts its own turns instead of reading the clock: when a process was stopped and continued, or a machine slept,
-//! many seconds have passed but only one turn, and no engine is blamed for it.
+//! many seconds have passed but only one turn, and no engine is blamed for it. Nor for a busy machine, on which a turn takes
+//! longer.
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Stopwatch};
 use crate::scheduler::fleet::{EngineState, Loss, Recovery};
 use crate::scheduler::shared::Shared;
 use crate::scheduler::state::State;
@@ -30,7 +31,7 @@ pub(in crate::scheduler) fn spawn(shared: Weak<Shared>, patience: Duration) -> i
                 seen: Vec::new(),
             };
             loop {
-                thread::sleep(patience / TURNS);
+                Stopwatch::begin().sleep(patience / TURNS);
                 let Some(shared) = shared.upgrade() else {
                     return;
                 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::adapter::{Adapter, adapters};
 use crate::device::error::DeviceError;
+use crate::device::stopwatch::Stopwatch;
 
 /// A listing of the adapters, on a thread that is left behind if a driver does not return.
 ///
@@ -31,7 +32,7 @@ impl Listing {
 
     /// Waits up to `limit` for the end. `None` if it has not ended by then.
     pub fn wait(&self, limit: Duration) -> Option<Result<Vec<Adapter>, DeviceError>> {
-        match self.0.recv_timeout(limit) {
+        match Stopwatch::begin().receive(limit, &self.0) {
             Ok(listed) => Some(listed),
             Err(RecvTimeoutError::Timeout) => None,
             // The result was taken before.
