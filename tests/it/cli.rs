@@ -37,7 +37,16 @@ fn json(output: &Output) -> Value {
 #[test]
 fn what_solve_finds_verify_accepts() {
     let target = target(1);
-    for kernel in ["portable", "avx2", "avx512", "neon", "neon-sha3"] {
+    for kernel in [
+        "portable",
+        "avx2",
+        "avx2-single",
+        "avx2-mixed",
+        "avx512",
+        "avx512-mixed",
+        "neon",
+        "neon-sha3",
+    ] {
         let solved = run(&[
             "solve",
             "--backend",

@@ -4,10 +4,10 @@
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2;
 use super::make::{Bound, Make};
 use super::search::{self, Midstate};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// A kernel that this processor can run. A value of this type is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ enum Isa {
     Avx2Mixed,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Mixed,
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(target_arch = "aarch64")]
@@ -38,7 +40,7 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
-                kernels.push(Self(Isa::Avx512));
+                kernels.extend([Isa::Avx512, Isa::Avx512Mixed].map(Self));
             }
             if is_x86_feature_detected!("avx2") {
                 kernels.extend([Isa::Avx2Mixed, Isa::Avx2Single, Isa::Avx2].map(Self));
@@ -88,6 +90,8 @@ impl Kernel {
             Isa::Avx2Mixed => "avx2-mixed",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Mixed => "avx512-mixed",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
@@ -100,6 +104,7 @@ impl Kernel {
     ///
     /// A hash needs 1131 operations on 64-bit words. Portable code does one at a time on each scalar unit, AVX2 four on each
     /// vector unit, and AVX-512 eight on each of two. AVX2 takes three operations for each of 87 rotations by 63 bits.
+    /// `avx512-mixed` gets a ninth hash for nothing where the scalar units are others than the vector units.
     /// `avx2-mixed` takes 2436 operations for five hashes, and is bound by the six that Zen dispatches in a cycle.
     pub fn bound(self) -> Option<Bound> {
         let make = Make::here()?;
@@ -118,6 +123,10 @@ impl Kernel {
             (Isa::Avx2Mixed, Make::IceLake | Make::GoldenCove) => return None,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, _) => 1131.0 / 2.0 / 8.0,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Mixed, Make::Zen) => 1131.0 / 2.0 / 9.0,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Mixed, Make::IceLake | Make::GoldenCove) => return None,
             #[cfg(target_arch = "aarch64")]
             (Isa::Neon | Isa::NeonSha3, _) => return None,
         };
@@ -152,7 +161,10 @@ impl Kernel {
             Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
-            Isa::Avx512 => unsafe { super::avx512::search(midstate, threshold, start, count) },
+            Isa::Avx512 => unsafe { avx512::double::search(midstate, threshold, start, count) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::Avx512Mixed` exists only where AVX-512F was detected.
+            Isa::Avx512Mixed => unsafe { avx512::mixed::search(midstate, threshold, start, count) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: `Isa::Neon` exists only where NEON was detected.
             Isa::Neon => unsafe { super::neon::search(midstate, threshold, start, count) },

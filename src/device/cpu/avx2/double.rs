@@ -88,14 +88,14 @@ macro_rules! store {
 /// `v += m`.
 #[rustfmt::skip]
 macro_rules! add_message {
-    ($v:tt $m:tt) => { concat!(
+    (all $v:tt $m:tt) => { concat!(
         "vpaddq ymm", $v, ", ymm", $v, ", ymmword ptr [{stream} + {message} + 32*", $m, "]\n",
     ) };
 }
 
 /// `v += w`, for each pair.
 macro_rules! add {
-    ($([$v:tt $w:tt])*) => { concat!($(add!($v $w),)*) };
+    (all $([$v:tt $w:tt])*) => { concat!($(add!($v $w),)*) };
     (11 $w:tt) => { concat!("vpaddq ymm11, ymm", $w, ", ", place!(11), "\n") };
     ($v:tt $w:tt) => { concat!("vpaddq ymm", $v, ", ymm", $v, ", ymm", $w, "\n") };
 }
@@ -103,21 +103,21 @@ macro_rules! add {
 /// `v = (v ^ w) >>> n`, for each pair. AVX2 has no rotation: whole bytes take a shuffle; 63 bits take an addition, a
 /// shift and an or.
 macro_rules! xor_rotr {
-    (32, $([$v:tt $w:tt])*) => { concat!(
+    (all 32, $([$v:tt $w:tt])*) => { concat!(
         $(xor!($v $w),)*
         $("vpshufd ymm", $v, ", ymm", $v, ", 0xB1\n",)*
     ) };
-    (24, $([$v:tt $w:tt])*) => { concat!(
+    (all 24, $([$v:tt $w:tt])*) => { concat!(
         $(xor!($v $w),)*
         "vmovdqa ymm11, ymmword ptr [{masks} + {rotate_24}]\n",
         $("vpshufb ymm", $v, ", ymm", $v, ", ymm11\n",)*
     ) };
-    (16, $([$v:tt $w:tt])*) => { concat!(
+    (all 16, $([$v:tt $w:tt])*) => { concat!(
         $(xor!($v $w),)*
         "vmovdqa ymm11, ymmword ptr [{masks} + {rotate_16}]\n",
         $("vpshufb ymm", $v, ", ymm", $v, ", ymm11\n",)*
     ) };
-    (63, $([$v:tt $w:tt])*) => { concat!(
+    (all 63, $([$v:tt $w:tt])*) => { concat!(
         $(xor!($v $w),)*
         $(
             "vpaddq ymm11, ymm", $v, ", ymm", $v, "\n",
@@ -174,10 +174,10 @@ fn compress(masks: &Masks, begin: &[__m256i; 16], streams: &mut [Stream]) {
         };
     }
     macro_rules! rounds {
-        (first [$($first:tt)*] middle $([$($middle:tt)*])* last [$($last:tt)*]) => {
-            on_each_stream!(stream, *begin, first_round!($($first)*));
-            $(on_each_stream!(round!($($middle)*));)*
-            on_each_stream!(last_round!($($last)*));
+        (first $first:tt middle $([$($middle:tt)*])* last $last:tt) => {
+            on_each_stream!(stream, *begin, first_round!(all $first));
+            $(on_each_stream!(round!(all [$($middle)*]));)*
+            on_each_stream!(last_round!(all $last));
         };
     }
     rows_of_rounds!(rounds);

@@ -28,7 +28,7 @@ macro_rules! load {
 /// `v += m`.
 #[rustfmt::skip]
 macro_rules! add_message {
-    ($v:tt $m:tt) => { concat!(
+    (all $v:tt $m:tt) => { concat!(
         "vpaddq ymm", $v, ", ymm", $v, ", ymmword ptr [", frame!(), " + {message} + 32*", $m, "]\n",
         beside!(add_message $v $m),
     ) };
@@ -36,7 +36,7 @@ macro_rules! add_message {
 
 /// `v += w`, for each pair.
 macro_rules! add {
-    ($([$v:tt $w:tt])*) => { concat!($(
+    (all $([$v:tt $w:tt])*) => { concat!($(
         "vpaddq ymm", $v, ", ymm", $v, ", ymm", $w, "\n",
         beside!(add $v $w),
     )*) };
@@ -44,7 +44,7 @@ macro_rules! add {
 
 /// `v = (v ^ w) >>> n`, for each pair.
 macro_rules! xor_rotr {
-    ($n:tt, $([$v:tt $w:tt])*) => { concat!(
+    (all $n:tt, $([$v:tt $w:tt])*) => { concat!(
         $(vector_xor!($n, $v $w), beside!(xor $v $w),)*
         rotr!($n, $($v)*),
     ) };
@@ -53,13 +53,13 @@ macro_rules! xor_rotr {
 /// `c += d` for each `[c d b]`, then `b = (b ^ c) >>> n` for each `b`. Of four mixes, first halves of `G` begin with `v8` and
 /// end with `v11`, second halves the other way round.
 macro_rules! add_xor_rotr {
-    ($n:tt, [8 $($with_8:tt)*] $x:tt $y:tt [11 $($with_11:tt)*]) => {
+    (all $n:tt, [8 $($with_8:tt)*] $x:tt $y:tt [11 $($with_11:tt)*]) => {
         add_xor_rotr!(four $n, [8 $($with_8)*] $x $y [11 $($with_11)*])
     };
-    ($n:tt, $y:tt [11 $($with_11:tt)*] [8 $($with_8:tt)*] $x:tt) => {
+    (all $n:tt, $y:tt [11 $($with_11:tt)*] [8 $($with_8:tt)*] $x:tt) => {
         add_xor_rotr!(four $n, [8 $($with_8)*] $x $y [11 $($with_11)*])
     };
-    ($n:tt, $($some:tt)*) => { concat!(
+    (all $n:tt, $($some:tt)*) => { concat!(
         add_then_xor!($($some)*),
         xor_then_rotr!($n, $($some)*),
     ) };
@@ -76,7 +76,7 @@ macro_rules! add_xor_rotr {
 /// `c += d` for each `[c d b]`, and the scalar `b ^= c` at once: then the register of `c` is free.
 macro_rules! add_then_xor {
     ($([$c:tt $d:tt $($b:tt)?])*) => { concat!($(
-        add!([$c $d]),
+        add!(all [$c $d]),
         $(beside!(xor $b $c),)?
     )*) };
 }

@@ -8,24 +8,22 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::search::{H0, Midstate, first_valid};
-
-/// Nonces in one register.
-const LANES: usize = 8;
+use super::super::search::{H0, Midstate, first_valid};
+use super::{LANES, nonces, splat};
 
 /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
 ///
 /// The caller must have detected AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(super) fn search(midstate: &Midstate, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    let limit = _mm512_set1_epi64(threshold.cast_signed());
-    let both = _mm512_set1_epi64(2 * LANES as i64);
-    let first = _mm512_add_epi64(
-        _mm512_set1_epi64(start.cast_signed()),
-        _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
-    );
-    let second = _mm512_add_epi64(first, _mm512_set1_epi64(LANES as i64));
-    let mut nonces = [first, second];
+pub(in super::super) fn search(
+    midstate: &Midstate,
+    threshold: u64,
+    start: u64,
+    count: u64,
+) -> Option<u64> {
+    let limit = splat(threshold);
+    let both = splat(2 * LANES as u64);
+    let mut nonces = [start, start.wrapping_add(LANES as u64)].map(|start| nonces(start));
     for step in (0..count).step_by(2 * LANES) {
         let [low, high] =
             digests(midstate, &nonces).map(|digests| _mm512_cmple_epu64_mask(digests, limit));
@@ -63,44 +61,21 @@ macro_rules! load {
 }
 
 /// `v += m`. Word 0 is the nonces; the others are words of the target, the same in every lane.
+#[rustfmt::skip]
 macro_rules! add_message {
-    ($v:tt 0) => {
-        concat!(
-            "vpaddq ",
-            first!($v),
-            ", ",
-            first!($v),
-            ", zmmword ptr [{nonces}]\n",
-            "vpaddq ",
-            second!($v),
-            ", ",
-            second!($v),
-            ", zmmword ptr [{nonces} + 64]\n",
-        )
-    };
-    ($v:tt $m:tt) => {
-        concat!(
-            "vpaddq ",
-            first!($v),
-            ", ",
-            first!($v),
-            ", qword ptr [{midstate} + {message} + 8*",
-            $m,
-            "]{{1to8}}\n",
-            "vpaddq ",
-            second!($v),
-            ", ",
-            second!($v),
-            ", qword ptr [{midstate} + {message} + 8*",
-            $m,
-            "]{{1to8}}\n",
-        )
-    };
+    (all $v:tt 0) => { concat!(
+        "vpaddq ", first!($v), ", ", first!($v), ", zmmword ptr [{nonces}]\n",
+        "vpaddq ", second!($v), ", ", second!($v), ", zmmword ptr [{nonces} + 64]\n",
+    ) };
+    (all $v:tt $m:tt) => { concat!(
+        "vpaddq ", first!($v), ", ", first!($v), ", qword ptr [{midstate} + {message} + 8*", $m, "]{{1to8}}\n",
+        "vpaddq ", second!($v), ", ", second!($v), ", qword ptr [{midstate} + {message} + 8*", $m, "]{{1to8}}\n",
+    ) };
 }
 
 /// `v += w`, for each pair.
 macro_rules! add {
-    ($([$v:tt $w:tt])*) => { concat!($(
+    (all $([$v:tt $w:tt])*) => { concat!($(
         "vpaddq ", first!($v), ", ", first!($v), ", ", first!($w), "\n",
         "vpaddq ", second!($v), ", ", second!($v), ", ", second!($w), "\n",
     )*) };
@@ -108,7 +83,7 @@ macro_rules! add {
 
 /// `v = (v ^ w) >>> n`, for each pair.
 macro_rules! xor_rotr {
-    ($n:literal, $([$v:tt $w:tt])*) => { concat!(
+    (all $n:literal, $([$v:tt $w:tt])*) => { concat!(
         $(
             "vpxorq ", first!($v), ", ", first!($v), ", ", first!($w), "\n",
             "vpxorq ", second!($v), ", ", second!($v), ", ", second!($w), "\n",
@@ -145,7 +120,7 @@ fn digests(midstate: &Midstate, nonces: &[__m512i; 2]) -> [__m512i; 2] {
             options(pure, readonly, nostack, preserves_flags),
         );
     }
-    let h0 = _mm512_set1_epi64(H0.cast_signed());
+    let h0 = splat(H0);
     [[first_0, first_8], [second_0, second_8]]
         .map(|[v0, v8]| _mm512_xor_si512(_mm512_xor_si512(v0, v8), h0))
 }
