@@ -156,15 +156,9 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
     pub shutdown_grace: Duration,
 
-    /// Format of log lines
-    #[arg(
-        long,
-        env = "ATTO_WORK_LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        ignore_case = true
-    )]
-    pub log_format: LogFormat,
+    /// Format of log lines on standard output [default: text on a terminal, else json]
+    #[arg(long, env = "ATTO_WORK_LOG_FORMAT", value_enum, ignore_case = true)]
+    pub log_format: Option<LogFormat>,
 }
 
 impl ServeArgs {
@@ -182,6 +176,12 @@ impl ServeArgs {
         })
     }
 
+    /// The format of log lines.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+            .unwrap_or_else(LogFormat::of_standard_output)
+    }
+
     /// Every setting for the status page, in the order of `--help`. `matches` is what these flags were read from; a
     /// value is shown as it was given. No setting is a secret: of the API keys there is the path of their file.
     pub fn configuration(&self, matches: &ArgMatches) -> Vec<Setting> {
@@ -194,8 +194,9 @@ impl ServeArgs {
             Some(Setting {
                 variable: argument.get_env()?.to_string_lossy().into_owned(),
                 value: match id {
-                    // Its default depends on the machine, so clap has none to show.
+                    // The defaults of these depend on where the process runs, so clap has none to show.
                     "threads" => Some(self.devices.choice().threads.to_string()),
+                    "log_format" => Some(self.log_format().to_string()),
                     _ => given,
                 },
                 is_default: source.is_none_or(|source| source == ValueSource::DefaultValue),

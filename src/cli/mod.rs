@@ -26,14 +26,16 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::build_info;
 use crate::config::ServeArgs;
 use crate::device::BackendChoice;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{LogFormat, log_to_stderr, log_to_stdout};
 use error::CommandError;
 use output::complain;
+use restart::Restart;
 
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -77,27 +79,19 @@ enum Command {
 }
 
 impl Command {
-    /// The log format and the backend of a command that opens devices; `None` for the others.
-    fn devices(&self) -> Option<(LogFormat, BackendChoice)> {
+    /// The backend of a command that opens devices; `None` for the others.
+    fn backend(&self) -> Option<BackendChoice> {
         match self {
-            Self::Serve(args) => Some((args.log_format, args.devices.backend)),
-            Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
-            Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
+            Self::Serve(args) => Some(args.devices.backend),
+            Self::Devices(_) => Some(BackendChoice::Auto),
+            Self::Solve(args) => Some(args.devices.backend),
             Self::Health(_)
             | Self::Verify(_)
             | Self::HashKey(_)
             | Self::Shader(_)
             | Self::ListCards
             | Self::Completions(_) => None,
-            Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
-        }
-    }
-
-    /// The default log level. A command that ends by itself logs only what needs attention.
-    fn log_level(&self) -> tracing::Level {
-        match self {
-            Self::Serve(_) => tracing::Level::INFO,
-            _ => tracing::Level::WARN,
+            Self::Bench(args) => Some(args.devices.backend),
         }
     }
 }
@@ -113,25 +107,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(read) => read,
         Err(error) => return refuse(&error, &args),
     };
-    if let Some((format, backend)) = cli.command.devices() {
-        telemetry::start_logging(format, cli.command.log_level());
-        if backend != BackendChoice::Cpu {
-            restart::with_missing_variables(&given);
-        }
-    }
-    let done = match cli.command {
-        Command::Serve(args) => serve::run(&args, &matches),
-        Command::Devices(args) => devices::run(&args),
-        Command::Solve(args) => solve::run(&args),
-        Command::Health(args) => health::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::HashKey(args) => hash_key::run(&args),
-        Command::Shader(args) => shader::run(&args),
-        Command::ListCards => list_cards::run(),
-        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-    };
-    done.unwrap_or_else(|error| {
+    execute(cli.command, &matches, &given).unwrap_or_else(|error| {
         // A reader that closes the pipe wants no more, so this is no failure to report.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             complain(format_args!("work-server: {error}"));
@@ -141,6 +117,44 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             _ => ExitCode::FAILURE,
         }
     })
+}
+
+/// Runs this command. `matches` is what it was read from, and `given` the arguments of the process.
+fn execute(
+    command: Command,
+    matches: &ArgMatches,
+    given: &[OsString],
+) -> Result<ExitCode, CommandError> {
+    let restart = command.backend().map(|backend| match backend {
+        BackendChoice::Cpu => Restart::NotNeeded,
+        _ => restart::with_missing_variables(given),
+    });
+    // Dropped last, since it waits for the last lines.
+    let _log = match (&command, &restart) {
+        (Command::Serve(args), _) => {
+            let format = args.log_format();
+            Some(log_to_stdout(format, LevelFilter::INFO)?)
+        }
+        // A command that ends by itself logs only what needs attention.
+        (_, Some(_)) => {
+            log_to_stderr(LogFormat::Text, LevelFilter::WARN);
+            None
+        }
+        (_, None) => None,
+    };
+    restart.inspect(Restart::log);
+    match command {
+        Command::Serve(args) => serve::run(&args, matches),
+        Command::Devices(args) => devices::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::HashKey(args) => hash_key::run(&args),
+        Command::Shader(args) => shader::run(&args),
+        Command::ListCards => list_cards::run(),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
 }
 
 /// Inserts `serve` if there is no command: the reference server is started without one.

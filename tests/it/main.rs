@@ -23,6 +23,7 @@ mod faults;
 mod http;
 mod javascript_client;
 mod lifecycle;
+mod log;
 mod metrics;
 mod openapi;
 mod recovery;

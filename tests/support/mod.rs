@@ -93,17 +93,14 @@ impl Server {
     /// Runs this command of a server, and waits until it is ready.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
-            .args(["--log-format", "json"])
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let (sender, log) = mpsc::channel();
-        // Read to the end, since a full pipe would stop the server. Mesa writes lines that are no JSON.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let parsed = serde_json::from_str(&line).ok().filter(Value::is_object);
-                let mut parsed = parsed.unwrap_or_else(|| json!({ "message": line }));
+                let mut parsed: Value = serde_json::from_str(&line).expect("each line is JSON");
                 // As it was written: of two members of one name, only one is parsed.
                 parsed["raw"] = line.into();
                 let _ = sender.send(parsed);
