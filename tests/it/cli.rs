@@ -547,7 +547,7 @@ fn errors_say_what_to_do_next() {
                 "--management-address",
                 "127.0.0.1:0",
             ]),
-            &["203.0.113.7:8080", "--address", "0.0.0.0 for all"],
+            &["203.0.113.7:8080", "--address", "[::] for all"],
         ),
         (
             [serve(&no_keys), vec!["--api-keys-file", "/no/such/keys"]].concat(),
@@ -571,7 +571,7 @@ fn errors_say_what_to_do_next() {
         ),
         (
             serve(&["--address", "localhost:8080"]),
-            &["--address", "0.0.0.0:8080"],
+            &["--address", "[::]:8080"],
         ),
         (
             vec![
@@ -619,7 +619,7 @@ fn a_wrong_value_stops_the_start_and_is_named() {
         (&["--queue-size", "0"], "--queue-size"),
         (&["--queue-capacity=-1"], "--queue-capacity"),
         (&["--deadline", "0"], "--deadline"),
-        (&["--deadline", "3601"], "--deadline"),
+        (&["--deadline", "86401"], "--deadline"),
         (&["--answer-memory", "1000001"], "--answer-memory"),
         (&["--address", "localhost"], "--address"),
         (
