@@ -8,6 +8,8 @@
 //!           -> traces are sent -> the management listener ends
 //! ```
 
+mod systemd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -150,6 +152,10 @@ pub async fn run(
     let traces = Traces::start(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let (transitions, lifecycle) = lifecycle::begin();
+    let _report = Aborting(tokio::spawn(systemd::report(
+        lifecycle.clone(),
+        scheduler.clone(),
+    )));
     let history = History::new();
     let address = listeners.public.local_addr()?;
     let management_address = listeners.management.local_addr()?;

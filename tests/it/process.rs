@@ -1,13 +1,15 @@
-//! The process beside its service: signals and limits of threads. The real binary.
+//! The process beside its service: signals, limits of threads, and systemd. The real binary.
 
-use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{fs, thread};
 
 use rustix::process::{Signal, getuid};
 
 use crate::support::http::get;
-use crate::support::{PORTS, Server, eventually};
+use crate::support::{PORTS, SOON, Server, eventually, work_server};
 
 #[test]
 fn a_hangup_without_a_file_of_keys_is_harmless() {
@@ -54,4 +56,37 @@ fn where_threads_are_refused_the_server_serves_or_ends_and_says_why() {
     }
     fs::remove_dir_all(&folder).unwrap();
     assert!(ended > 0, "no limit was heeded");
+}
+
+#[test]
+fn systemd_is_told_of_ready_alive_and_stopping() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("notify");
+    let _ = fs::remove_file(&path);
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let next = || {
+        let mut bytes = [0; 256];
+        let length = socket.recv(&mut bytes).expect("systemd is told");
+        String::from_utf8(bytes[..length].to_vec())
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    };
+    let mut command = work_server(&[&["serve", "--backend", "cpu"], &PORTS[..]].concat());
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "100000");
+    let mut server = Server::spawn(command);
+    assert_eq!(next(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+    server.terminate();
+    let stopping = thread::scope(|scope| {
+        let told =
+            scope.spawn(|| std::iter::repeat_with(&next).find(|state| state != "WATCHDOG=1"));
+        told.join().unwrap()
+    });
+    assert_eq!(stopping.as_deref(), Some("STOPPING=1"));
+    assert_eq!(server.wait().code(), Some(0));
 }
