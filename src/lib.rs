@@ -23,6 +23,9 @@
 //! - `unsafe` stands in the SIMD kernels and the probe beside them, where the shader is loaded and where a driver is asked
 //!   for dot products, and nowhere else: the compiler denies it.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("the work server runs on Linux; elsewhere, run its container image");
+
 pub mod access;
 pub mod build_info;
 pub mod cli;

@@ -80,12 +80,13 @@ impl Lifecycle {
 
     /// Completes once the process drains. Never completes if the process ends without draining.
     pub async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Completes once this phase, or a later one, has come. Never completes if the process ends before.
+    pub async fn reached(&self, wanted: Phase) {
         let mut phase = self.0.clone();
-        if phase
-            .wait_for(|&phase| phase == Phase::Draining)
-            .await
-            .is_err()
-        {
+        if phase.wait_for(|&phase| phase >= wanted).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -122,6 +123,8 @@ mod tests {
         transitions.draining();
         before.await.unwrap();
         lifecycle.draining().await;
+        // It has come, and passed.
+        lifecycle.reached(Phase::Leaving).await;
     }
 
     #[tokio::test(start_paused = true)]

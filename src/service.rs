@@ -8,12 +8,16 @@
 //!           -> traces are sent -> the management listener ends
 //! ```
 
+mod systemd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -93,8 +97,20 @@ pub enum ServiceError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The system refuses a thread or an address.
-    #[error("the system refuses: {0}")]
+    #[error("{}", refusal(.0))]
     System(#[from] io::Error),
+}
+
+/// What the system refuses, and what to do about it.
+fn refusal(error: &io::Error) -> String {
+    match error.kind() {
+        // EAGAIN, of clone(2).
+        io::ErrorKind::WouldBlock => format!(
+            "the system refuses a thread: {error}; raise the limit of threads and processes: `ulimit -u`, --pids-limit of \
+             a container, pids.max of its cgroup, TasksMax= of systemd"
+        ),
+        _ => format!("the system refuses: {error}"),
+    }
 }
 
 /// What to do about an address that cannot be listened on.
@@ -109,7 +125,7 @@ fn advice(error: &io::Error, option: &str) -> String {
              {option}"
         ),
         io::ErrorKind::AddrNotAvailable => format!(
-            "this machine does not have that address: choose one of its own with {option}, or 0.0.0.0 for all"
+            "this machine does not have that address: choose one of its own with {option}, or [::] for all"
         ),
         _ => format!("choose another address with {option}"),
     }
@@ -136,6 +152,10 @@ pub async fn run(
     let traces = Traces::start(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let (transitions, lifecycle) = lifecycle::begin();
+    let _report = Aborting(tokio::spawn(systemd::report(
+        lifecycle.clone(),
+        scheduler.clone(),
+    )));
     let history = History::new();
     let address = listeners.public.local_addr()?;
     let management_address = listeners.management.local_addr()?;
@@ -169,7 +189,7 @@ pub async fn run(
         metrics.clone(),
     )));
     let opened = tokio::select! {
-        opened = tokio::task::spawn_blocking(open) => opened.map_err(io::Error::other)??,
+        opened = on_thread("devices", open)? => opened??,
         () = &mut shutdown => return Ok(()),
     };
     scheduler.put_to_work(opened)?;
@@ -181,7 +201,7 @@ pub async fn run(
         tokio::select! {
             () = scheduler.serving() => {}
             () = &mut shutdown => {
-                tokio::task::spawn_blocking(move || scheduler.stop(DRAIN_GRACE)).await.map_err(io::Error::other)?;
+                on_thread("stop", move || scheduler.stop(DRAIN_GRACE))?.await?;
                 return Ok(());
             }
         }
@@ -210,7 +230,9 @@ pub async fn run(
     if let Some(time) = started {
         metrics.ready(time);
     }
-    let milliseconds = started.map(|time| time.as_secs_f64() * 1e3);
+    let milliseconds = started.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
+    // Test containers of the reference server's project wait for a line with these words.
+    tracing::info!("started on port {} (http)", address.port());
     tracing::info!(%address, %management_address, milliseconds, "ready");
 
     shutdown.await;
@@ -224,9 +246,9 @@ pub async fn run(
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
     drain(&mut public.0, &scheduler, settings.grace).await;
     drop(public);
-    let stop = tokio::task::spawn_blocking(move || scheduler.stop(DRAIN_GRACE));
+    let stop = on_thread("stop", move || scheduler.stop(DRAIN_GRACE))?;
     let (stopped, ()) = tokio::join!(stop, traces.stop(FLUSH));
-    stopped.map_err(io::Error::other)?;
+    stopped?;
     drop(management);
     tracing::info!("stopped");
     Ok(())
@@ -253,6 +275,22 @@ async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Durati
     let _ = timeout(DRAIN_GRACE, public).await;
 }
 
+/// Does this on a thread of its own. Not on one of Tokio's blocking threads: if the system refuses another of those, what
+/// waits for one waits for ever.
+fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<impl Future<Output = io::Result<T>>> {
+    let (sender, done) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || drop(sender.send(work())))?;
+    Ok(async {
+        done.await
+            .map_err(|_| io::Error::other("a thread has panicked"))
+    })
+}
+
 /// A task that is aborted when this is dropped.
 struct Aborting(JoinHandle<()>);
 
@@ -271,7 +309,7 @@ mod tests {
         let cases = [
             (io::ErrorKind::AddrInUse, "something listens there already"),
             (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
-            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
+            (io::ErrorKind::AddrNotAvailable, "[::] for all"),
             (io::ErrorKind::Other, "another address"),
         ];
         for (kind, told) in cases {

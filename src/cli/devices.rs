@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     tracing::debug!(
         adapters = gpu.len(),
-        milliseconds = started.elapsed().as_secs_f64() * 1e3,
+        milliseconds = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         "listed the Vulkan adapters"
     );
     let infos: Vec<_> = gpu.iter().collect();
@@ -173,7 +173,10 @@ fn print_text(report: &Report) -> std::io::Result<()> {
     devices.add_row([
         "-",
         "cpu",
-        &format!("{} threads", cpu.threads),
+        &match cpu.threads {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        },
         "-",
         &cpu.kernels.join(", "),
         cpu.usage.used,

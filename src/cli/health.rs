@@ -29,12 +29,12 @@ const STATES: [&str; 3] = ["UP", "DOWN", "OUT_OF_SERVICE"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Management address of the server; for 0.0.0.0 and [::] this machine is asked
+    /// Management address of the server; for [::] and 0.0.0.0 this machine is asked
     #[arg(
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_parser = address
     )]
     address: SocketAddr,
@@ -94,13 +94,20 @@ enum ProbeError {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    let address = reachable(args.address);
     let probe = if args.liveness {
         "liveness"
     } else {
         "readiness"
     };
-    let asked = ask(address, probe, args.timeout);
+    let [address, other] = reachable(args.address);
+    let mut address = address;
+    let mut asked = ask(address, probe, args.timeout);
+    if let Err(ProbeError::Refused(_) | ProbeError::Io { .. }) = &asked
+        && other != address
+    {
+        address = other;
+        asked = ask(address, probe, args.timeout);
+    }
     let healthy = asked.as_ref().is_ok_and(|answer| answer.healthy);
     let (status, error) = match asked {
         Ok(answer) => (Some(answer.status), None),
@@ -125,15 +132,20 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// The address at which this machine reaches a server that listens on `address`.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    // Only the IP address changes: a link-local address needs its scope.
+/// The addresses at which this machine reaches a server that listens on `address`, to be tried in turn: `[::]` may be of
+/// both families, and a container often has IPv4 alone.
+fn reachable(address: SocketAddr) -> [SocketAddr; 2] {
+    let [v4, v6] = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ]
+    .map(|ip| SocketAddr::new(ip, address.port()));
     match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => [v4, v4],
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => [v4, v6],
+        // As it is: a link-local address needs its scope.
+        _ => [address, address],
     }
-    address
 }
 
 /// The state that a server reports.
@@ -236,14 +248,14 @@ mod tests {
     #[test]
     fn a_server_on_every_address_is_asked_on_its_own() {
         let cases = [
-            ("0.0.0.0:8081", "127.0.0.1:8081"),
-            ("[::]:9000", "[::1]:9000"),
-            ("10.1.2.3:8081", "10.1.2.3:8081"),
-            ("[fe80::1%3]:8081", "[fe80::1%3]:8081"),
+            ("0.0.0.0:8081", ["127.0.0.1:8081", "127.0.0.1:8081"]),
+            ("[::]:9000", ["127.0.0.1:9000", "[::1]:9000"]),
+            ("10.1.2.3:8081", ["10.1.2.3:8081", "10.1.2.3:8081"]),
+            ("[fe80::1%3]:8081", ["[fe80::1%3]:8081", "[fe80::1%3]:8081"]),
         ];
         for (given, asked) in cases {
-            let address = reachable(given.parse().unwrap());
-            assert_eq!(address.to_string(), asked);
+            let addresses = reachable(given.parse().unwrap());
+            assert_eq!(addresses.map(|address| address.to_string()), asked);
         }
     }
 

@@ -21,19 +21,23 @@ mod solve;
 mod terminal;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::build_info;
-use crate::config::ServeArgs;
+use crate::config::{Environment, ForeignDefault, ServeArgs, WrongVariable};
 use crate::device::BackendChoice;
-use crate::telemetry::{self, LogFormat};
+use crate::service::ServiceError;
+use crate::telemetry::{LogFormat, log_to_stderr, log_to_stdout};
 use error::CommandError;
 use output::complain;
+use restart::Restart;
 
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -77,27 +81,19 @@ enum Command {
 }
 
 impl Command {
-    /// The log format and the backend of a command that opens devices; `None` for the others.
-    fn devices(&self) -> Option<(LogFormat, BackendChoice)> {
+    /// The backend of a command that opens devices; `None` for the others.
+    fn backend(&self) -> Option<BackendChoice> {
         match self {
-            Self::Serve(args) => Some((args.log_format, args.devices.backend)),
-            Self::Devices(_) => Some((LogFormat::Text, BackendChoice::Auto)),
-            Self::Solve(args) => Some((LogFormat::Text, args.devices.backend)),
+            Self::Serve(args) => Some(args.devices.backend),
+            Self::Devices(_) => Some(BackendChoice::Auto),
+            Self::Solve(args) => Some(args.devices.backend),
             Self::Health(_)
             | Self::Verify(_)
             | Self::HashKey(_)
             | Self::Shader(_)
             | Self::ListCards
             | Self::Completions(_) => None,
-            Self::Bench(args) => Some((LogFormat::Text, args.devices.backend)),
-        }
-    }
-
-    /// The default log level. A command that ends by itself logs only what needs attention.
-    fn log_level(&self) -> tracing::Level {
-        match self {
-            Self::Serve(_) => tracing::Level::INFO,
-            _ => tracing::Level::WARN,
+            Self::Bench(args) => Some(args.devices.backend),
         }
     }
 }
@@ -106,32 +102,23 @@ impl Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let given: Vec<_> = args.into_iter().collect();
     let args = with_default_command(given.clone());
-    let read = Cli::command()
+    let environment = Environment::of_process();
+    let surroundings = match Surroundings::read(environment, &args) {
+        Ok(surroundings) => surroundings,
+        Err(error) => {
+            let error = Cli::command().error(ErrorKind::ValueValidation, error);
+            return refuse(&error, &args);
+        }
+    };
+    let read = surroundings
+        .command_line()
         .try_get_matches_from(&args)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match read {
         Ok(read) => read,
         Err(error) => return refuse(&error, &args),
     };
-    if let Some((format, backend)) = cli.command.devices() {
-        telemetry::start_logging(format, cli.command.log_level());
-        if backend != BackendChoice::Cpu {
-            restart::with_missing_variables(&given);
-        }
-    }
-    let done = match cli.command {
-        Command::Serve(args) => serve::run(&args, &matches),
-        Command::Devices(args) => devices::run(&args),
-        Command::Solve(args) => solve::run(&args),
-        Command::Health(args) => health::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::HashKey(args) => hash_key::run(&args),
-        Command::Shader(args) => shader::run(&args),
-        Command::ListCards => list_cards::run(),
-        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-    };
-    done.unwrap_or_else(|error| {
+    execute(cli.command, &matches, &given, &surroundings).unwrap_or_else(|error| {
         // A reader that closes the pipe wants no more, so this is no failure to report.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             complain(format_args!("work-server: {error}"));
@@ -141,6 +128,111 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             _ => ExitCode::FAILURE,
         }
     })
+}
+
+/// What the process finds around it, beside its arguments.
+#[derive(Debug)]
+struct Surroundings {
+    environment: Environment,
+    defaults: Vec<ForeignDefault>,
+}
+
+impl Surroundings {
+    /// Other programs' variables matter to the service and to its health check only.
+    fn read(environment: Environment, args: &[OsString]) -> Result<Self, WrongVariable> {
+        let heeds = args
+            .get(1)
+            .is_some_and(|command| ["serve", "health"].contains(&&*command.to_string_lossy()));
+        let defaults = if heeds {
+            environment.foreign_defaults()?
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            environment,
+            defaults,
+        })
+    }
+
+    fn command_line(&self) -> clap::Command {
+        self.environment
+            .with_defaults(Cli::command(), &self.defaults)
+    }
+
+    /// Logs which variables of other programs are used, and which are not heeded. `matches` are those of `serve`.
+    fn log(&self, matches: &ArgMatches) {
+        for used in ServeArgs::used(matches, &self.defaults) {
+            let ForeignDefault {
+                variable,
+                given,
+                setting,
+                default,
+            } = used;
+            tracing::info!("{variable}={given} is used as {setting}={default}");
+        }
+        if let Some(level) = self.environment.log_level()
+            && !self.environment.has("RUST_LOG")
+        {
+            tracing::info!("LOGGING_LEVEL_ROOT is used as RUST_LOG={level}");
+        }
+        for complaint in self.environment.complaints(&settings()) {
+            tracing::warn!("{complaint}");
+        }
+    }
+}
+
+/// The variables of all settings, of all commands.
+fn settings() -> BTreeSet<String> {
+    let cli = Cli::command();
+    let arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let variables = arguments.filter_map(|argument| argument.get_env()?.to_str());
+    variables.map(str::to_owned).collect()
+}
+
+/// Runs this command. `matches` is what it was read from, and `given` the arguments of the process.
+fn execute(
+    command: Command,
+    matches: &ArgMatches,
+    given: &[OsString],
+    surroundings: &Surroundings,
+) -> Result<ExitCode, CommandError> {
+    let restart = command.backend().map(|backend| match backend {
+        BackendChoice::Cpu => Restart::NotNeeded,
+        _ => restart::with_missing_variables(given),
+    });
+    // Dropped last, since it waits for the last lines.
+    let _log = match (&command, &restart) {
+        (Command::Serve(args), _) => {
+            let format = args.log_format();
+            let level = surroundings.environment.log_level();
+            let log = log_to_stdout(format, level.unwrap_or(LevelFilter::INFO));
+            Some(log.map_err(ServiceError::from)?)
+        }
+        // A command that ends by itself logs only what needs attention.
+        (_, Some(_)) => {
+            log_to_stderr(LogFormat::Text, LevelFilter::WARN);
+            None
+        }
+        (_, None) => None,
+    };
+    restart.inspect(Restart::log);
+    match command {
+        Command::Serve(args) => {
+            let matches = matches.subcommand_matches("serve");
+            let matches = matches.expect("the flags were read from them");
+            surroundings.log(matches);
+            serve::run(&args, args.configuration(matches))
+        }
+        Command::Devices(args) => devices::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::HashKey(args) => hash_key::run(&args),
+        Command::Shader(args) => shader::run(&args),
+        Command::ListCards => list_cards::run(),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
 }
 
 /// Inserts `serve` if there is no command: the reference server is started without one.

@@ -7,27 +7,52 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::device::gpu::discovery::{Machine, variables_to_add};
+use crate::device::gpu::discovery::{Machine, STARTED_AGAIN, variables_to_add};
+
+/// What became of a restart, for the log: there is none yet when the process restarts.
+#[derive(Debug)]
+pub(super) enum Restart {
+    /// The Vulkan loader needs no more variables.
+    NotNeeded,
+    /// This is the restarted process.
+    Done,
+    /// The system does not start this program again.
+    Failed(io::Error),
+}
+
+impl Restart {
+    pub(super) fn log(&self) {
+        match self {
+            Self::NotNeeded => {}
+            Self::Done => {
+                let variable = |name| env::var(name).ok();
+                tracing::info!(
+                    VK_ADD_DRIVER_FILES = variable("VK_ADD_DRIVER_FILES"),
+                    LD_LIBRARY_PATH = variable("LD_LIBRARY_PATH"),
+                    "started again, so that the Vulkan loader finds the NVIDIA driver"
+                );
+            }
+            Self::Failed(error) => {
+                tracing::warn!(%error, "cannot start again: the NVIDIA driver may not be found");
+            }
+        }
+    }
+}
 
 /// Restarts the process, with the same process id and arguments, if the Vulkan loader needs more environment variables to
-/// find NVIDIA's driver. Returns if it needs none. If the restart fails, logs the error and returns.
+/// find NVIDIA's driver. Returns if it needs none, or if the restart fails.
 ///
 /// Must be called before there are threads, files or sockets, which a restart loses.
-pub(super) fn with_missing_variables(args: &[OsString]) {
+pub(super) fn with_missing_variables(args: &[OsString]) -> Restart {
     let variables = variables_to_add(&Machine::here());
-    if variables.is_empty() {
-        return;
+    if !variables.is_empty() {
+        let Err(error) = replace_process(args, &variables);
+        return Restart::Failed(error);
     }
-    let added: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    tracing::info!(
-        added = added.join(" "),
-        "starting again, so that the Vulkan loader finds the NVIDIA driver"
-    );
-    let Err(error) = replace_process(args, &variables);
-    tracing::warn!(%error, "cannot start again: the NVIDIA driver may not be found");
+    match env::var_os(STARTED_AGAIN) {
+        Some(_) => Restart::Done,
+        None => Restart::NotNeeded,
+    }
 }
 
 /// Returns only if it fails.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
-use clap::ArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CommandError;
@@ -12,7 +13,7 @@ use super::list_cards;
 use crate::config::ServeArgs;
 use crate::device::{self, Lister};
 use crate::management::Setting;
-use crate::service::{self, Listeners};
+use crate::service::{self, Listeners, ServiceError};
 
 /// Requests are small, and the search has threads of its own that need the cores.
 const RUNTIME_THREADS: usize = 2;
@@ -20,17 +21,10 @@ const RUNTIME_THREADS: usize = 2;
 /// How long the process waits at its end for a driver that is still starting.
 const LEAVE_BEHIND_AFTER: Duration = Duration::from_millis(100);
 
-/// Serves until a signal. `matches` is what the whole command line was read from.
-pub(super) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, CommandError> {
-    let given = matches.subcommand_matches("serve");
-    let configuration = args.configuration(given.expect("the flags were read from them"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .enable_all()
-        .build()?;
-    let served = runtime.block_on(serve(args, configuration));
-    runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
-    // The reason goes to the log as well: that is what operators collect.
+/// Serves until a signal. `configuration` is for the status page.
+pub(super) fn run(args: &ServeArgs, configuration: Vec<Setting>) -> Result<ExitCode, CommandError> {
+    let served = serve_in_runtime(args, configuration);
+    // The reason belongs in the log: that is what operators collect.
     if let Err(error) = &served {
         tracing::error!(%error, "cannot serve");
     }
@@ -41,29 +35,54 @@ pub(super) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Co
     })
 }
 
+fn serve_in_runtime(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), CommandError> {
+    ensure_threads(RUNTIME_THREADS).map_err(ServiceError::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve(args, configuration));
+    runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
+    served
+}
+
+/// Starts as many threads and lets them end. Tokio panics where the system refuses one, and cannot say why.
+fn ensure_threads(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+        let started: io::Result<Vec<_>> = (0..count).map(start).collect();
+        drop(closed);
+        started.map(drop)
+    })
+}
+
 async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), CommandError> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        backend = ?args.devices.backend,
+        backend = %args.devices.backend,
         queue_size = args.queue_size,
         queue_capacity = args.queue_capacity,
         "starting"
     );
     let mut signals = Signals::listen()?;
+    // Where nobody listens for it, the signal ends the process.
+    let hangup = signal(SignalKind::hangup())?;
     let access = args.access()?;
-    if let Some(keys) = access.keys.clone() {
-        tokio::spawn(keys.follow(signal(SignalKind::hangup())?));
-    }
+    match access.keys.clone() {
+        Some(keys) => tokio::spawn(keys.follow(hangup)),
+        None => tokio::spawn(ignore(hangup)),
+    };
     let listeners = Listeners::bind(args.address, args.management_address)?;
     let choice = args.devices.choice();
     // The file that runs, even if its path has another one by now.
     let lister = Lister::new("/proc/self/exe", [list_cards::NAME]);
     let shutdown = async {
         signals.next().await;
-        // A second signal asks not to wait for requests.
+        // A second signal asks not to wait for anything, so nothing is logged.
         tokio::spawn(async move {
             signals.next().await;
-            tracing::warn!("second signal: stopping at once");
             std::process::exit(1);
         });
     };
@@ -77,6 +96,12 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     )
     .await?;
     Ok(())
+}
+
+async fn ignore(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: there is no file of API keys to read again");
+    }
 }
 
 /// The signals that stop the service.

@@ -1,10 +1,11 @@
 //! The listening ports, and the descriptors that their connections need.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
@@ -46,17 +47,56 @@ impl Port {
     }
 }
 
-/// Opens a port. Its connections send small packets at once, and are probed for clients that have vanished. Must be
-/// called within a Tokio runtime.
+/// Opens a port. `[::]` is every address of IPv6 and IPv4, or of IPv4 alone where there is no IPv6. The port's connections
+/// send small packets at once, and are probed for clients that have vanished. Must be called within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// If the system refuses the port.
+/// If the system refuses the port. Where it is taken over one family of addresses only, the text says over which.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.ip() != Ipv6Addr::UNSPECIFIED {
+        return listen(address, Reach::OwnFamily);
+    }
+    let every_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    match listen(address, Reach::BothFamilies) {
+        Err(error) if is_without_ipv6(&error) => listen(every_v4, Reach::OwnFamily),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_taken = |address| listen(address, Reach::OwnFamily).is_err();
+            let families = match (is_taken(every_v4), is_taken(address)) {
+                (true, false) => "over IPv4",
+                (false, true) => "over IPv6",
+                _ => "over IPv4 and IPv6",
+            };
+            let text = format!("the port is taken {families}");
+            Err(io::Error::new(error.kind(), text))
+        }
+        done => done,
+    }
+}
+
+/// Whether the kernel has no IPv6: it knows no such sockets, or has no such address.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
+}
+
+/// What a socket of IPv6 takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    OwnFamily,
+    BothFamilies,
+}
+
+fn listen(address: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
-        TcpSocket::new_v6()?
+        let socket = TcpSocket::new_v6()?;
+        // Else what the system has as its default, net.ipv6.bindv6only.
+        sockopt::set_ipv6_v6only(&socket, reach == Reach::OwnFamily)?;
+        socket
     };
     // A predecessor's connections that are still closing must not delay the start.
     socket.set_reuseaddr(true)?;
@@ -102,4 +142,21 @@ pub fn reserve_descriptors(wanted: NonZeroUsize) -> NonZeroUsize {
         "the limit of open descriptors (ulimit -n) allows fewer connections than wanted"
     );
     room
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_ipv6_is_known_by_its_errors() {
+        for (error, expected) in [
+            (Errno::AFNOSUPPORT, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::ADDRINUSE, false),
+            (Errno::ACCESS, false),
+        ] {
+            assert_eq!(is_without_ipv6(&error.into()), expected, "{error}");
+        }
+    }
 }

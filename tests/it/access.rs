@@ -353,7 +353,7 @@ fn a_file_that_is_wrong_at_the_start_stops_it() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let text = String::from_utf8(output.stderr).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains(file.to_str().unwrap()), "{text}");
         text
     };

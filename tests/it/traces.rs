@@ -17,7 +17,7 @@ use crate::support::{
     PORTS, Server, assert_work, eventually, key_entry, request, target, work_server,
 };
 use atto_work_server::device::{DeviceError, Searched, Slice};
-use atto_work_server::telemetry::{LogFormat, start_logging};
+use atto_work_server::telemetry::{LogFormat, log_to_stderr};
 use atto_work_server::work::{Nonce, digest};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -420,7 +420,7 @@ fn with_a_failing_device(
 ) -> Option<(Vec<Received>, String, String)> {
     const PART: &str = "PART_IN_THIS_TEST";
     if std::env::var_os(PART).is_some() {
-        start_logging(LogFormat::Json, tracing::Level::INFO);
+        log_to_stderr(LogFormat::Json, tracing::level_filters::LevelFilter::INFO);
         let failing = fake("failing", search);
         let (release, patient) = patient();
         let service = Service::start(vec![failing, patient], None);
@@ -612,15 +612,15 @@ fn what_cannot_be_exported_is_said_and_served() {
             "only http/protobuf and grpc",
         ),
     ] {
-        let mut command = work_server(&["serve", "--backend", "cpu", "--log-format", "json"]);
+        let mut command = work_server(&["serve", "--backend", "cpu"]);
         let mut child = command
             .args(PORTS)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
             .env(variable, value)
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let seen: Vec<_> = lines
             .map_while(Result::ok)
             .take_while(|line| !line.contains("\"ready\""))
@@ -736,7 +736,7 @@ fn a_connection_that_the_collector_closes_between_two_batches_costs_none() {
 #[test]
 fn variables_with_white_space_mean_the_same_and_a_password_stays_out_of_the_log() {
     let collector = Collector::start(Manner::Takes);
-    let mut child = work_server(&["serve", "--backend", "cpu", "--log-format", "json"])
+    let mut child = work_server(&["serve", "--backend", "cpu"])
         .args(PORTS)
         .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
         .env(
@@ -745,10 +745,10 @@ fn variables_with_white_space_mean_the_same_and_a_password_stays_out_of_the_log(
         )
         .env("OTEL_TRACES_SAMPLER", "parentbased_always_off\n")
         .env("OTEL_BSP_SCHEDULE_DELAY", "50\n")
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = Vec::new();
     let ready = loop {
         let line = lines.next().expect("a line").unwrap();
@@ -840,10 +840,10 @@ fn text_lines_name_the_trace_too() {
     let mut child = work_server(&["serve", "--backend", "cpu", "--log-format", "text"])
         .args(PORTS)
         .env("RUST_LOG", "info,atto_work_server=debug")
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line_with = |part: &str| {
         let found = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(part)));
         found.expect("such a line").unwrap()

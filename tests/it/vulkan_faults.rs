@@ -544,7 +544,7 @@ fn a_server_on_cards_alone_waits_for_a_card_that_should_be_there() {
         let management = free_port();
         let mut command = driver.serve(&["--backend", "gpu", "--address", "127.0.0.1:0"]);
         command.args(["--management-address", &management.to_string()]);
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         eventually("the reason is told", || {
             std::net::TcpStream::connect(management).is_ok()
                 && status(management).to_string().contains(tells)
@@ -571,7 +571,7 @@ fn a_server_on_cards_alone_ends_where_there_is_no_card() {
         let mut command = driver.serve(&["--backend", "gpu"]);
         let output = command.args(PORTS).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let text = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("no Vulkan device can be used"), "{text}");
     }
 }
@@ -586,7 +586,7 @@ fn a_driver_that_crashes_later_is_named_in_the_last_line() {
         let driver = Driver::new(&format!("card {words}"));
         let output = driver.serve(&PORTS).output().unwrap();
         assert_eq!(output.status.code(), None, "a signal ends it: {output:?}");
-        let text = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout);
         let last = text
             .lines()
             .rfind(|line| line.contains("work_server"))

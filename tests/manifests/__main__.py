@@ -19,6 +19,7 @@ from checks import CHECKS, VERSIONS
 from live import LIVE_MUTATIONS, expect, fails, serve, serve_on_a_card
 from manifest import NAME, Manifest, Server, Wrong, adapter_rules, read, run
 from mutations import MUTATIONS
+from reference import MANIFESTS, serve_in_place
 
 DEVICES = ("cpu", "cuda", "rocm", "intel")
 # What can be added to any of them, and where it is.
@@ -244,6 +245,9 @@ def main():
     for number, (mutate, wanted) in enumerate(LIVE_MUTATIONS):
         folder = builder.folder / "servers" / f"mutation-{number}"
         threads.append(outcomes.later(f"live mutation {number}", fails, monitored, mutate, wanted, folder))
+    for path in MANIFESTS:
+        folder = builder.folder / "servers" / f"reference-{path.stem}"
+        threads.append(outcomes.later(f"reference {path.name}", serve_in_place, path, server, folder))
     for thread in threads:
         thread.join()
     print(f"kubernetes: {outcomes.passed} passed, {outcomes.failed} failed")

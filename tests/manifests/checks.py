@@ -210,7 +210,7 @@ def ports(manifest):
     """Every port that something refers to is there, under that name, and is one that the server listens at."""
     for name, variable in (("http", "ATTO_WORK_ADDRESS"), ("management", "ATTO_WORK_MANAGEMENT_ADDRESS")):
         address = manifest.variable(variable)
-        if address != f"0.0.0.0:{manifest.ports.get(name)}":
+        if address != f"[::]:{manifest.ports.get(name)}":
             yield f"the port {name} is {manifest.ports.get(name)}, and {variable} is {address}"
     for port in manifest.one("Service")["spec"]["ports"]:
         if port["targetPort"] not in manifest.ports:
@@ -257,6 +257,8 @@ def probes(manifest):
         yield "liveness leaves the server no time to open a card anew by itself"
     if seconds("readinessProbe") >= seconds("livenessProbe"):
         yield "a pod that serves nobody is restarted before it is left alone"
+    if manifest.probes["livenessProbe"].get("terminationGracePeriodSeconds") != 5:
+        yield "a process that hangs is given the time of one that ends in order"
 
 
 @check
@@ -337,6 +339,8 @@ def end(manifest):
         yield f"the end may take {longest} s and is given {given} s"
     if "lifecycle" in manifest.container:
         yield "a hook, which the image has no program for"
+    if manifest.container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+        yield "`kubectl describe pod` does not say why it failed"
 
 
 @check

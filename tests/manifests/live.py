@@ -23,6 +23,7 @@ class Running:
         self.manifest = manifest
         self.folder = pathlib.Path(folder).absolute()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
         for mount in manifest.container["volumeMounts"]:
             os.makedirs(f"{self.folder}{mount['mountPath']}")
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -40,9 +41,11 @@ class Running:
             pathlib.Path(keys).write_text(read("k8s/components/api-keys/keys.example") + made.stdout)
         environment["ATTO_WORK_ADDRESS"] = environment["ATTO_WORK_MANAGEMENT_ADDRESS"] = "127.0.0.1:0"
         self.log = self.folder / "log"
-        with self.log.open("wb") as log:
+        # Drivers write here.
+        self.errors = self.folder / "errors"
+        with self.log.open("wb") as log, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [manifest.server.program], env=environment, stdin=subprocess.DEVNULL, stderr=log
+                [manifest.server.program], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=errors
             )
 
     def mapped(self, value):
@@ -58,6 +61,10 @@ class Running:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+    def tail(self):
+        """What `kubectl logs` would end with."""
+        return self.log.read_text()[-2000:] + self.errors.read_text()[-2000:]
 
     def lines(self):
         """What the log has by now, of whole lines."""
@@ -109,7 +116,7 @@ def serve(manifest, folder):
     """The server takes the manifest's environment, answers where the manifest asks, and ends in order and in time."""
     with Running(manifest, folder) as running:
         if not running.wait_until_ready():
-            raise Wrong(f"the server ended with {running.process.returncode}: {running.log.read_text()[-2000:]}")
+            raise Wrong(f"the server ended with {running.process.returncode}: {running.tail()}")
         for kind, probe in manifest.probes.items():
             expect(kind, running.get(probe["httpGet"]["path"])[0], 200)
         if running.key:

@@ -47,7 +47,7 @@ class Server:
     @classmethod
     def of(cls, program):
         help_text = run([program, "serve", "--help"])
-        variables = dict(re.findall(r"\[env: (ATTO_WORK_\w+)=[^\]]*\](?:\s+\[default: ([^\]]*)\])?", help_text))
+        variables = dict(re.findall(r"\[env: (ATTO_WORK_\w+)=[^\]]*\](?:\s+\[default: (.*?)\](?=\s))?", help_text))
         management = sources("src/management")
         metrics = sources("src/telemetry")
         drain_grace = re.search(r"DRAIN_GRACE: Duration = Duration::from_secs\((\d+)\)", read("src/connections/limits.rs"))

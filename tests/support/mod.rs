@@ -31,19 +31,27 @@ pub(crate) const PORTS: [&str; 4] = [
     "127.0.0.1:0",
 ];
 
+/// Variables that the server heeds and that are not its own.
+const FOREIGN: [&str; 6] = [
+    "KUBERNETES_SERVICE_HOST",
+    "LOGGING_LEVEL_ROOT",
+    "MANAGEMENT_SERVER_PORT",
+    "NOTIFY_SOCKET",
+    "RUST_LOG",
+    "SERVER_PORT",
+];
+
 /// A command of the real binary, without the environment of whoever runs the tests.
 pub(crate) fn work_server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_work-server"));
     for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text.starts_with("ATTO_WORK_") || name_text.starts_with("OTEL_") {
+        let text = name.to_string_lossy();
+        let prefixes = ["ATTO_WORK_", "OTEL_", "SPRING_"];
+        if prefixes.iter().any(|prefix| text.starts_with(prefix)) || FOREIGN.contains(&&*text) {
             command.env_remove(name);
         }
     }
-    command
-        .env_remove("RUST_LOG")
-        .args(args)
-        .stdin(Stdio::null());
+    command.args(args).stdin(Stdio::null());
     command
 }
 
@@ -70,7 +78,9 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) management: SocketAddr,
-    /// What the server logs after it is ready, a JSON object a line.
+    /// What the server logged before it was ready, a JSON object a line.
+    pub(crate) starting: Vec<Value>,
+    /// And after that.
     log: mpsc::Receiver<Value>,
 }
 
@@ -93,23 +103,20 @@ impl Server {
     /// Runs this command of a server, and waits until it is ready.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
-            .args(["--log-format", "json"])
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let (sender, log) = mpsc::channel();
-        // Read to the end, since a full pipe would stop the server. Mesa writes lines that are no JSON.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let parsed = serde_json::from_str(&line).ok().filter(Value::is_object);
-                let mut parsed = parsed.unwrap_or_else(|| json!({ "message": line }));
+                let mut parsed: Value = serde_json::from_str(&line).expect("each line is JSON");
                 // As it was written: of two members of one name, only one is parsed.
                 parsed["raw"] = line.into();
                 let _ = sender.send(parsed);
             }
         });
-        let (_, ready) = wait_for(&log, "ready");
+        let (starting, ready) = wait_for(&log, "ready");
         assert!(ready["milliseconds"].as_f64() > Some(0.0), "{ready}");
         let address = |name: &str| {
             ready[name]
@@ -121,6 +128,7 @@ impl Server {
             child,
             address: address("address"),
             management: address("management_address"),
+            starting,
             log,
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum Need {
     JavaScriptClient,
     /// Node.js, a browser, and the packages that drive it.
     Browser,
+    /// Network namespaces of one's own, and `ip` to set them up.
+    Namespaces,
 }
 
 impl Need {
@@ -58,6 +60,9 @@ impl Need {
                     env::var_os("CHROMIUM").is_some() || names.into_iter().any(can_start);
                 (!is_there).then_some("no Chromium")
             }),
+            Self::Namespaces => enter_namespace()
+                .is_none()
+                .then_some("no network namespaces"),
         }
     }
 }
@@ -84,6 +89,22 @@ pub(crate) fn is_left_out(need: Need) -> bool {
 /// Whether nothing may be left out.
 pub(crate) fn all_is_wanted() -> bool {
     env::var_os(TEST_ALL).is_some_and(|value| !value.is_empty())
+}
+
+/// The command that runs another in a network namespace of its own.
+pub(crate) fn enter_namespace() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [
+        &["unshare", "--net"],
+        &["unshare", "--map-root-user", "--net"],
+    ];
+    ways.into_iter().find(|way| {
+        let mut command = Command::new(way[0]);
+        let command = command
+            .args(&way[1..])
+            .args(["ip", "link", "set", "lo", "up"]);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }
 
 /// What tells the Vulkan loader of lavapipe.

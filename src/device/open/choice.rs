@@ -1,5 +1,6 @@
 //! What the operator chose.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
@@ -86,6 +87,16 @@ pub enum BackendChoice {
     Gpu,
     /// The processor only
     Cpu,
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+        })
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use prometheus::{
 use super::http::{self, HttpRequests};
 use super::outcome::PerRequest;
 use crate::build_info::{COMMIT, FEATURES, VERSION};
+use crate::telemetry::log::lost_lines;
 use crate::work::Network;
 
 /// The upper bounds of the histograms' buckets in seconds, from an easy search on a card to a hard one on a processor.
@@ -64,6 +65,7 @@ impl Families {
         };
         declare.build_info();
         declare.process();
+        declare.registered(Ok(lost_lines()));
         Self {
             requests: PerRequest::new(declare.counters(
                 "atto_work_requests_total",

@@ -27,6 +27,7 @@
 //! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
 //! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as agreed by HTTP, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` to make room for another, `stopped` with the service |
 //! | `atto_work_spans_total` | counter | `outcome` | spans of requests, see [`SpanOutcome`]; 0 where tracing is off |
+//! | `atto_work_log_lines_lost_total` | counter | | log lines that were dropped, since standard output was not read fast enough or could not be written |
 //! | `atto_work_build_info` | gauge | `version`, `commit`, `features` | always 1; the labels describe this binary |
 //! | `http_server_requests_seconds` | histogram | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the public port, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` are always `none`, and `application` is `atto-work-server` as at the reference server |
 //! | `http_server_requests_seconds_max` | gauge | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | longest of these requests in the last 80 to 120 s, as Micrometer has it; 0 without any |

@@ -22,4 +22,4 @@ pub use listing::Listing;
 pub use machine::Machine;
 pub use obstacle::Obstacle;
 pub use selection::{Chosen, Selection, SelectionError, SoftwareAdapters};
-pub use variables::variables_to_add;
+pub use variables::{STARTED_AGAIN, variables_to_add};

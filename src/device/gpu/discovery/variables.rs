@@ -24,7 +24,7 @@ const OTHER_MANIFESTS: [&str; 3] = [
 
 /// Set in the restarted process, so that it never restarts again, whatever became of the other variables: a program with
 /// privileges of its own loses `LD_LIBRARY_PATH`, for example.
-const STARTED_AGAIN: &str = "ATTO_WORK_STARTED_AGAIN";
+pub const STARTED_AGAIN: &str = "ATTO_WORK_STARTED_AGAIN";
 
 /// The environment variables to add, with their values, so that the Vulkan loader finds NVIDIA's driver.
 ///

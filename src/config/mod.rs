@@ -1,6 +1,9 @@
 //! Every setting: its flag, environment variable, unit, default and range. The comments on the fields are the text of
 //! `--help`.
 
+mod environment;
+mod values;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,6 +21,9 @@ use crate::management::Setting;
 use crate::scheduler::{AnswerCache, Limits};
 use crate::service::Settings;
 use crate::telemetry::LogFormat;
+pub use environment::{Environment, ForeignDefault, WrongVariable};
+pub(crate) use values::{address, seconds};
+use values::{count, seconds_within};
 
 /// Which devices search, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,12 +81,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub devices: DeviceArgs,
 
-    /// IP address and port for clients
+    /// IP address and port for clients; `[::]` is every address of this machine, of IPv6 and IPv4
     #[arg(
         long,
         env = "ATTO_WORK_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         value_parser = address
     )]
     pub address: SocketAddr,
@@ -90,7 +96,7 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_parser = address
     )]
     pub management_address: SocketAddr,
@@ -104,8 +110,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
     pub queue_capacity: usize,
 
-    /// Seconds until a request without an answer is refused with 504; fractions allowed [range: 1 to 3600]
-    #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0))]
+    /// Seconds until a request without an answer is refused with 504; fractions allowed [range: 1 to 86400]
+    #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "3600", value_parser = seconds_within(1.0, 86_400.0))]
     pub deadline: Duration,
 
     /// Answers cached for ten minutes, for clients that ask again; 0 switches the cache off [range: 0 to 1000000]
@@ -156,15 +162,9 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
     pub shutdown_grace: Duration,
 
-    /// Format of log lines
-    #[arg(
-        long,
-        env = "ATTO_WORK_LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        ignore_case = true
-    )]
-    pub log_format: LogFormat,
+    /// Format of log lines on standard output [default: text on a terminal, else json]
+    #[arg(long, env = "ATTO_WORK_LOG_FORMAT", value_enum, ignore_case = true)]
+    pub log_format: Option<LogFormat>,
 }
 
 impl ServeArgs {
@@ -182,6 +182,12 @@ impl ServeArgs {
         })
     }
 
+    /// The format of log lines.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+            .unwrap_or_else(LogFormat::of_standard_output)
+    }
+
     /// Every setting for the status page, in the order of `--help`. `matches` is what these flags were read from; a
     /// value is shown as it was given. No setting is a secret: of the API keys there is the path of their file.
     pub fn configuration(&self, matches: &ArgMatches) -> Vec<Setting> {
@@ -189,19 +195,45 @@ impl ServeArgs {
         let setting = |argument: &Arg| {
             let id = argument.get_id().as_str();
             let given = matches.get_raw(id).into_iter().flatten().next();
+            // Another program's variable may have set the default.
+            let is_own = given == argument.get_default_values().first().map(|own| &**own);
             let given = given.map(|value| value.to_string_lossy().into_owned());
             let source = matches.value_source(id);
             Some(Setting {
                 variable: argument.get_env()?.to_string_lossy().into_owned(),
                 value: match id {
-                    // Its default depends on the machine, so clap has none to show.
+                    // The defaults of these depend on where the process runs, so clap has none to show.
                     "threads" => Some(self.devices.choice().threads.to_string()),
+                    "log_format" => Some(self.log_format().to_string()),
                     _ => given,
                 },
-                is_default: source.is_none_or(|source| source == ValueSource::DefaultValue),
+                is_default: is_own
+                    && source.is_none_or(|source| source == ValueSource::DefaultValue),
             })
         };
         command.get_arguments().filter_map(setting).collect()
+    }
+
+    /// Those of the defaults that were used, as neither a flag nor a setting's own variable was given. `matches` is what
+    /// these flags were read from.
+    pub fn used<'a>(
+        matches: &ArgMatches,
+        defaults: &'a [ForeignDefault],
+    ) -> impl Iterator<Item = &'a ForeignDefault> {
+        let command = Self::augment_args(clap::Command::new("serve"));
+        let is_used = move |default: &&ForeignDefault| {
+            let mut arguments = command.get_arguments();
+            let argument = arguments.find(|argument| {
+                argument
+                    .get_env()
+                    .is_some_and(|name| name == default.setting)
+            });
+            argument.is_some_and(|argument| {
+                let source = matches.value_source(argument.get_id().as_str());
+                source == Some(ValueSource::DefaultValue)
+            })
+        };
+        defaults.iter().filter(is_used)
     }
 
     /// The service's limits.
@@ -228,39 +260,6 @@ impl ServeArgs {
             delay: self.shutdown_delay,
             grace: self.shutdown_grace,
         }
-    }
-}
-
-/// Reads a whole number from `from` to `to`.
-fn count(
-    from: usize,
-    to: usize,
-) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
-    move |text| {
-        let number = text.parse().ok();
-        let allowed = number.filter(|number| (from..=to).contains(number));
-        allowed.ok_or_else(|| format!("it must be a whole number from {from} to {to}"))
-    }
-}
-
-/// Reads an IP address and a port.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| {
-        "it must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080; names are not looked up"
-    })
-}
-
-/// Reads seconds from `from` to an hour.
-pub(crate) fn seconds(
-    from: f64,
-) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
-    move |text| {
-        let rule = || format!("it must be a number of seconds from {from} to 3600");
-        let seconds: f64 = text.parse().map_err(|_| rule())?;
-        if !(from..=3600.0).contains(&seconds) {
-            return Err(rule());
-        }
-        Ok(Duration::from_secs_f64(seconds))
     }
 }
 
@@ -296,7 +295,7 @@ mod tests {
             let setting = settings.find(|setting| setting.variable == variable);
             setting.unwrap().value.as_deref()
         };
-        assert_eq!(value("ATTO_WORK_DEADLINE"), Some("300"));
+        assert_eq!(value("ATTO_WORK_DEADLINE"), Some("3600"));
         assert_eq!(value("ATTO_WORK_KERNEL"), None);
         let threads = value("ATTO_WORK_THREADS").unwrap();
         assert!(threads.parse::<usize>().unwrap() >= 1, "{threads}");
@@ -339,29 +338,29 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_addresses_say_what_is_allowed() {
-        let read = count(1, 1024);
-        assert_eq!((read("1"), read("1024")), (Ok(1), Ok(1024)));
-        for wrong in ["0", "1025", "-1", "many", "", "1.5"] {
-            let error = read(wrong).expect_err(wrong);
-            assert_eq!(error, "it must be a whole number from 1 to 1024");
-        }
-        assert!(address("[::1]:80").is_ok());
-        for wrong in ["localhost:8080", "0.0.0.0", ":8080", "0.0.0.0:99999"] {
-            let error = address(wrong).expect_err(wrong);
-            assert!(error.contains("such as 0.0.0.0:8080"), "{error}");
-        }
-    }
-
-    #[test]
-    fn seconds_are_read_within_their_range() {
-        let read = seconds(0.1);
-        assert_eq!(read("0.1"), Ok(Duration::from_millis(100)));
-        assert_eq!(read("3600"), Ok(Duration::from_secs(3600)));
-        for wrong in ["0", "0.09", "3600.1", "-1", "NaN", "inf", "", "1s", "1,5"] {
-            let error = read(wrong).expect_err(wrong);
-            assert_eq!(error, "it must be a number of seconds from 0.1 to 3600");
-        }
-        assert_eq!(seconds(0.0)("0"), Ok(Duration::ZERO));
+    fn a_default_of_another_program_is_shown_as_set_and_told_of_if_it_is_used() {
+        let default = |setting, default: &str| ForeignDefault {
+            variable: "SERVER_PORT",
+            given: "9000".to_owned(),
+            setting,
+            default: default.to_owned(),
+        };
+        let defaults = [
+            default("ATTO_WORK_ADDRESS", "[::]:9000"),
+            default("ATTO_WORK_SHUTDOWN_GRACE", "18"),
+        ];
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let command = Environment::default().with_defaults(command, &defaults);
+        let command = command.mut_args(|argument| argument.env(None::<&str>));
+        let matches = command.get_matches_from(["serve", "--shutdown-grace", "25"]);
+        let args = ServeArgs::from_arg_matches(&matches).unwrap();
+        assert_eq!(args.address, "[::]:9000".parse().unwrap());
+        assert_eq!(args.shutdown_grace, Duration::from_secs(25));
+        let used: Vec<_> = ServeArgs::used(&matches, &defaults).collect();
+        assert_eq!(used, [&defaults[0]]);
+        let shown = args.configuration(&matches);
+        let mut given = shown.iter().filter(|setting| !setting.is_default);
+        assert_eq!(given.next().unwrap().variable, "ATTO_WORK_ADDRESS");
+        assert_eq!(given.next().unwrap().variable, "ATTO_WORK_SHUTDOWN_GRACE");
     }
 }
