@@ -57,12 +57,14 @@ codes! {
     MalformedJson BAD_REQUEST "MALFORMED_JSON" "the body is not a JSON object, or names a member twice"
     InvalidFields BAD_REQUEST "INVALID_FIELDS" "members are missing, of the wrong type or out of range: `errors` names each with its rule"
     BodyBroken BAD_REQUEST "BODY_BROKEN" "the body broke off"
+    InvalidHost BAD_REQUEST "INVALID_HOST" "an HTTP/1.1 request has no `Host`, more than one, or one that is not a host"
     Unauthorized UNAUTHORIZED "UNAUTHORIZED" "API keys are on, and the request has none or one that is not known; `WWW-Authenticate` says how to send it"
     NotFound NOT_FOUND "NOT_FOUND" "there is nothing at this path"
-    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "`Allow` names the method that is"
+    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "`Allow` lists the methods of this path"
     BodyTimeout REQUEST_TIMEOUT "BODY_TIMEOUT" "the body took longer than `ATTO_WORK_BODY_TIMEOUT`"
     BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "the body has more than 16 KiB"
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "the content type is missing or not JSON"
+    UnsupportedEncoding UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_ENCODING" "the body is compressed; `Accept-Encoding` names what is accepted"
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "a bug: the answer could not be written"
     QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
@@ -100,6 +102,9 @@ pub enum Problem {
     /// The body broke off, or its transfer coding is wrong.
     #[error("the body could not be read")]
     BodyBroken,
+    /// The `Host` header is missing, doubled or not a host.
+    #[error("{0}; an HTTP/1.1 request must have exactly one `Host`")]
+    InvalidHost(&'static str),
     /// The body is too long.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
@@ -110,6 +115,12 @@ pub enum Problem {
     #[error("the content type is {given}; it must be application/json")]
     UnsupportedMediaType {
         /// The content type that was declared.
+        given: String,
+    },
+    /// The body is declared to be compressed.
+    #[error("the content encoding is {given}; the body must be sent as it is")]
+    UnsupportedEncoding {
+        /// The content encoding that was declared.
         given: String,
     },
     /// No API key was sent, or not in the one way that is allowed.
@@ -155,12 +166,14 @@ impl Problem {
             Self::MalformedJson(_) => Code::MalformedJson,
             Self::InvalidFields(_) => Code::InvalidFields,
             Self::BodyBroken => Code::BodyBroken,
+            Self::InvalidHost(_) => Code::InvalidHost,
             Self::KeyMissing | Self::KeyUnknown => Code::Unauthorized,
             Self::NotFound { .. } => Code::NotFound,
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::BodyTimeout(_) => Code::BodyTimeout,
             Self::BodyTooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
+            Self::UnsupportedEncoding { .. } => Code::UnsupportedEncoding,
             Self::KeyBusy { .. } => Code::TooManyRequests,
             Self::Internal => Code::Internal,
             Self::Unsolved(SolveError::QueueFull { .. }) => Code::QueueFull,
@@ -191,6 +204,11 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
+            // RFC 9110 (12.5.3), likewise.
+            Self::UnsupportedEncoding { .. } => Some((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )),
             // One of the key's requests may end at any time.
             Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::Unsolved(error) => {

@@ -1,11 +1,13 @@
 //! Who may ask for work: clients with an API key, and web pages of allowed origins.
 
 mod file;
+mod hosts;
 mod key;
 mod keys;
 mod origins;
 
 pub use file::{InvalidFile, InvalidLine};
+pub use hosts::named_host;
 pub use key::{ApiKey, InvalidKey, InvalidName, KeyHash, KeyName};
 pub use keys::{Client, Keys, KeysError};
 pub use origins::{CorsOrigins, InvalidOrigin};

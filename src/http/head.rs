@@ -2,7 +2,9 @@
 
 use warp::http::{HeaderMap, Method};
 
+use crate::access::named_host;
 use crate::connections::Arrival;
+use crate::problem::Problem;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -18,6 +20,14 @@ impl Head {
     pub(super) fn route(&self) -> Option<Route<'_>> {
         Route::of(&self.path)
     }
+
+    /// Checks that the request names its host as its version of HTTP requires.
+    pub(super) fn require_host(&self) -> Result<(), Problem> {
+        let Some(arrival) = &self.arrival else {
+            return Ok(());
+        };
+        named_host(arrival.version, arrival.authority.as_ref(), &self.headers).map(drop)
+    }
 }
 
 /// Everything that the public port serves.
@@ -27,8 +37,10 @@ pub(super) enum Route<'a> {
     Verify,
     /// The description of the API, for programs.
     Description,
-    /// A redirection to the pages.
+    /// A redirection to the pages, and a health check with `HEAD`.
     Root,
+    /// Whether requests should be sent here, for load balancers that check the port that serves.
+    Health,
     /// A file of the pages that show the description to people.
     Page(&'a str),
 }
@@ -44,6 +56,7 @@ impl<'a> Route<'a> {
             // The reference server has it at the second path.
             "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
             "/" => Some(Self::Root),
+            "/health" => Some(Self::Health),
             path => path.strip_prefix(PAGES).map(Self::Page),
         }
     }
@@ -55,6 +68,7 @@ impl<'a> Route<'a> {
             Self::Verify => "/works/verify",
             Self::Description => "/openapi.json",
             Self::Root => "/",
+            Self::Health => "/health",
             Self::Page(_) => "/swagger-ui/**",
         }
     }
@@ -62,8 +76,8 @@ impl<'a> Route<'a> {
     /// The methods, as the `Allow` header lists them.
     pub(super) const fn methods(self) -> &'static str {
         match self {
-            Self::Works | Self::Verify => "POST",
-            Self::Description | Self::Root | Self::Page(_) => "GET, HEAD",
+            Self::Works | Self::Verify => "OPTIONS, POST",
+            Self::Description | Self::Root | Self::Health | Self::Page(_) => "GET, HEAD, OPTIONS",
         }
     }
 }

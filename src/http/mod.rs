@@ -14,17 +14,19 @@ mod request;
 mod trace;
 mod works;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::access::{AccessRules, CorsOrigins};
 use crate::connections::Arrival;
+use crate::lifecycle::Phase;
 use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
@@ -125,6 +127,9 @@ impl Api {
     /// Answers a request by its route and method.
     async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
         let head = request.head;
+        if let Err(problem) = head.require_host() {
+            return problem.into_response();
+        }
         let Some(route) = head.route() else {
             return not_found(head);
         };
@@ -132,11 +137,15 @@ impl Api {
             (Route::Works, &Method::POST) => self.works.solve(request).await,
             (Route::Verify, &Method::POST) => self.works.verify(request).await,
             (Route::Description, &Method::GET | &Method::HEAD) => self.description.document(),
-            (Route::Root, &Method::GET | &Method::HEAD) => openapi::redirect(),
+            (Route::Root, &Method::GET) => openapi::redirect(),
+            (Route::Root, &Method::HEAD) | (Route::Health, &Method::GET | &Method::HEAD) => {
+                self.health()
+            }
             (Route::Page(file), &Method::GET | &Method::HEAD) => self
                 .description
                 .page(file)
                 .unwrap_or_else(|| not_found(head)),
+            (route, &Method::OPTIONS) => options(route),
             (route, method) => Problem::MethodNotAllowed {
                 method: method.clone(),
                 allowed: route.methods(),
@@ -144,6 +153,28 @@ impl Api {
             .into_response(),
         }
     }
+
+    /// Whether requests should be sent here, for load balancers that check the port that serves: the readiness of the
+    /// management port.
+    fn health(&self) -> Response {
+        let is_serving = self.works.limits.lifecycle.phase() == Phase::Serving;
+        let (code, status) = if is_serving && self.works.scheduler.status().can_serve {
+            (StatusCode::OK, "UP")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "OUT_OF_SERVICE")
+        };
+        let health = warp::reply::json(&HashMap::from([("status", status)]));
+        warp::reply::with_status(health, code).into_response()
+    }
+}
+
+/// The methods of a route, for `OPTIONS` (RFC 9110, 9.3.7).
+fn options(route: Route<'_>) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let methods = HeaderValue::from_static(route.methods());
+    response.headers_mut().insert(header::ALLOW, methods);
+    response
 }
 
 fn not_found(head: &Head) -> Response {

@@ -18,10 +18,12 @@ use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::Method;
+use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use crate::access::named_host;
+use crate::connections::Arrival;
 use crate::lifecycle::Lifecycle;
 use crate::problem::Problem;
 use crate::scheduler::{DeviceState, Scheduler};
@@ -51,7 +53,19 @@ pub fn routes(
     });
     warp::method()
         .and(warp::path::full())
-        .map(move |method: Method, path: FullPath| management.answer(method, path.as_str()))
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Arrival>())
+        .map(
+            move |method, path: FullPath, headers: HeaderMap, arrival: Option<Arrival>| {
+                let host = arrival.map_or(Ok(None), |arrival| {
+                    named_host(arrival.version, arrival.authority.as_ref(), &headers)
+                });
+                match host {
+                    Ok(_) => management.answer(method, path.as_str()),
+                    Err(problem) => problem.into_response(),
+                }
+            },
+        )
         .boxed()
 }
 

@@ -1,10 +1,10 @@
 //! The public port and the management port of the real binary, over real sockets: every answer that the
 //! protocol promises, and every way to be refused.
 
-use std::io::Write;
+use std::io::{BufReader, Read, Write};
 use std::net::Shutdown;
 
-use crate::support::http::{Response, connect, exchange, get, post_works, read};
+use crate::support::http::{Response, connect, exchange, get, post_works, read, read_next, works};
 use crate::support::{Server, assert_work, eventually, now, request, target};
 use serde_json::{Value, json};
 
@@ -102,11 +102,14 @@ fn a_body_that_is_no_json_object_is_refused() {
         assert_problem(&post_works(server.address, body), 400, "MALFORMED_JSON");
     }
     let doubled = r#"{"network":"LOCAL","network":"LIVE"}"#;
-    let problem = assert_problem(&post_works(server.address, doubled), 400, "MALFORMED_JSON");
-    assert!(
-        problem["detail"].as_str().unwrap().contains("network"),
-        "{problem}"
-    );
+    let marked = "\u{feff}{}";
+    for (body, named) in [(doubled, "network"), (marked, "byte order mark")] {
+        let problem = assert_problem(&post_works(server.address, body), 400, "MALFORMED_JSON");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(named),
+            "{problem}"
+        );
+    }
 }
 
 #[test]
@@ -145,6 +148,11 @@ fn every_wrong_field_is_named_with_its_rule() {
             "timestamp",
             json!(1.5),
             "timestamp is 1.5; it must be a whole number",
+        ),
+        (
+            "timestamp",
+            json!("1.5"),
+            "timestamp is a string; it must be a whole number",
         ),
         ("timestamp", json!(true), "timestamp is true; it must be"),
         (
@@ -208,7 +216,7 @@ fn every_wrong_field_is_named_with_its_rule() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 25);
+    assert_eq!(seen, 26);
 }
 
 #[test]
@@ -216,6 +224,148 @@ fn a_body_that_is_too_large_is_refused() {
     let server = Server::on_cpu(&[]);
     let body = format!("{{{}}}", " ".repeat(16 * 1024));
     assert_problem(&post_works(server.address, &body), 413, "BODY_TOO_LARGE");
+}
+
+#[test]
+fn a_body_that_is_declared_too_large_is_refused_before_it_is_sent() {
+    let server = Server::on_cpu(&[]);
+    let head = works("").replace(
+        "content-length: 0",
+        "content-length: 16385\r\nexpect: 100-continue",
+    );
+    // The first answer is the refusal, and not the invitation.
+    assert_problem(&exchange(server.address, &head), 413, "BODY_TOO_LARGE");
+    let request = request("LOCAL", &target(7));
+    let right = works(&request.to_string());
+    let (head, body) = right.split_once("\r\n\r\n").unwrap();
+    let mut stream = connect(server.address);
+    let head = format!("{head}\r\nexpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    assert_eq!(read_next(&mut reader, true).status, 100);
+    stream.write_all(body.as_bytes()).unwrap();
+    assert_work(&read_next(&mut reader, false), &request);
+}
+
+#[test]
+fn a_compressed_body_is_refused_with_what_is_accepted() {
+    let server = Server::on_cpu(&[]);
+    let request = request("LOCAL", &target(8));
+    let encoded = |encoding: &str| {
+        let header = format!("content-encoding: {encoding}\r\ncontent-type");
+        let works = works(&request.to_string()).replace("content-type", &header);
+        exchange(server.address, &works)
+    };
+    for encoding in ["gzip", "br", "deflate, gzip"] {
+        let answer = encoded(encoding);
+        assert_problem(&answer, 415, "UNSUPPORTED_ENCODING");
+        assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    }
+    assert_work(&encoded("identity"), &request);
+}
+
+#[test]
+fn a_timestamp_may_be_spelled_in_any_way_that_json_has() {
+    let server = Server::on_cpu(&[]);
+    let right =
+        json!({ "network": "LOCAL", "timestamp": 1_795_329_945_748_i64, "target": target(9) });
+    let answer = |spelling: &str| {
+        let body = right.to_string().replace("1795329945748", spelling);
+        post_works(server.address, &body)
+    };
+    for spelling in [
+        "1795329945748",
+        "\"1795329945748\"",
+        "\"1795329945748e0\"",
+        "1795329945748e0",
+        "1795329945748E+0",
+        "179532994574.8e1",
+        "1795329945748.0",
+        "1.795329945748e12",
+    ] {
+        assert_work(&answer(spelling), &right);
+    }
+    for spelling in [
+        "1795329945748.5",
+        "1795329945748.0001",
+        "1.795329945748e30",
+        "\"01795329945748\"",
+        "\"2026-11-22T00:00:00Z\"",
+    ] {
+        assert_problem(&answer(spelling), 400, "INVALID_FIELDS");
+    }
+    for spelling in [
+        "01795329945748",
+        "+1795329945748",
+        "0x1a2",
+        "1795329945748.",
+    ] {
+        assert_problem(&answer(spelling), 400, "MALFORMED_JSON");
+    }
+}
+
+#[test]
+fn http_1_1_names_its_host_once() {
+    let server = Server::on_cpu(&[]);
+    for port in [server.address, server.management] {
+        for host in ["", "host: a\r\nhost: a\r\n", "host: a/b\r\n"] {
+            let answer = exchange(port, &format!("GET /health HTTP/1.1\r\n{host}\r\n"));
+            assert_problem(&answer, 400, "INVALID_HOST");
+        }
+        for request in [
+            "GET /health HTTP/1.0\r\n\r\n",
+            "GET /health HTTP/1.1\r\nhost: \r\n\r\n",
+        ] {
+            assert_eq!(exchange(port, request).status, 200);
+        }
+    }
+}
+
+/// hyper goes by the chunks and closes the connection, as RFC 9112 (6.1) requires, so nothing can hide behind the body.
+#[test]
+fn a_length_beside_chunks_ends_the_connection() {
+    let server = Server::on_cpu(&[]);
+    let body = request("LOCAL", &target(1)).to_string();
+    for header in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+    ] {
+        let head = works("").replace("content-length: 0", header);
+        let request = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let mut stream = connect(server.address);
+        let hidden = works(&body);
+        stream
+            .write_all(format!("{request}{hidden}").as_bytes())
+            .unwrap();
+        let mut reader = BufReader::new(stream);
+        assert_eq!(read_next(&mut reader, false).status, 200);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn load_balancers_may_check_the_port_that_serves() {
+    let server = Server::on_cpu(&["--shutdown-delay", "60"]);
+    let statuses = || {
+        [
+            "GET /health HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HEAD /health HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n",
+            // HAProxy's own.
+            "OPTIONS / HTTP/1.0\r\n\r\n",
+        ]
+        .map(|check| exchange(server.address, check).status)
+    };
+    assert_eq!(statuses(), [200, 200, 200, 204]);
+    assert_eq!(
+        get(server.address, "/health").json(),
+        json!({ "status": "UP" })
+    );
+    assert_eq!(get(server.address, "/").status, 302);
+    server.terminate();
+    eventually("it is not ready", || statuses() == [503, 503, 503, 204]);
 }
 
 #[test]
@@ -269,27 +419,40 @@ fn a_content_type_other_than_json_is_refused() {
         assert_problem(&answer, 415, "UNSUPPORTED_MEDIA_TYPE");
         assert_eq!(answer.header("accept"), Some("application/json"));
     }
-    let with_charset = works.replace(
-        "application/json\r\ncontent-length",
-        "application/json; charset=UTF-8\r\ncontent-length",
-    );
-    assert_eq!(exchange(server.address, &with_charset).status, 200);
+    for json in [
+        "application/json; charset=UTF-8",
+        "application/vnd.api+json",
+    ] {
+        let with_type = works.replace(
+            "application/json\r\ncontent-length",
+            &format!("{json}\r\ncontent-length"),
+        );
+        assert_eq!(exchange(server.address, &with_type).status, 200, "{json}");
+    }
 }
 
 #[test]
 fn a_wrong_method_is_refused_with_the_right_one() {
     let server = Server::on_cpu(&[]);
-    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+    for method in ["GET", "PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
         let answer = exchange(
             server.address,
             &format!("{method} /works HTTP/1.1\r\nhost: test\r\n\r\n"),
         );
         assert_problem(&answer, 405, "METHOD_NOT_ALLOWED");
-        assert_eq!(answer.header("allow"), Some("POST"));
+        assert_eq!(answer.header("allow"), Some("OPTIONS, POST"));
     }
     assert_eq!(
         exchange(server.address, "HEAD /works HTTP/1.1\r\nhost: test\r\n\r\n").status,
         405
+    );
+    let options = exchange(
+        server.address,
+        "OPTIONS /works HTTP/1.1\r\nhost: test\r\n\r\n",
+    );
+    assert_eq!(
+        (options.status, options.header("allow"), &*options.body),
+        (204, Some("OPTIONS, POST"), "")
     );
 }
 
@@ -305,7 +468,8 @@ fn an_unknown_path_is_refused() {
         "/v3/api-docs/",
         "/Works",
         "/%00",
-        "/health",
+        "/health/",
+        "/health/liveness",
         "/prometheus",
     ] {
         assert_problem(&get(server.address, path), 404, "NOT_FOUND");
@@ -428,7 +592,7 @@ fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
     assert_problem(&exchange(server.address, &twice), 400, "MALFORMED_JSON");
     assert_eq!(
         get(server.address, "/works/verify").header("allow"),
-        Some("POST")
+        Some("OPTIONS, POST")
     );
     let counted =
         |labels: &str| server.metric(&format!("atto_work_verifications_total{{{labels}}}"));

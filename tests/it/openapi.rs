@@ -102,6 +102,7 @@ fn assert_described(document: &Value, described: &Value, answer: &Response) {
         .collect();
     for name in [
         "accept",
+        "accept-encoding",
         "allow",
         "retry-after",
         "server-timing",
@@ -133,14 +134,16 @@ fn both_paths_have_the_same_description() {
         "/swagger-ui/index.html",
     ] {
         let head = format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n");
-        assert_eq!(
-            exchange(server.address, &head).status,
-            get(server.address, path).status
-        );
+        // Load balancers check the root with it.
+        let expected = match path {
+            "/" => 200,
+            path => get(server.address, path).status,
+        };
+        assert_eq!(exchange(server.address, &head).status, expected);
         let answer = exchange(server.address, &raw("POST", path, "", ""));
         assert_eq!(
             (answer.status, answer.header("allow")),
-            (405, Some("GET, HEAD"))
+            (405, Some("GET, HEAD, OPTIONS"))
         );
     }
 }
@@ -327,6 +330,8 @@ fn what_is_answered_is_as_described() {
                 &easy,
             ),
             right.replace("application/json", "text/plain"),
+            right.replace("content-type", "content-encoding: gzip\r\ncontent-type"),
+            right.replace("host: test\r\n", ""),
             // A body that does not come.
             raw("POST", path, alice, "").replace("length: 0", "length: 9"),
             raw("POST", path, alice, "").replace("content-length: 0", "transfer-encoding: chunked")

@@ -132,7 +132,8 @@ fn schemas() -> Value {
             "minimum": Timestamp::FIRST,
             "maximum": Timestamp::LAST,
             "description": format!(
-                "the block's time in Unix milliseconds, at most {} s ahead of the server's clock",
+                "the block's time in Unix milliseconds, at most {} s ahead of the server's clock; a string that holds the \
+                 number is read too",
                 MAX_AHEAD.as_secs(),
             ),
         },
@@ -222,10 +223,15 @@ fn headers() -> Value {
             json!({ "type": "string" }),
             json!("application/json"),
         ),
+        "Accept-Encoding": header(
+            "the content encoding that is accepted",
+            json!({ "type": "string" }),
+            json!("identity"),
+        ),
         "Allow": header(
             "the methods of this path",
             json!({ "type": "string" }),
-            json!("POST"),
+            json!("OPTIONS, POST"),
         ),
         "Retry-After": header(
             "when to retry, in seconds",

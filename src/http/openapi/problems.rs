@@ -28,10 +28,12 @@ const fn sent_by(code: Code) -> SentBy {
         Code::MalformedJson
         | Code::InvalidFields
         | Code::BodyBroken
+        | Code::InvalidHost
         | Code::Unauthorized
         | Code::BodyTimeout
         | Code::BodyTooLarge
         | Code::UnsupportedMediaType
+        | Code::UnsupportedEncoding
         | Code::TooManyRequests
         | Code::Internal
         // The service does not wait for a body for long when it ends.
@@ -51,18 +53,22 @@ fn example(code: Code) -> Problem {
             detail: "target has 2 characters; it must be 64 hex digits".to_owned(),
         }]),
         Code::BodyBroken => Problem::BodyBroken,
+        Code::InvalidHost => Problem::InvalidHost("there is no `Host`"),
         Code::Unauthorized => Problem::KeyMissing,
         Code::NotFound => Problem::NotFound {
             path: "/work".to_owned(),
         },
         Code::MethodNotAllowed => Problem::MethodNotAllowed {
             method: warp::http::Method::GET,
-            allowed: "POST",
+            allowed: "OPTIONS, POST",
         },
         Code::BodyTimeout => Problem::BodyTimeout(Duration::from_secs(10)),
         Code::BodyTooLarge => Problem::BodyTooLarge { limit: MAX_BODY },
         Code::UnsupportedMediaType => Problem::UnsupportedMediaType {
             given: "\"text/plain\"".to_owned(),
+        },
+        Code::UnsupportedEncoding => Problem::UnsupportedEncoding {
+            given: "\"gzip\"".to_owned(),
         },
         Code::TooManyRequests => Problem::KeyBusy { limit: 64 },
         Code::Internal => Problem::Internal,
@@ -129,6 +135,7 @@ fn response(codes: &[Code]) -> Value {
 fn name_of(lower_case: &str) -> &str {
     match lower_case {
         "accept" => "Accept",
+        "accept-encoding" => "Accept-Encoding",
         "allow" => "Allow",
         "retry-after" => "Retry-After",
         "www-authenticate" => "WWW-Authenticate",
