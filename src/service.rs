@@ -173,6 +173,9 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     };
     scheduler.put_to_work(opened)?;
+    if let Some(time) = telemetry::since_start() {
+        metrics.started(time);
+    }
     if !scheduler.status().can_serve {
         let reasons = scheduler
             .missing_cards()

@@ -4,13 +4,14 @@ use warp::http::{HeaderMap, Method};
 
 use crate::access::named_host;
 use crate::connections::Arrival;
-use crate::problem::Problem;
+use crate::problem::{Problem, RequestId};
 
 /// The head of a request.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) id: RequestId,
     pub(super) headers: HeaderMap,
     pub(super) arrival: Option<Arrival>,
 }
@@ -36,13 +37,20 @@ pub(super) enum Route<'a> {
     Works,
     Verify,
     /// The description of the API, for programs.
-    Description,
+    Description(Format),
     /// A redirection to the pages, and a health check with `HEAD`.
     Root,
     /// Whether requests should be sent here, for load balancers that check the port that serves.
     Health,
     /// A file of the pages that show the description to people.
     Page(&'a str),
+}
+
+/// How the description is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    Json,
+    Yaml,
 }
 
 /// The folder of [`Route::Page`].
@@ -53,8 +61,9 @@ impl<'a> Route<'a> {
         match path {
             "/works" => Some(Self::Works),
             "/works/verify" => Some(Self::Verify),
-            // The reference server has it at the second path.
-            "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
+            // The reference server has it at the last two.
+            "/openapi.json" | "/v3/api-docs" => Some(Self::Description(Format::Json)),
+            "/v3/api-docs.yaml" => Some(Self::Description(Format::Yaml)),
             "/" => Some(Self::Root),
             "/health" => Some(Self::Health),
             path => path.strip_prefix(PAGES).map(Self::Page),
@@ -66,7 +75,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Works => "/works",
             Self::Verify => "/works/verify",
-            Self::Description => "/openapi.json",
+            Self::Description(_) => "/openapi.json",
             Self::Root => "/",
             Self::Health => "/health",
             Self::Page(_) => "/swagger-ui/**",
@@ -77,7 +86,9 @@ impl<'a> Route<'a> {
     pub(super) const fn methods(self) -> &'static str {
         match self {
             Self::Works | Self::Verify => "OPTIONS, POST",
-            Self::Description | Self::Root | Self::Health | Self::Page(_) => "GET, HEAD, OPTIONS",
+            Self::Description(_) | Self::Root | Self::Health | Self::Page(_) => {
+                "GET, HEAD, OPTIONS"
+            }
         }
     }
 }

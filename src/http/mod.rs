@@ -10,6 +10,7 @@
 mod cors;
 mod head;
 mod openapi;
+mod refusals;
 mod request;
 mod trace;
 mod works;
@@ -27,11 +28,12 @@ use warp::{Filter, Reply};
 use crate::access::{AccessRules, CorsOrigins};
 use crate::connections::Arrival;
 use crate::lifecycle::Phase;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem, REQUEST_ID, RequestId};
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
 use head::{Head, Route};
 use openapi::Description;
+use refusals::Refusals;
 use request::{Body, Request};
 use trace::Trace;
 pub use works::BodyLimits;
@@ -49,6 +51,7 @@ struct Api {
     origins: Option<CorsOrigins>,
     works: Works,
     description: Description,
+    refusals: Refusals,
 }
 
 /// Everything that the public port serves. One filter takes every request, so that no rejection of warp's own reaches a
@@ -63,6 +66,7 @@ pub fn routes(
         telemetry: telemetry.clone(),
         origins: access.origins,
         description: Description::new(access.keys.is_some()),
+        refusals: Refusals::default(),
         works: Works {
             scheduler,
             telemetry,
@@ -78,6 +82,7 @@ pub fn routes(
             |method: Method, path: FullPath, headers: HeaderMap, arrival| Head {
                 method,
                 path: path.as_str().to_owned(),
+                id: RequestId::of(&headers),
                 headers,
                 arrival,
             },
@@ -104,9 +109,15 @@ impl Api {
             trace: &trace,
             body,
         };
-        let response = self.with_cors(request).instrument(lines).await;
+        let mut response = self.with_cors(request).instrument(lines.clone()).await;
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, head.id.header());
+        let refusal = response.extensions().get::<Code>().copied();
+        if let Some(code) = refusal {
+            lines.in_scope(|| self.refusals.log(head, code));
+        }
         trace.answered(&response);
-        counted.answered(response.status().as_u16());
+        counted.answered(response.status().as_u16(), refusal.map(Code::class));
         response
     }
 
@@ -124,34 +135,41 @@ impl Api {
         response
     }
 
-    /// Answers a request by its route and method.
     async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
         let head = request.head;
-        if let Err(problem) = head.require_host() {
-            return problem.into_response();
-        }
-        let Some(route) = head.route() else {
-            return not_found(head);
+        let response = self.route(request).await;
+        response.unwrap_or_else(|problem| problem.response(&head.path, &head.id))
+    }
+
+    /// Answers a request by its route and method.
+    async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
+        let head = request.head;
+        head.require_host()?;
+        let not_found = || Problem::NotFound {
+            path: head.path.clone(),
         };
-        match (route, &head.method) {
+        let route = head.route().ok_or_else(not_found)?;
+        Ok(match (route, &head.method) {
             (Route::Works, &Method::POST) => self.works.solve(request).await,
             (Route::Verify, &Method::POST) => self.works.verify(request).await,
-            (Route::Description, &Method::GET | &Method::HEAD) => self.description.document(),
+            (Route::Description(format), &Method::GET | &Method::HEAD) => {
+                self.description.document(format)
+            }
             (Route::Root, &Method::GET) => openapi::redirect(),
             (Route::Root, &Method::HEAD) | (Route::Health, &Method::GET | &Method::HEAD) => {
                 self.health()
             }
-            (Route::Page(file), &Method::GET | &Method::HEAD) => self
-                .description
-                .page(file)
-                .unwrap_or_else(|| not_found(head)),
-            (route, &Method::OPTIONS) => options(route),
-            (route, method) => Problem::MethodNotAllowed {
-                method: method.clone(),
-                allowed: route.methods(),
+            (Route::Page(file), &Method::GET | &Method::HEAD) => {
+                self.description.page(file)?.ok_or_else(not_found)?
             }
-            .into_response(),
-        }
+            (route, &Method::OPTIONS) => options(route),
+            (route, method) => {
+                return Err(Problem::MethodNotAllowed {
+                    method: method.clone(),
+                    allowed: route.methods(),
+                });
+            }
+        })
     }
 
     /// Whether requests should be sent here, for load balancers that check the port that serves: the readiness of the
@@ -175,11 +193,4 @@ fn options(route: Route<'_>) -> Response {
     let methods = HeaderValue::from_static(route.methods());
     response.headers_mut().insert(header::ALLOW, methods);
     response
-}
-
-fn not_found(head: &Head) -> Response {
-    Problem::NotFound {
-        path: head.path.clone(),
-    }
-    .into_response()
 }

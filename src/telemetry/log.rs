@@ -9,7 +9,11 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::log_lines::CountLines;
 
 /// When logging was started.
 static STARTED: OnceLock<Instant> = OnceLock::new();
@@ -47,13 +51,19 @@ pub fn start_logging(format: LogFormat, level: tracing::Level) {
         .with_writer(io::stderr);
     // It fails only if a logger is set already, which then stays.
     let _ = match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => lines
+            .with_ansi(io::stderr().is_terminal())
+            .finish()
+            .with(CountLines)
+            .try_init(),
         LogFormat::Json => lines
             .json()
             .map_event_format(|format| {
                 let format = format.flatten_event(true);
                 Flat(format.with_current_span(false).with_span_list(false))
             })
+            .finish()
+            .with(CountLines)
             .try_init(),
     };
     if let Some(error) = complaint {

@@ -2,6 +2,7 @@
 
 mod history;
 mod log;
+mod log_lines;
 mod metrics;
 mod traces;
 
@@ -9,7 +10,7 @@ pub use history::{
     Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
 pub use log::{LogFormat, since_start, start_logging};
-pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild, SpanOutcome};
+pub use metrics::{HttpRequest, Measurement, Metrics, Outcome, Rebuild, SpanOutcome};
 #[cfg(test)]
 pub(crate) use traces::kept;
 pub use traces::{Recording, Traces};

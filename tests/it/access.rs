@@ -491,7 +491,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
             assert_eq!(header("access-control-allow-methods"), "OPTIONS, POST");
             assert_eq!(
                 header("access-control-allow-headers"),
-                "authorization, content-type"
+                "authorization, content-type, x-request-id"
             );
             assert_eq!(header("access-control-max-age"), "7200");
             assert!(header("vary").contains("origin"));
@@ -514,7 +514,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
     assert_eq!(seen.header("access-control-allow-origin"), Some(WALLET));
     assert_eq!(
         seen.header("access-control-expose-headers"),
-        Some("retry-after, server-timing, www-authenticate")
+        Some("retry-after, server-timing, www-authenticate, x-request-id")
     );
     for from in [origin("https://other.example"), String::new()] {
         let hidden = ask(&server, &from);

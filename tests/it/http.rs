@@ -4,7 +4,9 @@
 use std::io::{BufReader, Read, Write};
 use std::net::Shutdown;
 
-use crate::support::http::{Response, connect, exchange, get, post_works, read, read_next, works};
+use crate::support::http::{
+    Response, connect, exchange, get, get_as, post_works, read, read_next, works,
+};
 use crate::support::{Server, assert_work, eventually, now, request, target};
 use serde_json::{Value, json};
 
@@ -600,6 +602,9 @@ fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
     assert_eq!(counted("network=\"none\",outcome=\"invalid\""), 10.0);
 }
 
+/// The media type of Spring Boot Actuator.
+const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
+
 #[test]
 fn health_is_answered_as_actuator_does() {
     let server = Server::on_cpu(&[]);
@@ -607,7 +612,7 @@ fn health_is_answered_as_actuator_does() {
     let health = get(management, "/health");
     assert_eq!(
         (health.status, health.header("content-type")),
-        (200, Some("application/json"))
+        (200, Some(ACTUATOR))
     );
     assert_eq!(
         health.json(),
@@ -616,14 +621,233 @@ fn health_is_answered_as_actuator_does() {
     for probe in ["/health/liveness", "/health/readiness"] {
         let answer = get(management, probe);
         assert_eq!(
-            (answer.status, answer.json()),
-            (200, json!({ "status": "UP" }))
+            (answer.status, answer.header("content-type")),
+            (200, Some(ACTUATOR))
         );
+        assert_eq!(answer.json(), json!({ "status": "UP" }));
+        for (accept, media_type) in [
+            ("application/json", "application/json"),
+            ("application/json;q=0.5, */*;q=0.9", "application/json"),
+            ("*/*", ACTUATOR),
+            (ACTUATOR, ACTUATOR),
+            // Nobody is turned away for this.
+            ("text/html", ACTUATOR),
+        ] {
+            let answer = get_as(management, probe, accept);
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (200, Some(media_type)),
+                "{accept}"
+            );
+        }
     }
     assert_eq!(
         exchange(management, "HEAD /health HTTP/1.1\r\nhost: test\r\n\r\n").status,
         200
     );
+}
+
+#[test]
+fn the_root_of_management_is_a_page_for_browsers_and_links_for_all_others() {
+    let server = Server::on_cpu(&[]);
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let page = get_as(server.management, "/", browser);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    for links in [
+        get(server.management, "/"),
+        get_as(server.management, "/", "*/*"),
+    ] {
+        assert_eq!(
+            (links.status, links.header("content-type")),
+            (200, Some(ACTUATOR))
+        );
+        let links = links.json();
+        let links = links["_links"].as_object().unwrap();
+        assert_eq!(links.len(), 6);
+        for (name, link) in links {
+            let href = link["href"].as_str().unwrap();
+            let path = href.strip_prefix("http://test").expect(href);
+            assert_eq!(link["templated"], path.contains('{'), "{name}");
+            let path = path.replace("{*path}", "liveness");
+            let path = path.replace("{requiredMetricName}", "http.server.requests");
+            // That metric is there after the first request.
+            post_works(server.address, "{}");
+            assert_eq!(get(server.management, &path).status, 200, "{name}");
+        }
+    }
+}
+
+#[test]
+fn metrics_are_listed_and_shown_one_by_one_for_those_who_accept_json_only() {
+    let server = Server::on_cpu(&["--threads", "1"]);
+    let management = server.management;
+    let request = request("LOCAL", &target(1));
+    assert_work(&post_works(server.address, &request.to_string()), &request);
+    for _ in 0..2 {
+        assert_eq!(post_works(server.address, "{}").status, 400);
+    }
+    let list = get_as(management, "/metrics", "application/json");
+    assert_eq!(list.header("content-type"), Some("application/json"));
+    let names = list.json()["names"].clone();
+    for name in [
+        "application.ready.time",
+        "application.started.time",
+        "atto.work.request",
+        "atto.work.hashes",
+        "http.server.requests",
+        "http.server.requests.active",
+        "logback.events",
+        "process.cpu.usage",
+        "process.files.open",
+        "process.uptime",
+        "system.load.average.1m",
+    ] {
+        assert!(
+            names.as_array().unwrap().contains(&name.into()),
+            "{name}: {names}"
+        );
+    }
+    for name in names.as_array().unwrap() {
+        let path = format!("/metrics/{}", name.as_str().unwrap());
+        assert_eq!(get(management, &path).json()["name"], *name);
+    }
+    for accept in ["*/*", "application/json, text/plain, */*", "text/plain"] {
+        let page = get_as(management, "/metrics", accept);
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/plain; version=0.0.4"),
+            "{accept}"
+        );
+    }
+    let metric = |query: &str| get(management, &format!("/metrics/http.server.requests{query}"));
+    let all = metric("").json();
+    assert_eq!(all["baseUnit"], "seconds");
+    let statistics: Vec<_> = all["measurements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|measured| {
+            (
+                measured["statistic"].as_str().unwrap(),
+                measured["value"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    assert!(
+        matches!(statistics[..], [("COUNT", 3.0), ("MAX", max), ("TOTAL_TIME", sum)] if 0.0 < max && max <= sum * 1.000_001),
+        "{all}"
+    );
+    let status = json!({ "tag": "status", "values": ["200", "400"] });
+    assert!(
+        all["availableTags"].as_array().unwrap().contains(&status),
+        "{all}"
+    );
+    let some = metric("?tag=status:400&tag=method:POST").json();
+    assert_eq!(
+        some["measurements"][0],
+        json!({ "statistic": "COUNT", "value": 2.0 })
+    );
+    let tags: Vec<_> = some["availableTags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| &tag["tag"])
+        .collect();
+    assert!(
+        !tags.contains(&&json!("status")) && tags.contains(&&json!("uri")),
+        "{some}"
+    );
+    for unknown in [
+        "?tag=status:999",
+        "?tag=status",
+        "?tag=nothing:7",
+        "?tag=status%3A999",
+    ] {
+        assert_problem(&metric(unknown), 404, "NOT_FOUND");
+    }
+    assert_eq!(metric("?tag=status%3A400").status, 200);
+    assert_problem(&get(management, "/metrics/nothing"), 404, "NOT_FOUND");
+}
+
+#[test]
+fn a_refusal_has_the_members_of_springs_error_and_leads_to_its_log_line() {
+    let server = Server::on_cpu(&[]);
+    let ask = |id: &str| {
+        let asked = works("{}").replace("host: test", &format!("host: test\r\nx-request-id: {id}"));
+        exchange(server.address, &asked)
+    };
+    let answer = ask("report-7/a.b");
+    let problem = assert_problem(&answer, 400, "INVALID_FIELDS");
+    assert_eq!(problem["requestId"], "report-7/a.b");
+    assert_eq!(answer.header("x-request-id"), Some("report-7/a.b"));
+    assert_eq!(problem["error"], "Bad Request");
+    assert_eq!(problem["path"], "/works");
+    let at: jiff::Timestamp = problem["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!((now() - at.as_millisecond()).abs() < 60_000, "{problem}");
+    let lines = server.log_until("refused");
+    let line = lines.last().unwrap();
+    assert_eq!(line["request_id"], "report-7/a.b");
+    assert_eq!(
+        (&line["code"], &line["status"]),
+        (&json!("INVALID_FIELDS"), &json!(400))
+    );
+    // An id that is not valid is replaced, and without one there is a new one.
+    let ids = [
+        ask("a b"),
+        ask(&"a".repeat(129)),
+        post_works(server.address, "{}"),
+    ]
+    .map(|answer| answer.json()["requestId"].as_str().unwrap().to_owned());
+    for id in &ids {
+        assert_eq!(id.len(), 32);
+        assert_eq!(
+            server.log_until("refused").last().unwrap()["request_id"],
+            *id
+        );
+    }
+    assert_ne!(ids[0], ids[1]);
+    // Every answer has one, and so have those of the management port.
+    let request = request("LOCAL", &target(1));
+    assert!(post_works(server.address, &request.to_string()).has("x-request-id"));
+    for path in ["/health", "/nothing"] {
+        assert!(get(server.management, path).has("x-request-id"));
+    }
+}
+
+#[test]
+fn a_flood_of_refusals_does_not_flood_the_log() {
+    let mut server = Server::on_cpu(&[]);
+    let asked: String = (0..1000).map(|_| works("{}")).collect();
+    let mut stream = connect(server.address);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let sender = std::thread::spawn(move || stream.write_all(asked.as_bytes()));
+    for _ in 0..1000 {
+        assert_eq!(read_next(&mut reader, false).status, 400);
+    }
+    sender.join().unwrap().unwrap();
+    // The next second counts what was left out.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(post_works(server.address, "{}").status, 400);
+    server.terminate();
+    let lines = server.log_until("stopped");
+    server.wait();
+    let refused: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "refused")
+        .collect();
+    let left_out: u64 = refused
+        .iter()
+        .filter_map(|line| line["left_out"].as_u64())
+        .sum();
+    assert!(
+        refused.len() < 1001 && left_out > 0,
+        "{} {left_out}",
+        refused.len()
+    );
+    assert_eq!(refused.len() as u64 + left_out, 1001);
 }
 
 #[test]

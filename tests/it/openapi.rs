@@ -107,6 +107,7 @@ fn assert_described(document: &Value, described: &Value, answer: &Response) {
         "retry-after",
         "server-timing",
         "www-authenticate",
+        "x-request-id",
     ] {
         assert!(
             !answer.has(name) || described.contains(name),
@@ -121,15 +122,24 @@ fn operation<'a>(document: &'a Value, path: &str, status: u16) -> &'a Value {
 }
 
 #[test]
-fn both_paths_have_the_same_description() {
+fn all_paths_have_the_same_description() {
     let server = Server::on_cpu(&[]);
     let document = description(&server);
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(get(server.address, "/v3/api-docs").json(), document);
+    let yaml = get(server.address, "/v3/api-docs.yaml");
+    assert_eq!(
+        yaml.header("content-type"),
+        Some("application/vnd.oai.openapi")
+    );
+    assert!(yaml.body.contains("\n\"openapi\": \"3.1.0\"\n"));
+    let read: Value = serde_norway::from_str(&yaml.body).unwrap();
+    assert_eq!(read, document);
     for path in [
         "/openapi.json",
         "/v3/api-docs",
+        "/v3/api-docs.yaml",
         "/",
         "/swagger-ui/index.html",
     ] {

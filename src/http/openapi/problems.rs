@@ -11,6 +11,10 @@ use crate::http::works::MAX_BODY;
 use crate::problem::{Code, FieldError, Problem};
 use crate::scheduler::SolveError;
 
+/// What all examples have.
+const EXAMPLE_ID: &str = "0f8fad5bd9cb469fa16570867728950e";
+const EXAMPLE_TIME: jiff::Timestamp = jiff::Timestamp::constant(1_795_329_945, 748_000_000);
+
 /// The operations that may send an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SentBy {
@@ -112,23 +116,30 @@ fn response(codes: &[Code]) -> Value {
     for &code in codes {
         let problem = example(code);
         description.push(format!("`{}`: {}", code.as_str(), code.when()));
-        examples.insert(code.as_str().to_owned(), json!({ "value": problem.body() }));
+        let path = if code == Code::NotFound {
+            "/work"
+        } else {
+            "/works"
+        };
+        let body = problem.body(path, EXAMPLE_ID, EXAMPLE_TIME);
+        examples.insert(code.as_str().to_owned(), json!({ "value": body }));
         if let Some((name, _)) = problem.header() {
             let name = name_of(name.as_str());
             headers.insert(name.to_owned(), reference("headers", name));
         }
     }
-    let mut response = json!({
+    headers.insert(
+        "X-Request-Id".to_owned(),
+        reference("headers", "X-Request-Id"),
+    );
+    json!({
         "description": description.join("; "),
         "content": { "application/problem+json": {
             "schema": reference("schemas", "Problem"),
             "examples": examples,
         } },
-    });
-    if !headers.is_empty() {
-        response["headers"] = headers.into();
-    }
-    response
+        "headers": headers,
+    })
 }
 
 /// A header's name in the spelling of its standard.
