@@ -155,7 +155,13 @@ pub async fn run(
         keys: access.keys.clone(),
         slots: settings.limits.running.get(),
     };
-    let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone(), about);
+    let routes = management::routes(
+        lifecycle.clone(),
+        scheduler.clone(),
+        metrics.clone(),
+        about,
+        access.hosts.clone(),
+    );
     let management = Aborting(tokio::spawn(connections::serve(
         listeners.management,
         Port::Management,

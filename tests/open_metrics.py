@@ -17,7 +17,7 @@ import urllib.request
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 HISTOGRAMS = ("atto_work_request_seconds", "atto_work_wait_seconds", "atto_work_solve_seconds")
-SECONDS = 60
+SECONDS = 120
 
 
 def parse(page):
@@ -58,7 +58,7 @@ def scrape(prometheus, server):
             configuration.write_text(
                 json.dumps(
                     {
-                        "global": {"scrape_interval": "1s"},
+                        "global": {"scrape_interval": "2s"},
                         "scrape_configs": [
                             {
                                 "job_name": "atto-work-server",

@@ -2,7 +2,7 @@
 
 use warp::http::{HeaderMap, Method};
 
-use crate::access::named_host;
+use crate::access::{AllowedHosts, named_host};
 use crate::connections::Arrival;
 use crate::problem::{Problem, RequestId};
 
@@ -22,12 +22,13 @@ impl Head {
         Route::of(&self.path)
     }
 
-    /// Checks that the request names its host as its version of HTTP requires.
-    pub(super) fn require_host(&self) -> Result<(), Problem> {
+    /// Checks that the request names its host as its version of HTTP requires, and that the host is allowed.
+    pub(super) fn require_host(&self, allowed: Option<&AllowedHosts>) -> Result<(), Problem> {
         let Some(arrival) = &self.arrival else {
             return Ok(());
         };
-        named_host(arrival.version, arrival.authority.as_ref(), &self.headers).map(drop)
+        let authority = arrival.authority.as_ref();
+        named_host(arrival.version, authority, &self.headers, allowed).map(drop)
     }
 }
 

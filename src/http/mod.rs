@@ -25,7 +25,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::access::{AccessRules, CorsOrigins};
+use crate::access::{AccessRules, AllowedHosts, CorsOrigins};
 use crate::connections::Arrival;
 use crate::lifecycle::Phase;
 use crate::problem::{Code, Problem, REQUEST_ID, RequestId};
@@ -49,6 +49,7 @@ const NO_ROUTE: &str = "/**";
 struct Api {
     telemetry: Telemetry,
     origins: Option<CorsOrigins>,
+    hosts: Option<AllowedHosts>,
     works: Works,
     description: Description,
     refusals: Refusals,
@@ -65,6 +66,7 @@ pub fn routes(
     let api = Arc::new(Api {
         telemetry: telemetry.clone(),
         origins: access.origins,
+        hosts: access.hosts,
         description: Description::new(access.keys.is_some()),
         refusals: Refusals::default(),
         works: Works {
@@ -144,7 +146,7 @@ impl Api {
     /// Answers a request by its route and method.
     async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
         let head = request.head;
-        head.require_host()?;
+        head.require_host(self.hosts.as_ref())?;
         let not_found = || Problem::NotFound {
             path: head.path.clone(),
         };

@@ -5,7 +5,7 @@
 //! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service; else 503 `DOWN` |
 //! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
 //! | `GET /health/readiness` | 200 `UP` while clients should send requests and a device is in service; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
-//! | `GET /prometheus` | the metrics: OpenMetrics for those who ask for it, as Prometheus does, else Prometheus's text |
+//! | `GET /prometheus` | the metrics: `OpenMetrics` for those who ask for it, as Prometheus does, else Prometheus's text |
 //! | `GET /metrics` | the same; for a client that accepts JSON and no text, the names of the metrics |
 //! | `GET /metrics/NAME` | one metric as JSON, narrowed by `?tag=NAME:VALUE` |
 //! | `GET /` | the status page for browsers; for all others, links to the above |
@@ -30,7 +30,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::access::named_host;
+use crate::access::{AllowedHosts, named_host};
 use crate::connections::Arrival;
 use crate::lifecycle::Lifecycle;
 use crate::problem::{Problem, REQUEST_ID, RequestId};
@@ -39,7 +39,7 @@ use crate::telemetry::Metrics;
 use accept::Accept;
 pub use status::{About, Setting, observe};
 
-/// OpenMetrics as it is asked for, and as it is answered.
+/// `OpenMetrics` as it is asked for, and as it is answered.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 const OPEN_METRICS_VERSION: &str = "1.0.0";
 const OPEN_METRICS_TYPE: HeaderValue =
@@ -54,6 +54,8 @@ struct Management {
     scheduler: Scheduler,
     metrics: Metrics,
     about: About,
+    /// The hosts that requests may name, if not any.
+    hosts: Option<AllowedHosts>,
 }
 
 /// A request.
@@ -72,12 +74,14 @@ pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
     about: About,
+    hosts: Option<AllowedHosts>,
 ) -> BoxedFilter<(Response,)> {
     let management = Arc::new(Management {
         lifecycle,
         scheduler,
         metrics,
         about,
+        hosts,
     });
     warp::method()
         .and(warp::path::full())
@@ -104,11 +108,12 @@ pub fn routes(
 
 impl Asked {
     /// The host that it names.
-    fn host(&self) -> Result<Option<Authority>, Problem> {
+    fn host(&self, allowed: Option<&AllowedHosts>) -> Result<Option<Authority>, Problem> {
         let Some(arrival) = &self.arrival else {
             return Ok(None);
         };
-        named_host(arrival.version, arrival.authority.as_ref(), &self.headers)
+        let authority = arrival.authority.as_ref();
+        named_host(arrival.version, authority, &self.headers, allowed)
     }
 
     fn not_found(&self) -> Problem {
@@ -120,7 +125,7 @@ impl Asked {
 
 impl Management {
     fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
-        let host = asked.host()?;
+        let host = asked.host(self.hosts.as_ref())?;
         let accept = &Accept::of(&asked.headers);
         let phase = self.lifecycle.phase();
         let route: &dyn Fn() -> Result<Response, Problem> = match asked.path.as_str() {

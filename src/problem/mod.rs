@@ -74,6 +74,7 @@ codes! {
     BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "ContentTooLargeException" "the body has more than 16 KiB"
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "UnsupportedMediaTypeStatusException" "the content type is missing or not JSON"
     UnsupportedEncoding UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_ENCODING" "UNSUPPORTED_ENCODING" "the body is compressed; `Accept-Encoding` names what is accepted"
+    HostNotAllowed MISDIRECTED_REQUEST "HOST_NOT_ALLOWED" "HOST_NOT_ALLOWED" "`ATTO_WORK_ALLOWED_HOSTS` does not have the host that the request names"
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "INTERNAL" "a bug: the answer could not be written"
     QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
@@ -114,6 +115,12 @@ pub enum Problem {
     /// The `Host` header is missing, doubled or not a host.
     #[error("{0}; an HTTP/1.1 request must have exactly one `Host`")]
     InvalidHost(&'static str),
+    /// The host that the request names is not on the list.
+    #[error("the host {host:?} is not allowed here; see `ATTO_WORK_ALLOWED_HOSTS`")]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+    },
     /// The body is too long.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
@@ -169,6 +176,7 @@ impl Problem {
             Self::InvalidFields(_) => Code::InvalidFields,
             Self::BodyBroken => Code::BodyBroken,
             Self::InvalidHost(_) => Code::InvalidHost,
+            Self::HostNotAllowed { .. } => Code::HostNotAllowed,
             Self::KeyMissing | Self::KeyUnknown => Code::Unauthorized,
             Self::NotFound { .. } => Code::NotFound,
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,

@@ -534,6 +534,43 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
 }
 
 #[test]
+fn a_host_that_is_not_listed_is_refused_on_both_ports() {
+    let server = Server::on_cpu(&["--allowed-hosts", "work.example"]);
+    for port in [server.address, server.management] {
+        let status = |host: &str| {
+            let asked = format!("GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            exchange(port, &asked)
+        };
+        for host in [
+            "work.example",
+            "work.example:8080",
+            "localhost",
+            &port.to_string(),
+        ] {
+            assert_eq!(status(host).status, 200, "{host}");
+        }
+        assert_problem(&status("rebound.example"), 421, "HOST_NOT_ALLOWED");
+    }
+    assert_eq!(
+        exchange(server.management, "GET /health HTTP/1.0\r\n\r\n").status,
+        200
+    );
+}
+
+#[test]
+fn pages_of_extensions_and_apps_may_be_allowed() {
+    let extension = "chrome-extension://ihgkadpbkahkfbdbphcnidmfhnfmhbkl";
+    let list = format!("{extension},tauri://localhost");
+    let server = Server::on_cpu(&["--cors-origins", &list]);
+    for from in [extension, "tauri://localhost"] {
+        let seen = ask(&server, &origin(from));
+        assert_eq!(seen.header("access-control-allow-origin"), Some(from));
+    }
+    let other = ask(&server, &origin("capacitor://localhost"));
+    assert!(!other.has("access-control-allow-origin"));
+}
+
+#[test]
 fn pages_see_refusals_too() {
     let file = keys(&folder("pages"));
     let server = server(&file, &["--cors-origins", "*"]);

@@ -26,6 +26,7 @@ mod lifecycle;
 mod metrics;
 mod openapi;
 mod recovery;
+mod reference_faults;
 mod shader;
 mod sharing;
 mod status;

@@ -610,7 +610,7 @@ fn requests_in_progress_show_until_they_end() {
     assert_eq!((active("sum"), active("max")), (0.0, 0.0));
 }
 
-/// The names and values of the samples of an OpenMetrics page.
+/// The names and values of the samples of an `OpenMetrics` page.
 fn open_metrics(management: SocketAddr) -> (Response, BTreeMap<String, String>) {
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                   text/plain;version=0.0.4;q=0.3,*/*;q=0.1";

@@ -33,6 +33,7 @@ const fn sent_by(code: Code) -> SentBy {
         | Code::InvalidFields
         | Code::BodyBroken
         | Code::InvalidHost
+        | Code::HostNotAllowed
         | Code::Unauthorized
         | Code::BodyTimeout
         | Code::BodyTooLarge
@@ -57,6 +58,9 @@ fn example(code: Code) -> Problem {
             detail: "target has 2 characters; it must be 64 hex digits".to_owned(),
         }]),
         Code::BodyBroken => Problem::BodyBroken,
+        Code::HostNotAllowed => Problem::HostNotAllowed {
+            host: "other.example".to_owned(),
+        },
         Code::InvalidHost => Problem::InvalidHost("there is no `Host`"),
         Code::Unauthorized => Problem::KeyMissing,
         Code::NotFound => Problem::NotFound {

@@ -99,7 +99,6 @@ fn has(metric: &Metric, (name, value): (&str, &str)) -> bool {
 
 /// What Micrometer measures of a metric of this kind.
 fn samples(family: &MetricFamily, metric: &Metric, is_max: bool) -> Vec<(&'static str, f64)> {
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     let float = |count: u64| count as f64;
     match family.get_field_type() {
         MetricType::COUNTER => vec![("COUNT", metric.get_counter().get_value())],

@@ -1,6 +1,6 @@
-//! Every metric of the service, in the text formats of Prometheus and of OpenMetrics. This file is their manual.
+//! Every metric of the service, in the text formats of Prometheus and of `OpenMetrics`. This file is their manual.
 //!
-//! Every metric has the label `application="atto-work-server"`, as at the reference server. In OpenMetrics, the buckets of
+//! Every metric has the label `application="atto-work-server"`, as at the reference server. In `OpenMetrics`, the buckets of
 //! `atto_work_request_seconds`, `atto_work_wait_seconds` and `atto_work_solve_seconds` have exemplars: the `trace_id` of the
 //! latest sampled request.
 //!
@@ -351,7 +351,7 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.gather())
     }
 
-    /// All metrics, in the text format of OpenMetrics 1.0.
+    /// All metrics, in the text format of `OpenMetrics` 1.0.
     pub fn open_metrics(&self) -> String {
         open_metrics::encode(&self.gather(), &self.exemplars)
     }

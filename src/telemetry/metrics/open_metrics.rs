@@ -1,4 +1,4 @@
-//! The text format of OpenMetrics 1.0, which Prometheus asks for by default. The library has only Prometheus's own.
+//! The text format of `OpenMetrics` 1.0, which Prometheus asks for by default. The library has only Prometheus's own.
 
 use std::fmt::{self, Display, Write};
 
@@ -52,7 +52,6 @@ fn write_family(text: &mut String, family: &MetricFamily, exemplars: &Exemplars)
             MetricType::GAUGE => sample("", metric.get_gauge().get_value())?,
             MetricType::SUMMARY => {
                 let summary = metric.get_summary();
-                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
                 sample("_count", summary.sample_count() as f64)?;
                 sample("_sum", summary.sample_sum())?;
             }

@@ -60,7 +60,6 @@ impl System {
     }
 
     /// Sets the gauges. A usage is the average since it was last set.
-    #[expect(clippy::cast_precision_loss, reason = "ticks of a second are few")]
     pub(super) fn observe(&self) {
         let cpus = available_parallelism().map_or(1, usize::from);
         self.cpus.set(i64::try_from(cpus).unwrap_or(i64::MAX));
