@@ -175,7 +175,13 @@ pub async fn run(
         keys: access.keys.clone(),
         slots: settings.limits.running.get(),
     };
-    let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone(), about);
+    let routes = management::routes(
+        lifecycle.clone(),
+        scheduler.clone(),
+        metrics.clone(),
+        about,
+        access.hosts.clone(),
+    );
     let management = Aborting(tokio::spawn(connections::serve(
         listeners.management,
         Port::Management,
@@ -193,6 +199,9 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     };
     scheduler.put_to_work(opened)?;
+    if let Some(time) = telemetry::since_start() {
+        metrics.started(time);
+    }
     if !scheduler.status().can_serve {
         let reasons = scheduler
             .missing_cards()

@@ -74,11 +74,13 @@ def known_metrics(groups):
         row = re.match(r"//! \| (`[^|]*`) \|([^|]*)\|([^|]*)\|", line)
         if not row:
             continue
-        labels = set(re.findall(r"`(\w+)`", row[3]))
+        labels = set(re.findall(r"`(\w+)`", row[3])) | {"application"}
         for name in re.findall(r"`([a-z]\w+)`", row[1]):
             kind = row[2].strip()
             if kind.startswith("histogram"):
                 metrics[f"{name}_bucket"] = labels | {"le"}
+                metrics[f"{name}_sum"] = metrics[f"{name}_count"] = labels
+            elif kind.startswith("summary"):
                 metrics[f"{name}_sum"] = metrics[f"{name}_count"] = labels
             else:
                 metrics[name] = labels

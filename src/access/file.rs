@@ -29,6 +29,9 @@ pub enum InvalidFile {
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLine {
+    /// It begins with a byte order mark.
+    #[error("it begins with a byte order mark: save the file as UTF-8 without one")]
+    ByteOrderMark,
     /// It is not UTF-8.
     #[error("it is not text")]
     Text,
@@ -54,6 +57,14 @@ pub enum InvalidLine {
 ///
 /// [`InvalidFile`], for the first line that is wrong.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<(KeyName, KeyHash)>, InvalidFile> {
+    // Of UTF-8 and UTF-16.
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
+    if marks.iter().any(|mark| file.starts_with(mark)) {
+        return Err(InvalidFile::Line {
+            line: 1,
+            reason: InvalidLine::ByteOrderMark,
+        });
+    }
     let mut keys = Vec::new();
     let mut seen = HashMap::new();
     for (line, text) in (1..).zip(file.split(|&byte| byte == b'\n')) {
@@ -139,6 +150,11 @@ mod tests {
             let error = parse(format!("{right}\n# more\n{wrong}\n").as_bytes()).unwrap_err();
             assert!(!error.to_string().contains(KEY), "{error}");
             assert_eq!(error, InvalidFile::Line { line: 3, reason });
+        }
+        for mark in [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"] {
+            let error = parse(&[mark, right.as_bytes()].concat()).unwrap_err();
+            let reason = InvalidLine::ByteOrderMark;
+            assert_eq!(error, InvalidFile::Line { line: 1, reason });
         }
         let error = parse(b"\xff").unwrap_err();
         assert_eq!(

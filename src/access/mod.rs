@@ -1,11 +1,13 @@
-//! Who may ask for work: clients with an API key, and web pages of allowed origins.
+//! Who may ask for work: clients with an API key, and web pages of allowed origins, under allowed names of this host.
 
 mod file;
+mod hosts;
 mod key;
 mod keys;
 mod origins;
 
 pub use file::{InvalidFile, InvalidLine};
+pub use hosts::{AllowedHosts, InvalidHostName, named_host};
 pub use key::{ApiKey, InvalidKey, InvalidName, KeyHash, KeyName};
 pub use keys::{Client, Keys, KeysError};
 pub use origins::{CorsOrigins, InvalidOrigin};
@@ -17,4 +19,6 @@ pub struct AccessRules {
     pub keys: Option<Keys>,
     /// The origins of web pages that may ask, if any.
     pub origins: Option<CorsOrigins>,
+    /// The hosts that requests may name, on both ports. `None` if that may be any.
+    pub hosts: Option<AllowedHosts>,
 }

@@ -40,6 +40,9 @@ impl FromStr for CorsOrigins {
     }
 }
 
+/// The schemes of browsers' extensions and of apps that are web pages. Their origins have no port.
+const APP_SCHEMES: [&str; 4] = ["chrome-extension", "moz-extension", "capacitor", "tauri"];
+
 /// Reads an origin in the form that browsers send (RFC 6454, 6.2). No other form is accepted, since origins are compared as
 /// text.
 fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
@@ -52,14 +55,14 @@ fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
     };
     let of_a_host =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._[]:".contains(&byte);
-    let default = match scheme {
-        "http" => "80",
-        "https" => "443",
-        _ => return Err(invalid()),
-    };
+    let is_web = ["http", "https"].contains(&scheme);
+    if !is_web && !APP_SCHEMES.contains(&scheme) {
+        return Err(invalid());
+    }
+    let default = if scheme == "http" { "80" } else { "443" };
     let named = !host.is_empty() && host.bytes().all(of_a_host);
     let numbered = port.is_none_or(|port| {
-        port != default && !port.starts_with('0') && port.parse::<u16>().is_ok()
+        is_web && port != default && !port.starts_with('0') && port.parse::<u16>().is_ok()
     });
     if !named || !numbered {
         return Err(invalid());
@@ -71,7 +74,8 @@ fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no origin; allowed are `*`, or a list separated by commas of http:// or https://, a host in lower case \
-     and, if it is not the scheme's own, a port, with nothing behind it"
+     and, if it is not the scheme's own, a port, with nothing behind it; or of chrome-extension://, moz-extension://, \
+     capacitor:// or tauri:// and an id or a host"
 )]
 pub struct InvalidOrigin(String);
 
@@ -97,6 +101,16 @@ mod tests {
     }
 
     #[test]
+    fn origins_of_extensions_and_apps_are_read() {
+        let origins = "chrome-extension://ihgkadpbkahkfbdbphcnidmfhnfmhbkl,\
+             moz-extension://0f8fad5b-d9cb-469f-a165-70867728950e,capacitor://localhost,tauri://localhost";
+        let Ok(CorsOrigins::List(read)) = origins.parse() else {
+            panic!("not read");
+        };
+        assert_eq!(read, origins.split(',').collect::<Vec<_>>());
+    }
+
+    #[test]
     fn origins_that_no_browser_sends_are_refused() {
         let cases = [
             "",
@@ -108,6 +122,10 @@ mod tests {
             "https://Wallet.example",
             "HTTPS://wallet.example",
             "ftp://wallet.example",
+            "file://",
+            "chrome-extension://",
+            "capacitor://localhost:80",
+            "tauri://localhost/",
             "https://user@wallet.example",
             "https://wallet.example:443",
             "http://wallet.example:80",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
 
-use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
+use crate::access::{AccessRules, AllowedHosts, CorsOrigins, Keys, KeysError};
 use crate::connections::ConnectionLimits;
 use crate::device::cpu;
 use crate::device::gpu::Selection;
@@ -153,6 +153,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
     pub cors_origins: Option<CorsOrigins>,
 
+    /// Names of this host that requests may name, on both ports: a comma-separated list such as `work.example`; IP
+    /// addresses and `localhost` are always allowed [default: any]
+    #[arg(long, env = "ATTO_WORK_ALLOWED_HOSTS", value_name = "LIST")]
+    pub allowed_hosts: Option<AllowedHosts>,
+
     /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
     /// fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
@@ -179,6 +184,7 @@ impl ServeArgs {
         Ok(AccessRules {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
+            hosts: self.allowed_hosts.clone(),
         })
     }
 

@@ -18,11 +18,12 @@ use crate::access::CorsOrigins;
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// The request headers that a page may set.
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("authorization, content-type, x-request-id");
 
 /// The response headers that a page may read.
 const RESPONSE_HEADERS: HeaderValue =
-    HeaderValue::from_static("retry-after, server-timing, www-authenticate");
+    HeaderValue::from_static("retry-after, server-timing, www-authenticate, x-request-id");
 
 /// The request headers that the response to a preflight depends on.
 const VARY: HeaderValue = HeaderValue::from_static(

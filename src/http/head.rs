@@ -2,13 +2,16 @@
 
 use warp::http::{HeaderMap, Method};
 
+use crate::access::{AllowedHosts, named_host};
 use crate::connections::Arrival;
+use crate::problem::{Problem, RequestId};
 
 /// The head of a request.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) id: RequestId,
     pub(super) headers: HeaderMap,
     pub(super) arrival: Option<Arrival>,
 }
@@ -18,6 +21,15 @@ impl Head {
     pub(super) fn route(&self) -> Option<Route<'_>> {
         Route::of(&self.path)
     }
+
+    /// Checks that the request names its host as its version of HTTP requires, and that the host is allowed.
+    pub(super) fn require_host(&self, allowed: Option<&AllowedHosts>) -> Result<(), Problem> {
+        let Some(arrival) = &self.arrival else {
+            return Ok(());
+        };
+        let authority = arrival.authority.as_ref();
+        named_host(arrival.version, authority, &self.headers, allowed).map(drop)
+    }
 }
 
 /// Everything that the public port serves.
@@ -26,11 +38,20 @@ pub(super) enum Route<'a> {
     Works,
     Verify,
     /// The description of the API, for programs.
-    Description,
-    /// A redirection to the pages.
+    Description(Format),
+    /// A redirection to the pages, and a health check with `HEAD`.
     Root,
+    /// Whether requests should be sent here, for load balancers that check the port that serves.
+    Health,
     /// A file of the pages that show the description to people.
     Page(&'a str),
+}
+
+/// How the description is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    Json,
+    Yaml,
 }
 
 /// The folder of [`Route::Page`].
@@ -41,9 +62,11 @@ impl<'a> Route<'a> {
         match path {
             "/works" => Some(Self::Works),
             "/works/verify" => Some(Self::Verify),
-            // The reference server has it at the second path.
-            "/openapi.json" | "/v3/api-docs" => Some(Self::Description),
+            // The reference server has it at the last two.
+            "/openapi.json" | "/v3/api-docs" => Some(Self::Description(Format::Json)),
+            "/v3/api-docs.yaml" => Some(Self::Description(Format::Yaml)),
             "/" => Some(Self::Root),
+            "/health" => Some(Self::Health),
             path => path.strip_prefix(PAGES).map(Self::Page),
         }
     }
@@ -53,8 +76,9 @@ impl<'a> Route<'a> {
         match self {
             Self::Works => "/works",
             Self::Verify => "/works/verify",
-            Self::Description => "/openapi.json",
+            Self::Description(_) => "/openapi.json",
             Self::Root => "/",
+            Self::Health => "/health",
             Self::Page(_) => "/swagger-ui/**",
         }
     }
@@ -62,8 +86,10 @@ impl<'a> Route<'a> {
     /// The methods, as the `Allow` header lists them.
     pub(super) const fn methods(self) -> &'static str {
         match self {
-            Self::Works | Self::Verify => "POST",
-            Self::Description | Self::Root | Self::Page(_) => "GET, HEAD",
+            Self::Works | Self::Verify => "OPTIONS, POST",
+            Self::Description(_) | Self::Root | Self::Health | Self::Page(_) => {
+                "GET, HEAD, OPTIONS"
+            }
         }
     }
 }

@@ -10,26 +10,30 @@
 mod cors;
 mod head;
 mod openapi;
+mod refusals;
 mod request;
 mod trace;
 mod works;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::access::{AccessRules, CorsOrigins};
+use crate::access::{AccessRules, AllowedHosts, CorsOrigins};
 use crate::connections::Arrival;
-use crate::problem::Problem;
+use crate::lifecycle::Phase;
+use crate::problem::{Code, Problem, REQUEST_ID, RequestId};
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
 use head::{Head, Route};
 use openapi::Description;
+use refusals::Refusals;
 use request::{Body, Request};
 use trace::Trace;
 pub use works::BodyLimits;
@@ -45,8 +49,10 @@ const NO_ROUTE: &str = "/**";
 struct Api {
     telemetry: Telemetry,
     origins: Option<CorsOrigins>,
+    hosts: Option<AllowedHosts>,
     works: Works,
     description: Description,
+    refusals: Refusals,
 }
 
 /// Everything that the public port serves. One filter takes every request, so that no rejection of warp's own reaches a
@@ -60,7 +66,9 @@ pub fn routes(
     let api = Arc::new(Api {
         telemetry: telemetry.clone(),
         origins: access.origins,
+        hosts: access.hosts,
         description: Description::new(access.keys.is_some()),
+        refusals: Refusals::default(),
         works: Works {
             scheduler,
             telemetry,
@@ -76,6 +84,7 @@ pub fn routes(
             |method: Method, path: FullPath, headers: HeaderMap, arrival| Head {
                 method,
                 path: path.as_str().to_owned(),
+                id: RequestId::of(&headers),
                 headers,
                 arrival,
             },
@@ -102,9 +111,15 @@ impl Api {
             trace: &trace,
             body,
         };
-        let response = self.with_cors(request).instrument(lines).await;
+        let mut response = self.with_cors(request).instrument(lines.clone()).await;
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, head.id.header());
+        let refusal = response.extensions().get::<Code>().copied();
+        if let Some(code) = refusal {
+            lines.in_scope(|| self.refusals.log(head, code));
+        }
         trace.answered(&response);
-        counted.answered(response.status().as_u16());
+        counted.answered(response.status().as_u16(), refusal.map(Code::class));
         response
     }
 
@@ -122,33 +137,62 @@ impl Api {
         response
     }
 
-    /// Answers a request by its route and method.
     async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
         let head = request.head;
-        let Some(route) = head.route() else {
-            return not_found(head);
+        let response = self.route(request).await;
+        response.unwrap_or_else(|problem| problem.response(&head.path, &head.id))
+    }
+
+    /// Answers a request by its route and method.
+    async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
+        let head = request.head;
+        head.require_host(self.hosts.as_ref())?;
+        let not_found = || Problem::NotFound {
+            path: head.path.clone(),
         };
-        match (route, &head.method) {
+        let route = head.route().ok_or_else(not_found)?;
+        Ok(match (route, &head.method) {
             (Route::Works, &Method::POST) => self.works.solve(request).await,
             (Route::Verify, &Method::POST) => self.works.verify(request).await,
-            (Route::Description, &Method::GET | &Method::HEAD) => self.description.document(),
-            (Route::Root, &Method::GET | &Method::HEAD) => openapi::redirect(),
-            (Route::Page(file), &Method::GET | &Method::HEAD) => self
-                .description
-                .page(file)
-                .unwrap_or_else(|| not_found(head)),
-            (route, method) => Problem::MethodNotAllowed {
-                method: method.clone(),
-                allowed: route.methods(),
+            (Route::Description(format), &Method::GET | &Method::HEAD) => {
+                self.description.document(format)
             }
-            .into_response(),
-        }
+            (Route::Root, &Method::GET) => openapi::redirect(),
+            (Route::Root, &Method::HEAD) | (Route::Health, &Method::GET | &Method::HEAD) => {
+                self.health()
+            }
+            (Route::Page(file), &Method::GET | &Method::HEAD) => {
+                self.description.page(file)?.ok_or_else(not_found)?
+            }
+            (route, &Method::OPTIONS) => options(route),
+            (route, method) => {
+                return Err(Problem::MethodNotAllowed {
+                    method: method.clone(),
+                    allowed: route.methods(),
+                });
+            }
+        })
+    }
+
+    /// Whether requests should be sent here, for load balancers that check the port that serves: the readiness of the
+    /// management port.
+    fn health(&self) -> Response {
+        let is_serving = self.works.limits.lifecycle.phase() == Phase::Serving;
+        let (code, status) = if is_serving && self.works.scheduler.status().can_serve {
+            (StatusCode::OK, "UP")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "OUT_OF_SERVICE")
+        };
+        let health = warp::reply::json(&HashMap::from([("status", status)]));
+        warp::reply::with_status(health, code).into_response()
     }
 }
 
-fn not_found(head: &Head) -> Response {
-    Problem::NotFound {
-        path: head.path.clone(),
-    }
-    .into_response()
+/// The methods of a route, for `OPTIONS` (RFC 9110, 9.3.7).
+fn options(route: Route<'_>) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let methods = HeaderValue::from_static(route.methods());
+    response.headers_mut().insert(header::ALLOW, methods);
+    response
 }

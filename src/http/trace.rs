@@ -8,7 +8,8 @@
 //! | `search` | then | a device has found the work, or no client waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
 //! | `verify` | then | the reference hash has confirmed the work | |
 //!
-//! An error response is the event `atto.work.refused` of the request, with its `atto.work.code`. If a device went out of
+//! A request's span has its id as `http.response.header.x-request-id`. An error response is the event `atto.work.refused` of the
+//! request, with its `atto.work.code`. If a device went out of
 //! service during a search and others continued it, the search has the event `atto.work.retry`, with `atto.work.device` and
 //! `atto.work.error`. A fault that affects no request is only logged and counted. No trace has the target: it would link the
 //! trace to an account, and no question about the service needs it.
@@ -17,13 +18,13 @@ mod attributes;
 
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceId};
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use warp::reply::Response;
 
 use super::head::{Head, Route};
-use crate::problem::Code;
+use crate::problem::{Code, RequestId};
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
 use crate::work::{Network, Threshold};
@@ -35,6 +36,7 @@ pub(super) struct Trace {
     method: Option<&'static str>,
     /// The route's pattern, if there is a route.
     route: Option<&'static str>,
+    id: RequestId,
     started: Instant,
     status: Option<u16>,
     /// The span whose fields all log lines of the request have.
@@ -82,11 +84,18 @@ impl Trace {
         Self {
             method,
             route,
+            id: head.id.clone(),
             started,
             status: None,
             lines,
             recording,
         }
+    }
+
+    /// The trace's id, if the request is sampled.
+    pub(super) fn id(&self) -> Option<TraceId> {
+        let recording = self.recording.as_ref();
+        recording.map(|recording| recording.span().span_context().trace_id())
     }
 
     /// The span of the request's log lines.
@@ -156,6 +165,7 @@ impl Drop for Trace {
         let _lines = self.lines.enter();
         tracing::debug!(
             request = attributes::name(self.method, self.route),
+            request_id = %self.id,
             status = self.status,
             milliseconds = self.started.elapsed().as_secs_f64() * 1e3,
             "{}",

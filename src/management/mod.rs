@@ -5,28 +5,48 @@
 //! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service; else 503 `DOWN` |
 //! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
 //! | `GET /health/readiness` | 200 `UP` while clients should send requests and a device is in service; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
-//! | `GET /metrics`, `GET /prometheus` | the metrics |
-//! | `GET /` | the status page, for people |
+//! | `GET /prometheus` | the metrics: `OpenMetrics` for those who ask for it, as Prometheus does, else Prometheus's text |
+//! | `GET /metrics` | the same; for a client that accepts JSON and no text, the names of the metrics |
+//! | `GET /metrics/NAME` | one metric as JSON, narrowed by `?tag=NAME:VALUE` |
+//! | `GET /` | the status page for browsers; for all others, links to the above |
 //! | `GET /status.json` | the data of the status page |
+//!
+//! JSON has the media types of Spring Boot Actuator, see `actuator`.
 
+mod accept;
+mod actuator;
 mod guard;
 mod health;
 mod status;
 mod status_page;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::Method;
+use warp::http::uri::Authority;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use crate::access::{AllowedHosts, named_host};
+use crate::connections::Arrival;
 use crate::lifecycle::Lifecycle;
-use crate::problem::Problem;
+use crate::problem::{Problem, REQUEST_ID, RequestId};
 use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
+use accept::Accept;
 pub use status::{About, Setting, observe};
+
+/// `OpenMetrics` as it is asked for, and as it is answered.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+const OPEN_METRICS_VERSION: &str = "1.0.0";
+const OPEN_METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Prometheus's own format.
+const PROMETHEUS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
 /// What the responses are made from.
 struct Management {
@@ -34,6 +54,18 @@ struct Management {
     scheduler: Scheduler,
     metrics: Metrics,
     about: About,
+    /// The hosts that requests may name, if not any.
+    hosts: Option<AllowedHosts>,
+}
+
+/// A request.
+#[derive(Debug)]
+struct Asked {
+    method: Method,
+    path: String,
+    query: Vec<(String, String)>,
+    headers: HeaderMap,
+    arrival: Option<Arrival>,
 }
 
 /// Everything that the management port serves.
@@ -42,42 +74,82 @@ pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
     about: About,
+    hosts: Option<AllowedHosts>,
 ) -> BoxedFilter<(Response,)> {
     let management = Arc::new(Management {
         lifecycle,
         scheduler,
         metrics,
         about,
+        hosts,
     });
     warp::method()
         .and(warp::path::full())
-        .map(move |method: Method, path: FullPath| management.answer(method, path.as_str()))
+        .and(warp::query())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Arrival>())
+        .map(move |method, path: FullPath, query, headers, arrival| {
+            let asked = Asked {
+                method,
+                path: path.as_str().to_owned(),
+                query,
+                headers,
+                arrival,
+            };
+            let id = RequestId::of(&asked.headers);
+            let response = management.answer(&asked);
+            let mut response =
+                response.unwrap_or_else(|problem| problem.response(&asked.path, &id));
+            response.headers_mut().insert(REQUEST_ID, id.header());
+            response
+        })
         .boxed()
 }
 
-impl Management {
-    fn answer(&self, method: Method, path: &str) -> Response {
-        let route: fn(&Self) -> Response = match path {
-            "/" => |_| status_page::page(),
-            "/status.json" => |of| status::data(of.lifecycle.phase(), &of.scheduler, &of.about),
-            "/health" => |of| health::health(of.lifecycle.phase(), of.can_serve()),
-            "/health/liveness" => |of| health::liveness(of.lifecycle.phase(), of.can_serve()),
-            "/health/readiness" => |of| health::readiness(of.lifecycle.phase(), of.can_serve()),
-            "/metrics" | "/prometheus" => Self::metrics,
-            path => {
-                return Problem::NotFound {
-                    path: path.to_owned(),
-                }
-                .into_response();
-            }
+impl Asked {
+    /// The host that it names.
+    fn host(&self, allowed: Option<&AllowedHosts>) -> Result<Option<Authority>, Problem> {
+        let Some(arrival) = &self.arrival else {
+            return Ok(None);
         };
-        match method {
-            Method::GET | Method::HEAD => route(self),
-            _ => Problem::MethodNotAllowed {
-                method,
+        let authority = arrival.authority.as_ref();
+        named_host(arrival.version, authority, &self.headers, allowed)
+    }
+
+    fn not_found(&self) -> Problem {
+        Problem::NotFound {
+            path: self.path.clone(),
+        }
+    }
+}
+
+impl Management {
+    fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
+        let host = asked.host(self.hosts.as_ref())?;
+        let accept = &Accept::of(&asked.headers);
+        let phase = self.lifecycle.phase();
+        let route: &dyn Fn() -> Result<Response, Problem> = match asked.path.as_str() {
+            "/" => &|| match accept.wants("text/html", None) > 0.0 {
+                true => status_page::page(),
+                false => Ok(actuator::links(accept, host.as_ref())),
+            },
+            "/status.json" => &|| Ok(status::data(phase, &self.scheduler, &self.about)),
+            "/health" => &|| Ok(health::health(accept, phase, self.can_serve())),
+            "/health/liveness" => &|| Ok(health::liveness(accept, phase, self.can_serve())),
+            "/health/readiness" => &|| Ok(health::readiness(accept, phase, self.can_serve())),
+            "/metrics" if actuator::accepts_json_only(accept) => &|| Ok(self.names(accept)),
+            "/metrics" | "/prometheus" => &|| self.metrics(accept),
+            path => match path.strip_prefix("/metrics/") {
+                Some(name) => &|| self.measurement(accept, asked, name),
+                None => return Err(asked.not_found()),
+            },
+        };
+        match asked.method {
+            Method::GET | Method::HEAD => route(),
+            _ => Err(Problem::MethodNotAllowed {
+                method: asked.method.clone(),
                 allowed: "GET, HEAD",
-            }
-            .into_response(),
+            }),
         }
     }
 
@@ -85,7 +157,50 @@ impl Management {
         self.scheduler.status().can_serve
     }
 
-    fn metrics(&self) -> Response {
+    /// The metrics as text.
+    fn metrics(&self, accept: &Accept) -> Result<Response, Problem> {
+        self.observe();
+        let open_metrics = accept.wants(OPEN_METRICS, Some(OPEN_METRICS_VERSION));
+        let is_open =
+            open_metrics > 0.0 && open_metrics >= accept.wants("text/plain", Some("0.0.4"));
+        let (text, media_type) = if is_open {
+            (self.metrics.open_metrics(), OPEN_METRICS_TYPE)
+        } else {
+            let text = self.metrics.prometheus().map_err(|error| {
+                tracing::error!(%error, "metrics cannot be rendered");
+                Problem::Internal
+            });
+            (text?, PROMETHEUS_TYPE)
+        };
+        let mut response = text.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, media_type);
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(response)
+    }
+
+    /// The names of all metrics.
+    fn names(&self, accept: &Accept) -> Response {
+        self.observe();
+        let names = HashMap::from([("names", self.metrics.names())]);
+        actuator::json(accept, StatusCode::OK, &names)
+    }
+
+    /// The metric of this name, of the series with all tags that are asked for.
+    fn measurement(&self, accept: &Accept, asked: &Asked, name: &str) -> Result<Response, Problem> {
+        self.observe();
+        let tags = asked.query.iter().filter(|(name, _)| name == "tag");
+        // A tag without a value is one that no series has.
+        let tags = tags.map(|(_, tag)| tag.split_once(':').unwrap_or((tag, "")));
+        let tags: Vec<_> = tags.collect();
+        match self.metrics.measurement(name, &tags) {
+            Some(measurement) => Ok(actuator::json(accept, StatusCode::OK, &measurement)),
+            None => Err(asked.not_found()),
+        }
+    }
+
+    /// Sets the metrics of the scheduler's state.
+    fn observe(&self) {
         let status = self.scheduler.status();
         let metrics = &self.metrics;
         metrics.observe_queue(status.running, status.waiting, status.capacity);
@@ -93,14 +208,6 @@ impl Management {
         for device in self.scheduler.devices() {
             let states = DeviceState::ALL.map(|state| (state.as_str(), state == device.state));
             metrics.observe_device(&device.info, states, device.hash_rate);
-        }
-        match metrics.render() {
-            Ok(text) => warp::reply::with_header(text, "content-type", "text/plain; version=0.0.4")
-                .into_response(),
-            Err(error) => {
-                tracing::error!(%error, "metrics cannot be rendered");
-                Problem::Internal.into_response()
-            }
         }
     }
 }

@@ -9,7 +9,7 @@ pub use history::{
     Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
 pub use log::{LogFormat, LogGuard, log_to_stderr, log_to_stdout, since_start};
-pub use metrics::{HttpRequest, Metrics, Outcome, Rebuild, SpanOutcome};
+pub use metrics::{HttpRequest, Measurement, Metrics, Outcome, Rebuild, SpanOutcome};
 #[cfg(test)]
 pub(crate) use traces::kept;
 pub use traces::{Recording, Traces};

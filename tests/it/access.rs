@@ -466,7 +466,7 @@ fn preflight(server: &Server, path: &str, from: &str) -> Response {
 fn by_default_no_page_may_ask() {
     let server = Server::on_cpu(&[]);
     let refused = preflight(&server, "/works", WALLET);
-    assert_problem(&refused, 405, "METHOD_NOT_ALLOWED");
+    assert_eq!(refused.status, 204);
     let answer = ask(&server, &origin(WALLET));
     assert_eq!(answer.status, 200);
     for answer in [refused, answer] {
@@ -488,10 +488,10 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
             );
             let header = |name: &str| answer.header(name).unwrap_or_default();
             assert_eq!(header("access-control-allow-origin"), from);
-            assert_eq!(header("access-control-allow-methods"), "POST");
+            assert_eq!(header("access-control-allow-methods"), "OPTIONS, POST");
             assert_eq!(
                 header("access-control-allow-headers"),
-                "authorization, content-type"
+                "authorization, content-type, x-request-id"
             );
             assert_eq!(header("access-control-max-age"), "7200");
             assert!(header("vary").contains("origin"));
@@ -504,7 +504,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
             "https://wallet.example.org",
         ] {
             let answer = preflight(&server, path, from);
-            assert_problem(&answer, 405, "METHOD_NOT_ALLOWED");
+            assert_eq!(answer.status, 204);
             assert!(!answer.has("access-control-allow-origin"), "{answer:?}");
             assert_eq!(answer.header("vary"), Some("origin"));
         }
@@ -514,7 +514,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
     assert_eq!(seen.header("access-control-allow-origin"), Some(WALLET));
     assert_eq!(
         seen.header("access-control-expose-headers"),
-        Some("retry-after, server-timing, www-authenticate")
+        Some("retry-after, server-timing, www-authenticate, x-request-id")
     );
     for from in [origin("https://other.example"), String::new()] {
         let hidden = ask(&server, &from);
@@ -522,14 +522,52 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
         assert!(!hidden.has("access-control-allow-origin"));
         assert_eq!(hidden.header("vary"), Some("origin"));
     }
-    // OPTIONS that asks nothing is a method like others.
+    // OPTIONS that is no preflight.
     let options = crate::support::http::request("OPTIONS", "/works", &origin(WALLET), "");
-    assert_problem(
-        &exchange(server.address, &options),
-        405,
-        "METHOD_NOT_ALLOWED",
+    let options = exchange(server.address, &options);
+    assert_eq!(
+        (options.status, options.header("allow")),
+        (204, Some("OPTIONS, POST"))
     );
+    assert!(!options.has("access-control-allow-methods"));
     assert_eq!(preflight(&server, "/nothing", WALLET).status, 404);
+}
+
+#[test]
+fn a_host_that_is_not_listed_is_refused_on_both_ports() {
+    let server = Server::on_cpu(&["--allowed-hosts", "work.example"]);
+    for port in [server.address, server.management] {
+        let status = |host: &str| {
+            let asked = format!("GET /health HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            exchange(port, &asked)
+        };
+        for host in [
+            "work.example",
+            "work.example:8080",
+            "localhost",
+            &port.to_string(),
+        ] {
+            assert_eq!(status(host).status, 200, "{host}");
+        }
+        assert_problem(&status("rebound.example"), 421, "HOST_NOT_ALLOWED");
+    }
+    assert_eq!(
+        exchange(server.management, "GET /health HTTP/1.0\r\n\r\n").status,
+        200
+    );
+}
+
+#[test]
+fn pages_of_extensions_and_apps_may_be_allowed() {
+    let extension = "chrome-extension://ihgkadpbkahkfbdbphcnidmfhnfmhbkl";
+    let list = format!("{extension},tauri://localhost");
+    let server = Server::on_cpu(&["--cors-origins", &list]);
+    for from in [extension, "tauri://localhost"] {
+        let seen = ask(&server, &origin(from));
+        assert_eq!(seen.header("access-control-allow-origin"), Some(from));
+    }
+    let other = ask(&server, &origin("capacitor://localhost"));
+    assert!(!other.has("access-control-allow-origin"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn the_measured_rate_of_each_kernel_is_exported() {
     let server = Server::spawn(command);
     let page = get(server.management, "/prometheus").body;
     for name in ["u64", "pair", "insert"] {
-        let kernel = format!("kernel=\"{name}\"}} ");
+        let kernel = format!("kernel=\"{name}\",");
         let line = page.lines().find(|line| {
             line.starts_with("atto_work_kernel_hashes_per_second") && line.contains(&kernel)
         });

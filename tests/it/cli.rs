@@ -790,7 +790,7 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 21);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 22);
     assert_eq!(code(&run(&["--version"])), 0);
 }
 

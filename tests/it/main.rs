@@ -30,6 +30,7 @@ mod metrics;
 mod openapi;
 mod process;
 mod recovery;
+mod reference_faults;
 mod shader;
 mod sharing;
 mod status;

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use crate::support::devices::{Service, fake, honest, patient, unlucky};
 use crate::support::http::{
-    Response, connect, exchange, get, post_works, read, request as bytes, works,
+    Response, connect, exchange, get, get_as, post_works, read, request as bytes,
+    without_application, works,
 };
 use crate::support::{Server, assert_work, eventually, key_entry, request, target};
 use atto_work_server::device::{Device, DeviceError};
@@ -67,17 +68,22 @@ fn families(page: &str) -> BTreeMap<String, Family> {
             let name = pair[0].trim_start_matches(',').trim_end_matches('=');
             (name.to_owned(), pair[1].to_owned())
         });
+        let mut labels: Labels = labels.collect();
+        assert_eq!(
+            labels.remove("application").as_deref(),
+            Some("atto-work-server"),
+            "{line}"
+        );
         let suffix = name.strip_prefix(current.as_str()).expect(line);
         let suffixes: &[&str] = match family.kind.as_str() {
             "histogram" => &["_bucket", "_sum", "_count"],
             "counter" | "gauge" => &[""],
+            "summary" => &["_sum", "_count"],
             kind => panic!("{current} is a {kind}"),
         };
         assert!(suffixes.contains(&suffix), "{line}");
         let value = value.parse().expect("a number");
-        family
-            .samples
-            .push((name.to_owned(), labels.collect(), value));
+        family.samples.push((name.to_owned(), labels, value));
     }
     families
 }
@@ -109,8 +115,14 @@ fn expected<const N: usize>(counts: [(&str, f64); N]) -> BTreeMap<String, f64> {
 
 /// Spring's labels of a request.
 fn spring(method: &str, outcome: &str, status: &str, uri: &str) -> String {
+    let error = match status {
+        "400" => "ServerWebInputException",
+        "404" => "NoResourceFoundException",
+        "405" => "MethodNotAllowedException",
+        _ => "none",
+    };
     format!(
-        "application=\"atto-work-server\",error=\"none\",exception=\"none\",method={method:?},outcome={outcome:?},status={status:?},uri={uri:?}"
+        "error={error:?},exception={error:?},method={method:?},outcome={outcome:?},status={status:?},uri={uri:?}"
     )
 }
 
@@ -417,9 +429,10 @@ fn the_manual_has_every_family_and_every_row_is_served() {
 fn what_can_be_known_is_there_before_it_happens() {
     let server = Server::on_cpu(&["--threads", "1"]);
     let page = metrics(server.management);
+    let bare = without_application(&page);
     let zero = |sample: &str| {
         assert!(
-            page.contains(&format!("\n{sample} 0\n")),
+            bare.contains(&format!("\n{sample} 0\n")),
             "{sample}: {page}"
         );
     };
@@ -464,7 +477,11 @@ fn what_can_be_known_is_there_before_it_happens() {
         build.keys().all(|labels| labels.contains(&version)),
         "{build:?}"
     );
-    assert!(server.metric("application_ready_time_seconds") > 0.0);
+    for state in ["started", "ready"] {
+        assert!(server.metric(&format!("application_{state}_time_seconds")) > 0.0);
+    }
+    zero("logback_events_total{level=\"error\"}");
+    assert!(server.metric("logback_events_total{level=\"info\"}") >= 1.0);
     let uptime = server.metric("process_uptime_seconds");
     eventually("time passes", || {
         server.metric("process_uptime_seconds") > uptime
@@ -516,7 +533,8 @@ fn states(service: &Service, device: &str) -> Vec<&'static str> {
     let value = |state: DeviceState| {
         let labels = format!("{{device={device:?},state={:?}}}", state.as_str());
         let sample = format!("atto_work_device_state{labels}");
-        assert!(page.body.contains(&format!("\n{sample} ")), "{sample}");
+        let bare = without_application(&page.body);
+        assert!(bare.contains(&format!("\n{sample} ")), "{sample}");
         page.metric(&sample)
     };
     let held = DeviceState::ALL
@@ -549,6 +567,136 @@ fn a_device_is_in_one_state_at_a_time() {
     assert_eq!(faults, expected([("device=\"failing\"", 1.0)]));
     let rates = counts(&page, "atto_work_device_hash_rate");
     assert_eq!(rates.keys().collect::<Vec<_>>(), ["device=\"cpu\""]);
+}
+
+#[test]
+fn the_process_and_its_machine_are_measured_as_spring_does() {
+    let server = Server::on_cpu(&["--threads", "1"]);
+    let live = request("LIVE", &target(1)).to_string();
+    let mut client = connect(server.address);
+    client.write_all(works(&live).as_bytes()).unwrap();
+    eventually("the process uses its processors", || {
+        server.metric("process_cpu_usage") > 0.0 && server.metric("system_cpu_usage") > 0.0
+    });
+    let page = get(server.management, "/prometheus");
+    let is_part = |name| (0.0..=1.0).contains(&page.metric(name));
+    assert!(is_part("process_cpu_usage") && is_part("system_cpu_usage"));
+    assert!(page.metric("system_cpu_count") >= 1.0);
+    assert!(page.metric("system_load_average_1m") >= 0.0);
+    for (alias, name) in [("open", "open_fds"), ("max", "max_fds")] {
+        let alias = page.metric(&format!("process_files_{alias}_files"));
+        assert_eq!(alias, page.metric(&format!("process_{name}")));
+    }
+}
+
+#[test]
+fn requests_in_progress_show_until_they_end() {
+    let server = Server::on_cpu(&["--threads", "1"]);
+    let live = request("LIVE", &target(1)).to_string();
+    let labels = spring("POST", "UNKNOWN", "UNKNOWN", "/works");
+    let name = |suffix: &str| format!("http_server_requests_active_seconds_{suffix}{{{labels}}}");
+    let active = |suffix: &str| get(server.management, "/prometheus").metric_or_zero(&name(suffix));
+    let clients = [(); 2].map(|()| {
+        let mut client = connect(server.address);
+        client.write_all(works(&live).as_bytes()).unwrap();
+        client
+    });
+    eventually("both are in progress", || active("count") == 2.0);
+    let page = get(server.management, "/prometheus");
+    let (sum, max) = (page.metric(&name("sum")), page.metric(&name("max")));
+    assert!(0.0 < max && max < sum && sum <= 2.0 * max, "{sum} {max}");
+    drop(clients);
+    eventually("both have left", || active("count") == 0.0);
+    assert_eq!((active("sum"), active("max")), (0.0, 0.0));
+}
+
+/// The names and values of the samples of an `OpenMetrics` page.
+fn open_metrics(management: SocketAddr) -> (Response, BTreeMap<String, String>) {
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+                  text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    let page = get_as(management, "/prometheus", accept);
+    let lines = page.body.lines().filter(|line| !line.starts_with('#'));
+    let samples = lines.map(|line| {
+        let sample = line.split(" # ").next().unwrap();
+        let (name, value) = sample.rsplit_once(' ').expect(line);
+        (name.to_owned(), value.to_owned())
+    });
+    let samples = samples.collect();
+    (page, samples)
+}
+
+#[test]
+fn prometheus_gets_open_metrics_as_it_asks() {
+    let server = Server::on_cpu(&["--threads", "1"]);
+    let local = request("LOCAL", &target(1));
+    assert_work(&post_works(server.address, &local.to_string()), &local);
+    let (page, samples) = open_metrics(server.management);
+    assert_eq!(
+        page.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(page.body.ends_with("\n# EOF\n"));
+    let text = get(server.management, "/prometheus").body;
+    for (name, family) in families(&text) {
+        let name = name.strip_suffix("_total").unwrap_or(&name);
+        let declared = format!("# TYPE {name} {}\n", family.kind);
+        assert!(page.body.contains(&declared), "{declared}");
+        for unit in ["seconds", "bytes"] {
+            let declared = format!("# UNIT {name} {unit}\n");
+            let is_declared = page.body.contains(&declared);
+            assert_eq!(is_declared, name.ends_with(unit), "{declared}");
+        }
+        for (sample, mut labels, _) in family.samples {
+            if sample.starts_with("http_server_requests_active") {
+                continue;
+            }
+            let bound = labels.remove("le").map(|bound| match &*bound {
+                "+Inf" => bound,
+                bound => format!("{:?}", bound.parse::<f64>().unwrap()),
+            });
+            labels.insert("application".to_owned(), "atto-work-server".to_owned());
+            let wanted = |found: &str| {
+                let (of, rest) = found.split_once('{').unwrap_or((found, ""));
+                let rest: BTreeSet<_> = rest
+                    .trim_end_matches('}')
+                    .split("\",")
+                    .map(|pair| pair.trim_end_matches('"'))
+                    .collect();
+                let mut pairs: BTreeSet<_> = labels
+                    .iter()
+                    .map(|(name, value)| format!("{name}=\"{value}"))
+                    .collect();
+                pairs.extend(bound.as_ref().map(|bound| format!("le=\"{bound}")));
+                of == sample && pairs.iter().map(String::as_str).eq(rest)
+            };
+            // Names of devices and features may have commas.
+            let plain = !labels.values().any(|value| value.contains(','));
+            assert!(
+                !plain || samples.keys().any(|found| wanted(found)),
+                "{sample} {labels:?}"
+            );
+        }
+    }
+    assert_eq!(
+        samples["atto_work_remembered_total{application=\"atto-work-server\"}"],
+        "0"
+    );
+    // Those who ask for nothing, for another version or rather for text get the other format.
+    for accept in [
+        "*/*",
+        "text/plain",
+        "application/openmetrics-text;version=2.0.0",
+        "application/openmetrics-text;q=0.1,text/plain;q=0.2",
+        "application/openmetrics-text;q=0",
+    ] {
+        let page = get_as(server.management, "/prometheus", accept);
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/plain; version=0.0.4"),
+            "{accept}"
+        );
+        families(&page.body);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::http::{Response, exchange, get, post_works};
+use crate::support::http::{Response, exchange, get, get_as, post_works};
 use crate::support::{PORTS, Server, assert_work, eventually, now, request, target};
 use serde_json::{Value, json};
 
@@ -168,7 +168,7 @@ fn how_requests_end_is_counted() {
 #[test]
 fn the_page_is_guarded() {
     let server = Server::on_cpu(&["--threads", "1"]);
-    let page = get(server.management, "/");
+    let page = get_as(server.management, "/", "text/html");
     assert_eq!(page.status, 200);
     assert_eq!(
         page.header("content-type"),
@@ -206,7 +206,7 @@ fn the_page_is_guarded() {
         .expect("a nonce");
     assert_eq!(nonce.len(), 32);
     assert_eq!(page.body.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
-    let again = get(server.management, "/");
+    let again = get_as(server.management, "/", "text/html");
     assert!(!again.body.contains(nonce), "it is used once");
 
     // It asks nobody else: the only address in it is a name.

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use crate::collector::{Collector, Manner, Received, Vacant, text};
 use crate::support::devices::{Service, fake, patient};
 use crate::support::http::{
-    Response, connect, exchange, get, post_works, read, request as http_request,
+    Response, connect, exchange, get, get_as, post_works, read, request as http_request,
+    without_application,
 };
 use crate::support::{
     PORTS, Server, assert_work, eventually, key_entry, request, target, work_server,
@@ -137,7 +138,8 @@ fn is_traced(protocol: &str, path: &str) {
     let body = request("LOCAL", &target(1)).to_string();
     let asked = http_request("POST", "/works", &headers, &body);
     stream.write_all(asked.as_bytes()).unwrap();
-    assert_eq!(read(&stream, false).status, 200);
+    let answer = read(&stream, false);
+    assert_eq!(answer.status, 200);
     let spans = collector.trace(TRACE, 4);
     print(&spans);
 
@@ -163,6 +165,29 @@ fn is_traced(protocol: &str, path: &str) {
         assert_eq!(of_request.attribute(name).as_deref(), Some(value), "{name}");
     }
     assert_eq!(of_request.attribute("client.port"), Some(port));
+    let id = answer.header("x-request-id").map(str::to_owned);
+    let name = "http.response.header.x-request-id";
+    assert_eq!(of_request.attribute(name), id);
+    // The buckets of its times name the trace.
+    let page = get_as(
+        server.management,
+        "/prometheus",
+        "application/openmetrics-text",
+    )
+    .body;
+    for family in ["request", "wait", "solve"] {
+        let series = format!("atto_work_{family}_seconds_bucket{{");
+        let example = format!(" # {{trace_id=\"{TRACE}\"}} ");
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with(&series) && line.contains(&example));
+        assert_eq!(lines.count(), 1, "{family}: {page}");
+    }
+    fs::write(
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("open_metrics.txt"),
+        &page,
+    )
+    .unwrap();
     assert_eq!(of_request.attribute("error.type"), None);
     let threshold = of_request.attribute("atto.work.threshold").unwrap();
     assert!(threshold.parse::<u64>().unwrap() > 0);
@@ -579,7 +604,7 @@ fn nothing_is_sent_where_tracing_is_off() {
         let metrics = get(server.management, "/prometheus").body;
         for outcome in ["exported", "failed", "dropped"] {
             let zero = format!("atto_work_spans_total{{outcome=\"{outcome}\"}} 0\n");
-            assert!(metrics.contains(&zero), "no {zero}");
+            assert!(without_application(&metrics).contains(&zero), "no {zero}");
         }
         server.terminate();
         assert_eq!(server.wait().code(), Some(0));

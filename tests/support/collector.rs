@@ -85,6 +85,15 @@ pub(crate) fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
         Value::StringValue(text) => text,
         Value::IntValue(number) => number.to_string(),
         Value::BoolValue(value) => value.to_string(),
+        // Arrays here have one value.
+        Value::ArrayValue(array) => match &array.values[..] {
+            [
+                AnyValue {
+                    value: Some(Value::StringValue(text)),
+                },
+            ] => text.clone(),
+            _ => format!("{array:?}"),
+        },
         other => format!("{other:?}"),
     })
 }

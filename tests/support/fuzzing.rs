@@ -12,7 +12,8 @@ use atto_work_server::problem::Problem;
 use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
 use clap::{Args, Command, FromArgMatches};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Number, json};
 
 /// The server's clock for these inputs, so that what is accepted today is accepted for ever.
 pub(crate) const NOW: i64 = 1_795_329_945_748;
@@ -70,20 +71,51 @@ fn expected_request(body: &[u8]) -> Option<(String, i64, String)> {
     let [network, timestamp, target] = reader.deserialize_map(Members).ok()?;
     reader.end().ok()?;
     let (network, timestamp, target) = (network?, timestamp?, target?);
-    let (network, target) = (network.as_str()?, target.as_str()?);
-    let timestamp = timestamp.as_i64()?;
+    let text = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+    let (network, target) = (text(&network)?, text(&target)?);
+    let timestamp = whole(&text(&timestamp).unwrap_or_else(|| timestamp.get().to_owned()))?;
     let is_right = Network::ALL.iter().any(|known| known.as_str() == network)
         && (1_704_067_200_000..=NOW + 60_000).contains(&timestamp)
         && target.len() == 64
         && target.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_right.then(|| (network.to_owned(), timestamp, target.to_owned()))
+    is_right.then_some((network, timestamp, target))
+}
+
+/// The value of a number in JSON's notation, if it is whole: its digits are written out, and those behind the point must be
+/// zeros.
+fn whole(number: &str) -> Option<i64> {
+    // Not a word or the brackets of a list, and no space.
+    let is_number = number.ends_with(|last: char| last.is_ascii_digit());
+    serde_json::from_str::<Number>(number).ok()?;
+    if !is_number || number.starts_with(char::is_whitespace) {
+        return None;
+    }
+    let lower = number.to_lowercase();
+    let (digits, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
+    let exponent: i32 = exponent.parse().ok()?;
+    let (before, after) = digits.split_once('.').unwrap_or((digits, ""));
+    let (sign, before) = before
+        .strip_prefix('-')
+        .map_or(("", before), |before| ("-", before));
+    // No body has more digits than this.
+    let zeros = "0".repeat(16 * 1024);
+    let digits = format!("{zeros}{before}{after}{zeros}");
+    let point = usize::try_from(exponent).map_or_else(
+        |_| (zeros.len() + before.len()).checked_sub(exponent.unsigned_abs() as usize),
+        |exponent| Some(zeros.len() + before.len() + exponent),
+    );
+    let (whole, fraction) = digits.split_at_checked(point?)?;
+    let whole = format!("{sign}{whole}").parse();
+    whole
+        .ok()
+        .filter(|_| fraction.bytes().all(|digit| digit == b'0'))
 }
 
 /// Reads the three members of a request, and refuses each that comes twice.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = [Option<Value>; 3];
+    type Value = [Option<Box<RawValue>>; 3];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")

@@ -46,10 +46,26 @@ impl Response {
     }
 
     fn metric_if_any(&self, name: &str) -> Option<f64> {
-        let mut lines = self.body.lines();
+        let page = without_application(&self.body);
+        let mut lines = page.lines();
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         Some(value.parse().expect("a number"))
     }
+}
+
+/// A page of metrics without the label that all of them have.
+pub(crate) fn without_application(page: &str) -> String {
+    let label = "application=\"atto-work-server\"";
+    page.replace(&format!(",{label}"), "")
+        .replace(&format!("{{{label}}}"), "")
+}
+
+/// `GET path` of a client that accepts this.
+pub(crate) fn get_as(address: SocketAddr, path: &str, accept: &str) -> Response {
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: {accept}\r\n\r\n"),
+    )
 }
 
 /// Opens a connection on which nothing waits for ever.

@@ -52,6 +52,7 @@ fn search() -> Value {
         "200".to_owned(),
         json!({
             "description": "the work",
+            "headers": { "X-Request-Id": reference("headers", "X-Request-Id") },
             "content": { "application/json": {
                 "schema": reference("schemas", "Work"),
                 "example": { "work": "576887B000000000" },
@@ -79,6 +80,7 @@ fn verification() -> Value {
         "200".to_owned(),
         json!({
             "description": "whether the work is valid",
+            "headers": { "X-Request-Id": reference("headers", "X-Request-Id") },
             "content": { "application/json": {
                 "schema": reference("schemas", "Verification"),
                 "examples": {
@@ -132,7 +134,8 @@ fn schemas() -> Value {
             "minimum": Timestamp::FIRST,
             "maximum": Timestamp::LAST,
             "description": format!(
-                "the block's time in Unix milliseconds, at most {} s ahead of the server's clock",
+                "the block's time in Unix milliseconds, at most {} s ahead of the server's clock; a string that holds the \
+                 number is read too",
                 MAX_AHEAD.as_secs(),
             ),
         },
@@ -189,7 +192,7 @@ fn schemas() -> Value {
         "Problem": {
             "type": "object",
             "description": "an error response (RFC 9457)",
-            "required": ["status", "title", "detail", "code"],
+            "required": ["status", "title", "detail", "code", "error", "path", "timestamp", "requestId"],
             "properties": {
                 "status": { "type": "integer", "minimum": 400, "maximum": 599 },
                 "title": { "type": "string" },
@@ -208,6 +211,10 @@ fn schemas() -> Value {
                         "additionalProperties": false,
                     },
                 },
+                "error": { "type": "string", "description": "the same as `title`, as Spring has it" },
+                "path": { "type": "string", "description": "the path that was asked for" },
+                "timestamp": { "type": "string", "format": "date-time", "description": "when this was sent" },
+                "requestId": { "type": "string", "description": "the value of `X-Request-Id`" },
             },
             "additionalProperties": false,
         },
@@ -222,10 +229,15 @@ fn headers() -> Value {
             json!({ "type": "string" }),
             json!("application/json"),
         ),
+        "Accept-Encoding": header(
+            "the content encoding that is accepted",
+            json!({ "type": "string" }),
+            json!("identity"),
+        ),
         "Allow": header(
             "the methods of this path",
             json!({ "type": "string" }),
-            json!("POST"),
+            json!("OPTIONS, POST"),
         ),
         "Retry-After": header(
             "when to retry, in seconds",
@@ -236,6 +248,12 @@ fn headers() -> Value {
             "how long this took, each part in milliseconds (W3C Server Timing)",
             json!({ "type": "string" }),
             json!("queue;dur=0.021, search;dur=412.514, total;dur=412.874"),
+        ),
+        "X-Request-Id": header(
+            "the request's id, by which it is found in the log and in traces: that which the request had, if it is 1 to 128 \
+             letters, digits and `-_.:+/=`, else a new one",
+            json!({ "type": "string" }),
+            json!("0f8fad5bd9cb469fa16570867728950e"),
         ),
         "WWW-Authenticate": header(
             "how to send a key (RFC 6750)",

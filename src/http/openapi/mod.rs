@@ -1,8 +1,9 @@
-//! The description of the API: for programs as `OpenAPI` 3.1, for people as pages of Swagger UI, which are part of the
+//! The description of the API: for programs as `OpenAPI` 3.1 in JSON and YAML, for people as pages of Swagger UI, which are part of the
 //! binary and load nothing from another machine.
 
 mod document;
 mod problems;
+mod yaml;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use warp::Reply;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
+use super::head::Format;
 use crate::problem::Problem;
 
 /// From the root to the first page, and from there to the description. Both are relative, for proxies that serve the port
@@ -29,7 +31,8 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 
 /// The description of the API, as it is served.
 pub(super) struct Description {
-    document: Bytes,
+    json: Bytes,
+    yaml: Bytes,
     pages: Arc<Config<'static>>,
 }
 
@@ -40,39 +43,48 @@ impl Description {
             .validator_url("none")
             .try_it_out_enabled(true)
             .display_request_duration(true);
+        let document = document::document(needs_key);
         Self {
-            document: format!("{:#}", document::document(needs_key)).into(),
+            json: format!("{document:#}").into(),
+            yaml: yaml::written(&document).into(),
             pages: Arc::new(pages),
         }
     }
 
     /// The description for programs.
-    pub(super) fn document(&self) -> Response {
-        let json = HeaderValue::from_static("application/json");
-        with_type(Response::new(self.document.clone().into()), json)
+    pub(super) fn document(&self, format: Format) -> Response {
+        let (document, media_type) = match format {
+            Format::Json => (&self.json, "application/json"),
+            // As the reference server has it.
+            Format::Yaml => (&self.yaml, "application/vnd.oai.openapi"),
+        };
+        let media_type = HeaderValue::from_static(media_type);
+        with_type(Response::new(document.clone().into()), media_type)
     }
 
     /// A file of the pages; `None` if there is no such file.
-    pub(super) fn page(&self, path: &str) -> Option<Response> {
-        let SwaggerFile {
+    pub(super) fn page(&self, path: &str) -> Result<Option<Response>, Problem> {
+        let served = utoipa_swagger_ui::serve(path, Arc::clone(&self.pages)).map_err(|error| {
+            tracing::error!(%error, path, "a page of the description cannot be written");
+            Problem::Internal
+        });
+        let Some(SwaggerFile {
             bytes,
             content_type,
             ..
-        } = match utoipa_swagger_ui::serve(path, Arc::clone(&self.pages)) {
-            Ok(file) => file?,
-            Err(error) => {
-                tracing::error!(%error, path, "a page of the description cannot be written");
-                return Some(Problem::Internal.into_response());
-            }
+        }) = served?
+        else {
+            return Ok(None);
         };
         let response = match bytes {
             Cow::Borrowed(bytes) => bytes.into_response(),
             Cow::Owned(bytes) => bytes.into_response(),
         };
-        let mut response = with_type(response, HeaderValue::from_str(&content_type).ok()?);
+        let content_type = HeaderValue::from_str(&content_type).map_err(|_| Problem::Internal)?;
+        let mut response = with_type(response, content_type);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-        Some(response)
+        Ok(Some(response))
     }
 }
 

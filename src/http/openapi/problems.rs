@@ -11,6 +11,10 @@ use crate::http::works::MAX_BODY;
 use crate::problem::{Code, FieldError, Problem};
 use crate::scheduler::SolveError;
 
+/// What all examples have.
+const EXAMPLE_ID: &str = "0f8fad5bd9cb469fa16570867728950e";
+const EXAMPLE_TIME: jiff::Timestamp = jiff::Timestamp::constant(1_795_329_945, 748_000_000);
+
 /// The operations that may send an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SentBy {
@@ -28,10 +32,13 @@ const fn sent_by(code: Code) -> SentBy {
         Code::MalformedJson
         | Code::InvalidFields
         | Code::BodyBroken
+        | Code::InvalidHost
+        | Code::HostNotAllowed
         | Code::Unauthorized
         | Code::BodyTimeout
         | Code::BodyTooLarge
         | Code::UnsupportedMediaType
+        | Code::UnsupportedEncoding
         | Code::TooManyRequests
         | Code::Internal
         // The service does not wait for a body for long when it ends.
@@ -51,18 +58,25 @@ fn example(code: Code) -> Problem {
             detail: "target has 2 characters; it must be 64 hex digits".to_owned(),
         }]),
         Code::BodyBroken => Problem::BodyBroken,
+        Code::HostNotAllowed => Problem::HostNotAllowed {
+            host: "other.example".to_owned(),
+        },
+        Code::InvalidHost => Problem::InvalidHost("there is no `Host`"),
         Code::Unauthorized => Problem::KeyMissing,
         Code::NotFound => Problem::NotFound {
             path: "/work".to_owned(),
         },
         Code::MethodNotAllowed => Problem::MethodNotAllowed {
             method: warp::http::Method::GET,
-            allowed: "POST",
+            allowed: "OPTIONS, POST",
         },
         Code::BodyTimeout => Problem::BodyTimeout(Duration::from_secs(10)),
         Code::BodyTooLarge => Problem::BodyTooLarge { limit: MAX_BODY },
         Code::UnsupportedMediaType => Problem::UnsupportedMediaType {
             given: "\"text/plain\"".to_owned(),
+        },
+        Code::UnsupportedEncoding => Problem::UnsupportedEncoding {
+            given: "\"gzip\"".to_owned(),
         },
         Code::TooManyRequests => Problem::KeyBusy { limit: 64 },
         Code::Internal => Problem::Internal,
@@ -106,29 +120,37 @@ fn response(codes: &[Code]) -> Value {
     for &code in codes {
         let problem = example(code);
         description.push(format!("`{}`: {}", code.as_str(), code.when()));
-        examples.insert(code.as_str().to_owned(), json!({ "value": problem.body() }));
+        let path = if code == Code::NotFound {
+            "/work"
+        } else {
+            "/works"
+        };
+        let body = problem.body(path, EXAMPLE_ID, EXAMPLE_TIME);
+        examples.insert(code.as_str().to_owned(), json!({ "value": body }));
         if let Some((name, _)) = problem.header() {
             let name = name_of(name.as_str());
             headers.insert(name.to_owned(), reference("headers", name));
         }
     }
-    let mut response = json!({
+    headers.insert(
+        "X-Request-Id".to_owned(),
+        reference("headers", "X-Request-Id"),
+    );
+    json!({
         "description": description.join("; "),
         "content": { "application/problem+json": {
             "schema": reference("schemas", "Problem"),
             "examples": examples,
         } },
-    });
-    if !headers.is_empty() {
-        response["headers"] = headers.into();
-    }
-    response
+        "headers": headers,
+    })
 }
 
 /// A header's name in the spelling of its standard.
 fn name_of(lower_case: &str) -> &str {
     match lower_case {
         "accept" => "Accept",
+        "accept-encoding" => "Accept-Encoding",
         "allow" => "Allow",
         "retry-after" => "Retry-After",
         "www-authenticate" => "WWW-Authenticate",

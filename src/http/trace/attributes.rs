@@ -1,6 +1,6 @@
 //! The name and the attributes of a request's span.
 
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::{Array, KeyValue, Value};
 use warp::http::uri::Authority;
 use warp::http::{Method, Version, header};
 
@@ -29,7 +29,7 @@ pub(super) fn known_method(method: &Method) -> Option<&'static str> {
 /// The attributes of a request's span that are known from its head.
 pub(super) fn of_request(head: &Head) -> Vec<KeyValue> {
     let (method, headers) = (&head.method, &head.headers);
-    let mut attributes = Vec::with_capacity(12);
+    let mut attributes = Vec::with_capacity(13);
     let mut add = |name: &'static str, value: Value| attributes.push(KeyValue::new(name, value));
     add(
         "http.request.method",
@@ -43,6 +43,11 @@ pub(super) fn of_request(head: &Head) -> Vec<KeyValue> {
     }
     add("url.scheme", "http".into());
     add("url.path", cut(&head.path).into());
+    let id = vec![head.id.as_str().to_owned().into()];
+    add(
+        "http.response.header.x-request-id",
+        Value::Array(Array::String(id)),
+    );
     if let Some(agent) = headers.get(header::USER_AGENT) {
         let agent = String::from_utf8_lossy(agent.as_bytes());
         add("user_agent.original", cut(&agent).into());
@@ -87,11 +92,13 @@ mod tests {
 
     use super::*;
     use crate::http::head::Route;
+    use crate::problem::RequestId;
 
     fn head(method: &Method, path: &str) -> Head {
         Head {
             method: method.clone(),
             path: path.to_owned(),
+            id: RequestId::of(&HeaderMap::new()),
             headers: HeaderMap::new(),
             arrival: None,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use warp::Buf;
-use warp::http::{HeaderMap, header};
+use warp::http::{HeaderMap, HeaderValue, header};
 
 use crate::connections::DRAIN_GRACE;
 use crate::http::request::Body;
@@ -40,10 +40,14 @@ pub(super) async fn read_json(
     limits: &BodyLimits,
 ) -> Result<Vec<u8>, Problem> {
     require_json(headers)?;
+    require_no_encoding(headers)?;
+    // Before the first byte of the body is read: only then does hyper invite one that waits for it (`Expect`).
+    require_length(headers)?;
     read(body, limits).await
 }
 
-/// The media type must be JSON. Its parameters, such as a character set, are ignored.
+/// The media type must be JSON, `application/json` or `application/*+json` (RFC 6839). Its parameters, such as a character
+/// set, are ignored.
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else {
         return Err(Problem::UnsupportedMediaType {
@@ -55,12 +59,45 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         .ok()
         .and_then(|value| value.split(';').next())
         .map(str::trim);
-    if media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+    if media_type.is_some_and(is_json) {
         return Ok(());
     }
     Err(Problem::UnsupportedMediaType {
         given: format!("{given:?}"),
     })
+}
+
+fn is_json(media_type: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
+    media_type.strip_prefix("application/").is_some_and(|kind| {
+        kind == "json"
+            || kind
+                .strip_suffix("+json")
+                .is_some_and(|kind| !kind.is_empty() && !kind.contains(['/', ' ']))
+    })
+}
+
+/// A body that is compressed is not read.
+fn require_no_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_identity =
+        |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    match encodings.find(|encoding| !is_identity(encoding)) {
+        None => Ok(()),
+        Some(given) => Err(Problem::UnsupportedEncoding {
+            given: format!("{given:?}"),
+        }),
+    }
+}
+
+/// A body that is declared to be too long is not read.
+fn require_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared = headers.get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match declared {
+        Some(length) if length > MAX_BODY as u64 => Err(Problem::BodyTooLarge { limit: MAX_BODY }),
+        _ => Ok(()),
+    }
 }
 
 /// Collects a body, whole or chunked, within the limits.
@@ -85,12 +122,10 @@ async fn read(body: impl Body, limits: &BodyLimits) -> Result<Vec<u8>, Problem> 
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use futures_util::stream;
-    use warp::http::HeaderValue;
-
     use super::*;
     use crate::lifecycle::{self, Transitions};
+    use bytes::Bytes;
+    use futures_util::stream;
 
     #[test]
     fn json_is_json_with_and_without_parameters() {
@@ -102,13 +137,37 @@ mod tests {
             "application/json",
             "Application/JSON",
             "application/json; charset=utf-8",
+            "application/vnd.api+json",
+            "application/Problem+JSON;a=b",
         ] {
             assert!(judged(given).is_ok(), "{given}");
         }
-        for given in ["text/plain", "application/jsonl", ""] {
+        for given in [
+            "text/plain",
+            "application/jsonl",
+            "application/+json",
+            "text/json",
+            "a/b+json",
+            "",
+        ] {
             assert!(judged(given).is_err(), "{given}");
         }
         assert!(require_json(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_body_that_is_compressed_or_declared_too_long_is_not_read() {
+        let headers = |name, value: &str| {
+            HeaderMap::from_iter([(name, HeaderValue::try_from(value).unwrap())])
+        };
+        for (encoding, is_read) in [("identity", true), ("gzip", false), ("identity, br", false)] {
+            let headers = headers(header::CONTENT_ENCODING, encoding);
+            assert_eq!(require_no_encoding(&headers).is_ok(), is_read, "{encoding}");
+        }
+        for (length, is_read) in [(MAX_BODY, true), (MAX_BODY + 1, false)] {
+            let headers = headers(header::CONTENT_LENGTH, &length.to_string());
+            assert_eq!(require_length(&headers).is_ok(), is_read, "{length}");
+        }
     }
 
     fn limits() -> (Transitions, BodyLimits) {

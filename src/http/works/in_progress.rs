@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use warp::Reply;
-use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use crate::access::{Client, Keys};
+use crate::http::head::Head;
 use crate::http::trace::{Ending, Trace};
 use crate::problem::Problem;
 use crate::scheduler::{Origin, Search, SolveError, Solved};
@@ -29,6 +29,7 @@ pub(super) enum Kind {
 pub(super) struct RequestInProgress<'a> {
     kind: Kind,
     telemetry: &'a Telemetry,
+    head: &'a Head,
     trace: &'a Trace,
     /// When its head had arrived.
     started: Instant,
@@ -53,10 +54,16 @@ struct Times {
 
 impl<'a> RequestInProgress<'a> {
     /// A request whose head has arrived.
-    pub(super) fn begin(kind: Kind, telemetry: &'a Telemetry, trace: &'a Trace) -> Self {
+    pub(super) fn begin(
+        kind: Kind,
+        telemetry: &'a Telemetry,
+        head: &'a Head,
+        trace: &'a Trace,
+    ) -> Self {
         Self {
             kind,
             telemetry,
+            head,
             trace,
             started: Instant::now(),
             client: None,
@@ -78,13 +85,9 @@ impl<'a> RequestInProgress<'a> {
     /// # Errors
     ///
     /// [`Problem::KeyMissing`], [`Problem::KeyUnknown`] or [`Problem::KeyBusy`].
-    pub(super) fn admit(
-        &mut self,
-        keys: Option<&Keys>,
-        headers: &HeaderMap,
-    ) -> Result<(), Problem> {
+    pub(super) fn admit(&mut self, keys: Option<&Keys>) -> Result<(), Problem> {
         if let Some(keys) = keys {
-            let client = self.client.insert(keys.identify(headers)?);
+            let client = self.client.insert(keys.identify(&self.head.headers)?);
             client.begin()?;
             tracing::debug!(key = client.name(), "admitted");
         }
@@ -112,7 +115,7 @@ impl<'a> RequestInProgress<'a> {
         if search.origin() != Origin::Cached {
             self.times.search = Some((waited, searched));
             let metrics = &self.telemetry.metrics;
-            metrics.search_ended(network, waited, searched);
+            metrics.search_ended(network, waited, searched, self.trace.id());
         }
         // The time since the work was found went into the reference hash.
         self.verified(search.arrived() + waited + searched);
@@ -132,7 +135,7 @@ impl<'a> RequestInProgress<'a> {
             }
             Err(problem) => {
                 self.outcome = outcome(&problem);
-                problem.into_response()
+                problem.response(&self.head.path, &self.head.id)
             }
         }
     }
@@ -147,7 +150,7 @@ impl Drop for RequestInProgress<'_> {
         let network = self.asked.map(|(network, _)| network);
         match self.kind {
             Kind::Solve => {
-                metrics.request_ended(network, self.outcome, total);
+                metrics.request_ended(network, self.outcome, total, self.trace.id());
                 history.request_ended(EndedRequest {
                     outcome: self.outcome,
                     total,

@@ -33,10 +33,11 @@ pub(super) struct Works {
 impl Works {
     /// Answers `POST /works`: reads the request, searches, and responds.
     pub(super) async fn solve(&self, request: Request<'_, impl Body>) -> Response {
-        let mut in_progress = RequestInProgress::begin(Kind::Solve, &self.telemetry, request.trace);
+        let mut in_progress =
+            RequestInProgress::begin(Kind::Solve, &self.telemetry, request.head, request.trace);
         let started = in_progress.started();
         let result = async {
-            in_progress.admit(self.keys.as_ref(), &request.head.headers)?;
+            in_progress.admit(self.keys.as_ref())?;
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
             let request = reading::parse(&body, Timestamp::now())?;
             in_progress.asks(&request);
@@ -60,9 +61,9 @@ impl Works {
     /// Answers `POST /works/verify`: reads the request, hashes once, and responds.
     pub(super) async fn verify(&self, request: Request<'_, impl Body>) -> Response {
         let mut in_progress =
-            RequestInProgress::begin(Kind::Verify, &self.telemetry, request.trace);
+            RequestInProgress::begin(Kind::Verify, &self.telemetry, request.head, request.trace);
         let result = async {
-            in_progress.admit(self.keys.as_ref(), &request.head.headers)?;
+            in_progress.admit(self.keys.as_ref())?;
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
             let (request, nonce) = reading::parse_verify(&body, Timestamp::now())?;
             in_progress.asks(&request);

@@ -1,29 +1,39 @@
 //! Reads the JSON of a request.
 
+mod whole;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::problem::{FieldError, Problem};
 use crate::work::{InvalidRequest, Nonce, Timestamp, WorkRequest};
+use whole::whole;
 
-/// A request for work. A member may have any JSON value here, so that each is checked by its own rule.
+/// How many characters of a number are shown in an error.
+const LONGEST_NUMBER: usize = 40;
+
+/// The byte order marks of UTF-8 and UTF-16.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
+
+/// A request for work. A member may be any JSON here, as it was written, so that each is checked by
+/// its own rule.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a JSON object")]
 struct WorksRequest {
-    network: Option<Value>,
-    timestamp: Option<Value>,
-    target: Option<Value>,
+    network: Option<Box<RawValue>>,
+    timestamp: Option<Box<RawValue>>,
+    target: Option<Box<RawValue>>,
 }
 
 /// A request to verify a work.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a JSON object")]
 struct VerifyRequest {
-    network: Option<Value>,
-    timestamp: Option<Value>,
-    target: Option<Value>,
-    work: Option<Value>,
+    network: Option<Box<RawValue>>,
+    timestamp: Option<Box<RawValue>>,
+    target: Option<Box<RawValue>>,
+    work: Option<Box<RawValue>>,
 }
 
 /// Reads a request for work. An error names everything that is wrong with it. Public for the fuzz targets only.
@@ -44,7 +54,7 @@ pub(super) fn parse_verify(body: &[u8], now: Timestamp) -> Result<(WorkRequest, 
         target: wire.target,
     };
     let work = member("work", wire.work, "a string of 16 hex digits", |value| {
-        Some(value.as_str()?.parse())
+        Some(text(value)?.parse())
     });
     match (fields(request, now), work) {
         (Ok(request), Ok(work)) => Ok((request, work)),
@@ -58,6 +68,11 @@ pub(super) fn parse_verify(body: &[u8], now: Timestamp) -> Result<(WorkRequest, 
 
 /// Reads a JSON object.
 fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // RFC 8259 (8.1): a text has no byte order mark. The others are of UTF-16.
+    if MARKS.iter().any(|mark| body.starts_with(mark)) {
+        let reason = "it begins with a byte order mark; it must be UTF-8 without one";
+        return Err(Problem::MalformedJson(reason.to_owned()));
+    }
     // Serde would accept an array of the members' values as the object.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("it is an array".to_owned()));
@@ -68,14 +83,14 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// Checks each member of a request.
 fn fields(wire: WorksRequest, now: Timestamp) -> Result<WorkRequest, Vec<FieldError>> {
     let network = member("network", wire.network, "a string", |value| {
-        Some(value.as_str()?.parse())
+        Some(text(value)?.parse())
     });
     let timestamp = member(
         "timestamp",
         wire.timestamp,
         "a whole number of Unix milliseconds, in 64 bits",
         |value| {
-            let timestamp = Timestamp::from_millis(value.as_i64()?);
+            let timestamp = Timestamp::from_millis(whole(value)?);
             Some(timestamp.and_then(|timestamp| timestamp.not_ahead_of(now)))
         },
     );
@@ -83,7 +98,7 @@ fn fields(wire: WorksRequest, now: Timestamp) -> Result<WorkRequest, Vec<FieldEr
         "target",
         wire.target,
         "a string of 64 hex digits",
-        |value| Some(value.as_str()?.parse()),
+        |value| Some(text(value)?.parse()),
     );
     match (network, timestamp, target) {
         (Ok(network), Ok(timestamp), Ok(target)) => {
@@ -99,9 +114,9 @@ fn fields(wire: WorksRequest, now: Timestamp) -> Result<WorkRequest, Vec<FieldEr
 /// Checks one member of a request. `read` returns `None` if the value is not of the `expected` type.
 fn member<T>(
     field: &'static str,
-    value: Option<Value>,
+    value: Option<Box<RawValue>>,
     expected: &str,
-    read: impl FnOnce(&Value) -> Option<Result<T, InvalidRequest>>,
+    read: impl FnOnce(&RawValue) -> Option<Result<T, InvalidRequest>>,
 ) -> Result<T, FieldError> {
     let Some(value) = value else {
         return Err(FieldError {
@@ -118,13 +133,19 @@ fn member<T>(
     }
 }
 
+/// The text of a JSON string; `None` if the value is none.
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
 /// The type of a JSON value, or the value itself if it is short.
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(_) => "a string".to_owned(),
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
+fn describe(value: &RawValue) -> &str {
+    match value.get() {
+        text if text.starts_with('"') => "a string",
+        text if text.starts_with('[') => "an array",
+        text if text.starts_with('{') => "an object",
+        text if text.len() > LONGEST_NUMBER => "a long number",
+        text => text,
     }
 }
 

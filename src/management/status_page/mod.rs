@@ -23,11 +23,11 @@ const SCRIPT: &str = concat!(
 );
 
 /// The page, with a policy that allows its own style and script, its data, and nothing else.
-pub(super) fn page() -> Response {
+pub(super) fn page() -> Result<Response, Problem> {
     let mut bytes = [0; 16];
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the system gives no random bytes for the status page");
-        return Problem::Internal.into_response();
+        return Err(Problem::Internal);
     }
     let nonce = hex::encode(bytes);
     let policy = format!(
@@ -41,7 +41,7 @@ pub(super) fn page() -> Response {
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, no_referrer),
     ]);
-    response
+    Ok(response)
 }
 
 /// The page with its style and script, which carry the nonce of one response.

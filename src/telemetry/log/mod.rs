@@ -1,6 +1,7 @@
 //! Log lines: those of the service through a bounded queue to standard output, those of other commands to standard
 //! error.
 
+mod count;
 mod line;
 mod panics;
 mod queue;
@@ -13,7 +14,11 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use count::CountLines;
+pub(super) use count::log_lines;
 use line::{JsonLine, TextLine};
 use queue::Queue;
 pub(super) use queue::lost_lines;
@@ -110,6 +115,8 @@ fn start(format: LogFormat, level: LevelFilter, output: BoxMakeWriter, is_colour
         LogFormat::Text => lines
             .with_ansi(is_coloured)
             .map_event_format(|format| TextLine(format.with_ansi(is_coloured)))
+            .finish()
+            .with(CountLines)
             .try_init(),
         LogFormat::Json => lines
             .json()
@@ -117,6 +124,8 @@ fn start(format: LogFormat, level: LevelFilter, output: BoxMakeWriter, is_colour
                 let format = format.flatten_event(true);
                 JsonLine(format.with_current_span(false).with_span_list(false))
             })
+            .finish()
+            .with(CountLines)
             .try_init(),
     };
     if let Some(error) = complaint {

@@ -7,15 +7,18 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
-use super::http::{self, HttpRequests};
+use super::active::Active;
+use super::http::HttpRequests;
 use super::outcome::PerRequest;
+use super::series::LABELS;
+use super::system::System;
 use crate::build_info::{COMMIT, FEATURES, VERSION};
-use crate::telemetry::log::lost_lines;
+use crate::telemetry::log::{log_lines, lost_lines};
 use crate::work::Network;
 
 /// The upper bounds of the histograms' buckets in seconds, from an easy search on a card to a hard one on a processor.
 /// The time of a search is spread exponentially, so steps of 2 to 2.5 are fine enough.
-const BUCKETS: [f64; 21] = [
+pub(super) const BUCKETS: [f64; 21] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
@@ -52,8 +55,10 @@ pub(super) struct Families {
     pub(super) connections_closed: IntCounterVec,
     pub(super) spans: IntCounterVec,
     pub(super) http: HttpRequests,
+    pub(super) started_time: Gauge,
     pub(super) ready_time: Gauge,
     pub(super) uptime: Gauge,
+    pub(super) system: System,
 }
 
 impl Families {
@@ -66,6 +71,7 @@ impl Families {
         declare.build_info();
         declare.process();
         declare.registered(Ok(lost_lines()));
+        declare.registered(Ok(log_lines()));
         Self {
             requests: PerRequest::new(declare.counters(
                 "atto_work_requests_total",
@@ -182,19 +188,39 @@ impl Families {
                 declare.histograms(
                     "http_server_requests_seconds",
                     "Time of requests to the public port.",
-                    &http::LABELS,
+                    &LABELS,
                 ),
                 declare.gauges(
                     "http_server_requests_seconds_max",
                     "Longest request of the last two minutes.",
-                    &http::LABELS,
+                    &LABELS,
                 ),
+                declare.registered(Ok(Active::new())),
+            ),
+            started_time: declare.gauge(
+                "application_started_time_seconds",
+                "Time from the start until devices were open.",
             ),
             ready_time: declare.gauge(
                 "application_ready_time_seconds",
                 "Time from the start until requests were accepted.",
             ),
             uptime: declare.gauge("process_uptime_seconds", "Time since the start."),
+            system: System::new(
+                declare.gauge(
+                    "process_cpu_usage",
+                    "Part of its processors that the process uses.",
+                ),
+                declare.gauge(
+                    "system_cpu_usage",
+                    "Part of the machine's processors that is used.",
+                ),
+                declare.count("system_cpu_count", "Processors that the process may use."),
+                declare.gauge(
+                    "system_load_average_1m",
+                    "Load of the machine in the last minute.",
+                ),
+            ),
         }
     }
 }

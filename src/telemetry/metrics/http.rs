@@ -7,48 +7,19 @@ use std::time::Instant;
 
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec};
 
+use super::active::{Active, Ticket};
 use super::peak::Peak;
-
-/// Spring's labels.
-pub(super) const LABELS: [&str; 7] = [
-    "application",
-    "error",
-    "exception",
-    "method",
-    "outcome",
-    "status",
-    "uri",
-];
-
-/// The tag of all the reference server's metrics (`management.metrics.tags` in its configuration), which dashboards filter
-/// by.
-const APPLICATION: &str = "atto-work-server";
-
-/// The label of a method that is not in [`METHODS`], and of the status of a request that was not answered.
-const UNKNOWN: &str = "UNKNOWN";
-
-/// The methods that Spring knows (`HttpMethod`).
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
-];
+use super::series::Series;
 
 /// The requests to the public port. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequests {
     times: HistogramVec,
     peaks: GaugeVec,
-    timers: Arc<RwLock<HashMap<Key, Arc<Timer>>>>,
+    active: Active,
+    timers: Arc<RwLock<HashMap<Series, Arc<Timer>>>>,
     /// Times of peaks are counted from here.
     origin: Instant,
-}
-
-/// The labels that vary. None is text of a request, so there are few combinations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    method: &'static str,
-    uri: &'static str,
-    /// `None` if it was not answered.
-    status: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -59,10 +30,11 @@ struct Timer {
 }
 
 impl HttpRequests {
-    pub(super) fn new(times: HistogramVec, peaks: GaugeVec) -> Self {
+    pub(super) fn new(times: HistogramVec, peaks: GaugeVec, active: Active) -> Self {
         Self {
             times,
             peaks,
+            active,
             timers: Arc::default(),
             origin: Instant::now(),
         }
@@ -70,14 +42,11 @@ impl HttpRequests {
 
     /// Begins to measure a request whose head has come.
     pub(super) fn begin(&self, method: &str, uri: &'static str) -> HttpRequest<'_> {
+        let series = Series::in_progress(method, uri);
         HttpRequest {
             requests: self,
-            key: Key {
-                method: method_label(method),
-                uri,
-                status: None,
-            },
-            started: Instant::now(),
+            series,
+            ticket: self.active.begin(series),
         }
     }
 
@@ -90,26 +59,16 @@ impl HttpRequests {
         }
     }
 
-    fn timer(&self, key: Key) -> Arc<Timer> {
+    fn timer(&self, series: Series) -> Arc<Timer> {
         let timers = self.timers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(timer) = timers.get(&key) {
+        if let Some(timer) = timers.get(&series) {
             return Arc::clone(timer);
         }
         drop(timers);
         let mut timers = self.timers.write().unwrap_or_else(PoisonError::into_inner);
-        let timer = timers.entry(key).or_insert_with(|| {
-            let status = key.status.map(|status| status.to_string());
-            let status = status.as_deref().unwrap_or(UNKNOWN);
-            // Every error is answered, so there is never an exception to name.
-            let labels = [
-                APPLICATION,
-                "none",
-                "none",
-                key.method,
-                outcome(key.status),
-                status,
-                key.uri,
-            ];
+        let timer = timers.entry(series).or_insert_with(|| {
+            let labels = series.labels();
+            let labels = labels.each_ref().map(String::as_str);
             Arc::new(Timer {
                 times: self.times.with_label_values(&labels),
                 peak: Peak::default(),
@@ -125,66 +84,25 @@ impl HttpRequests {
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
     requests: &'a HttpRequests,
-    key: Key,
-    started: Instant,
+    series: Series,
+    ticket: Ticket,
 }
 
 impl HttpRequest<'_> {
-    /// Counts the request as answered with this status code.
-    pub fn answered(mut self, status: u16) {
-        self.key.status = Some(status);
+    /// Counts the request as answered with this status code and, if it was refused, with the class of its error.
+    pub fn answered(mut self, status: u16, error: Option<&'static str>) {
+        self.series.end(status, error);
     }
 }
 
 impl Drop for HttpRequest<'_> {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
-        let timer = self.requests.timer(self.key);
+        self.requests.active.end(self.ticket);
+        let (began, _) = self.ticket;
+        let took = began.elapsed();
+        let timer = self.requests.timer(self.series);
         timer.times.observe(took.as_secs_f64());
         let now = self.requests.origin.elapsed();
         timer.peak.observe(took, now);
-    }
-}
-
-/// The label of a method.
-fn method_label(method: &str) -> &'static str {
-    let mut known = METHODS.into_iter();
-    known.find(|known| *known == method).unwrap_or(UNKNOWN)
-}
-
-/// The label of a status code's class.
-fn outcome(status: Option<u16>) -> &'static str {
-    match status {
-        Some(100..200) => "INFORMATIONAL",
-        Some(200..300) => "SUCCESS",
-        Some(300..400) => "REDIRECTION",
-        Some(400..500) => "CLIENT_ERROR",
-        Some(500..600) => "SERVER_ERROR",
-        _ => UNKNOWN,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn methods_and_classes_are_those_that_spring_knows() {
-        assert_eq!(method_label("PATCH"), "PATCH");
-        for method in ["CONNECT", "get", "BREW", ""] {
-            assert_eq!(method_label(method), "UNKNOWN", "{method}");
-        }
-        let cases = [
-            (Some(100), "INFORMATIONAL"),
-            (Some(204), "SUCCESS"),
-            (Some(307), "REDIRECTION"),
-            (Some(404), "CLIENT_ERROR"),
-            (Some(503), "SERVER_ERROR"),
-            (Some(600), "UNKNOWN"),
-            (None, "UNKNOWN"),
-        ];
-        for (status, expected) in cases {
-            assert_eq!(outcome(status), expected, "{status:?}");
-        }
     }
 }

@@ -1,4 +1,8 @@
-//! Every metric of the service, in Prometheus's text format. This file is their manual.
+//! Every metric of the service, in the text formats of Prometheus and of `OpenMetrics`. This file is their manual.
+//!
+//! Every metric has the label `application="atto-work-server"`, as at the reference server. In `OpenMetrics`, the buckets of
+//! `atto_work_request_seconds`, `atto_work_wait_seconds` and `atto_work_solve_seconds` have exemplars: the `trace_id` of the
+//! latest sampled request.
 //!
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
@@ -29,10 +33,20 @@
 //! | `atto_work_spans_total` | counter | `outcome` | spans of requests, see [`SpanOutcome`]; 0 where tracing is off |
 //! | `atto_work_log_lines_lost_total` | counter | | log lines that were dropped, since standard output was not read fast enough or could not be written |
 //! | `atto_work_build_info` | gauge | `version`, `commit`, `features` | always 1; the labels describe this binary |
-//! | `http_server_requests_seconds` | histogram | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the public port, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` are always `none`, and `application` is `atto-work-server` as at the reference server |
-//! | `http_server_requests_seconds_max` | gauge | `application`, `error`, `exception`, `method`, `outcome`, `status`, `uri` | longest of these requests in the last 80 to 120 s, as Micrometer has it; 0 without any |
+//! | `http_server_requests_seconds` | histogram | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the public port, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` name the error response: the class of the reference server where it refuses the same, else the `code`; `none` without one |
+//! | `http_server_requests_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | longest of these requests in the last 80 to 120 s, as Micrometer has it; 0 without any |
+//! | `http_server_requests_active_seconds` | summary | `error`, `exception`, `method`, `outcome`, `status`, `uri` | requests in progress: `_count` is how many, `_sum` the sum of their times so far. The labels of what is not known yet are `none` and `UNKNOWN`. Micrometer's form of a long task |
+//! | `http_server_requests_active_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time so far of the longest of them |
+//! | `logback_events_total` | counter | `level` | log lines by level. Spring's name |
+//! | `application_started_time_seconds` | gauge | | time from the start until devices were open; NaN until then. Spring's name |
 //! | `application_ready_time_seconds` | gauge | | time from the start until requests were accepted; NaN until then. Spring's name |
 //! | `process_uptime_seconds` | gauge | | time since the start. Spring's name |
+//! | `process_cpu_usage` | gauge | | part of its processors that the process uses, 0 to 1: the average since the last scrape but one second at least. Spring's name, as those of the next five |
+//! | `system_cpu_usage` | gauge | | likewise, part of all processors of the machine that is used |
+//! | `system_cpu_count` | gauge | | processors that the process may use |
+//! | `system_load_average_1m` | gauge | | load of the machine in the last minute |
+//! | `process_files_open_files` | gauge | | the same as `process_open_fds` |
+//! | `process_files_max_files` | gauge | | the same as `process_max_fds` |
 //! | `process_start_time_seconds` | gauge | | start of the process, in Unix time |
 //! | `process_cpu_seconds_total` | counter | | its user and system CPU time |
 //! | `process_open_fds` | gauge | | its open file descriptors |
@@ -45,40 +59,60 @@
 //! request's text. Series that can be known at the start exist from then on, at zero: every possible counter, and of the
 //! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one.
 //!
-//! Spring's other metrics have no counterpart (`jvm_*`, `logback_*`, `system_*`), or have one above under Prometheus's
-//! name: `process_open_fds` for `process_files_open_files`, `process_max_fds` for `process_files_max_files`, and the rate
-//! of `process_cpu_seconds_total` for `process_cpu_usage`.
+//! The reference server's other metrics have no counterpart: `jvm_*`, `disk_*`, and `process_cpu_time_ns_total`, which is
+//! `process_cpu_seconds_total` here.
 
+mod active;
+mod exemplars;
 mod families;
 mod http;
+mod measurements;
+mod open_metrics;
 mod outcome;
 mod peak;
+mod series;
+mod system;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use opentelemetry::trace::TraceId;
+use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::device::{Backend, DeviceInfo};
 use crate::work::{Network, Threshold, Timestamp};
+use exemplars::Exemplars;
 use families::Families;
 pub use http::HttpRequest;
+pub use measurements::Measurement;
 pub use outcome::{Outcome, Rebuild, SpanOutcome};
+
+/// The label of all metrics, by which dashboards of the reference server filter (`management.metrics.tags` in its
+/// configuration).
+const APPLICATION: (&str, &str) = ("application", "atto-work-server");
 
 /// The service's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     families: Families,
+    exemplars: Exemplars,
     started: Instant,
 }
 
 impl Metrics {
     /// Metrics in a registry of their own. Children whose labels are known are there, at zero.
+    #[expect(clippy::missing_panics_doc, reason = "the label is well formed")]
     pub fn new() -> Self {
-        let registry = Registry::new();
+        let (name, value) = APPLICATION;
+        let labels = [(name.to_owned(), value.to_owned())];
+        let registry = Registry::new_custom(None, Some(labels.into()));
+        let registry = registry.expect("the label is well formed");
         let metrics = Self {
             families: Families::declare(&registry),
             registry,
+            exemplars: Exemplars::default(),
             started: Instant::now(),
         };
         metrics.begin();
@@ -104,21 +138,49 @@ impl Metrics {
             self.spans(outcome);
         }
         self.observe_pace(0.0, None);
+        self.families.started_time.set(f64::NAN);
         self.families.ready_time.set(f64::NAN);
     }
 
     /// Counts a request for work that has ended, and the time since its head had come. `network` is `None` for a request
-    /// that was not understood.
-    pub fn request_ended(&self, network: Option<Network>, outcome: Outcome, took: Duration) {
+    /// that was not understood; `trace` is that of the request, if it is sampled.
+    pub fn request_ended(
+        &self,
+        network: Option<Network>,
+        outcome: Outcome,
+        took: Duration,
+        trace: Option<TraceId>,
+    ) {
         self.families.requests.child(network, outcome).inc();
         let times = self.families.request_times.child(network, outcome);
-        times.observe(took.as_secs_f64());
+        let seconds = took.as_secs_f64();
+        times.observe(seconds);
+        let key = (
+            "atto_work_request_seconds",
+            outcome::network_label(network),
+            Some(outcome.label()),
+        );
+        self.exemplars.observe(key, seconds, trace);
     }
 
     /// Takes in the times for which a request that a search has answered waited, and was searched for.
-    pub fn search_ended(&self, network: Network, waited: Duration, searched: Duration) {
-        self.families.waits[network as usize].observe(waited.as_secs_f64());
-        self.families.solves[network as usize].observe(searched.as_secs_f64());
+    pub fn search_ended(
+        &self,
+        network: Network,
+        waited: Duration,
+        searched: Duration,
+        trace: Option<TraceId>,
+    ) {
+        let times = [
+            ("atto_work_wait_seconds", &self.families.waits, waited),
+            ("atto_work_solve_seconds", &self.families.solves, searched),
+        ];
+        for (name, histograms, time) in times {
+            let seconds = time.as_secs_f64();
+            histograms[network as usize].observe(seconds);
+            let key = (name, network.as_str(), None);
+            self.exemplars.observe(key, seconds, trace);
+        }
     }
 
     /// Counts a request to verify work that has ended; `network` as for [`request_ended`](Self::request_ended).
@@ -195,6 +257,11 @@ impl Metrics {
                 .device_rebuilds
                 .with_label_values(&[name, outcome.label()]);
         }
+    }
+
+    /// Sets the time from the start until devices were open.
+    pub fn started(&self, after: Duration) {
+        self.families.started_time.set(after.as_secs_f64());
     }
 
     /// Sets the time from the start until requests were accepted.
@@ -281,12 +348,35 @@ impl Metrics {
     /// # Errors
     ///
     /// If a metric cannot be encoded.
-    pub fn render(&self) -> prometheus::Result<String> {
+    pub fn prometheus(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.gather())
+    }
+
+    /// All metrics, in the text format of `OpenMetrics` 1.0.
+    pub fn open_metrics(&self) -> String {
+        open_metrics::encode(&self.gather(), &self.exemplars)
+    }
+
+    /// The names of all metrics, in Micrometer's notation.
+    pub fn names(&self) -> BTreeSet<String> {
+        measurements::names(&self.gather())
+    }
+
+    /// The metric with this name in Micrometer's notation, of the series with all of these tags; `None` if there is none.
+    pub fn measurement(&self, name: &str, tags: &[(&str, &str)]) -> Option<Measurement> {
+        measurements::measurement(&self.gather(), name, tags)
+    }
+
+    /// Every family, with the values of now.
+    fn gather(&self) -> Vec<MetricFamily> {
         self.families.http.show_peaks();
+        self.families.system.observe();
         self.families
             .uptime
             .set(self.started.elapsed().as_secs_f64());
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut families = self.registry.gather();
+        system::add_aliases(&mut families);
+        families
     }
 }
 

@@ -124,6 +124,11 @@ impl SpanOutcome {
     }
 }
 
+/// The label of a network, `None` for requests that were not understood.
+pub(super) fn network_label(network: Option<Network>) -> &'static str {
+    network.map_or("none", Network::as_str)
+}
+
 /// A family of metrics with labels.
 pub(super) trait Family {
     /// A metric with a value for each label.
@@ -162,8 +167,8 @@ impl<F: Family> PerRequest<F> {
     pub(super) fn child(&self, network: Option<Network>, outcome: Outcome) -> &F::Child {
         let row = network.map_or(Network::ALL.len(), |network| network as usize);
         self.children[row][outcome as usize].get_or_init(|| {
-            let network = network.map_or("none", Network::as_str);
-            self.family.labelled(&[network, outcome.label()])
+            self.family
+                .labelled(&[network_label(network), outcome.label()])
         })
     }
 

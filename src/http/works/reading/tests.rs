@@ -56,7 +56,9 @@ fn an_error_names_the_type_of_a_wrong_value() {
             "true",
             "is true; it must be a whole number of Unix milliseconds, in 64 bits",
         ),
-        ("1.5", "is 1.5;"),
+        ("1.50", "is 1.50;"),
+        ("\"1.5\"", "is a string;"),
+        (&"9".repeat(41), "is a long number;"),
         ("18446744073709551615", "is 18446744073709551615;"),
         ("[]", "is an array;"),
         ("{}", "is an object;"),
@@ -68,6 +70,25 @@ fn an_error_names_the_type_of_a_wrong_value() {
         };
         assert_eq!(errors.len(), 1);
         assert!(errors[0].detail.contains(expected), "{}", errors[0].detail);
+    }
+}
+
+#[test]
+fn a_timestamp_may_be_spelled_in_any_way() {
+    let plain = parsed(&body("\"LOCAL\"", &NOW.to_string(), &target())).unwrap();
+    for spelling in ["\"1795329945748\"", "1795329945748.0", "1.795329945748e12"] {
+        let request = parsed(&body("\"LOCAL\"", spelling, &target()));
+        assert_eq!(request.unwrap(), plain, "{spelling}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    let right = body("\"LOCAL\"", &NOW.to_string(), &target());
+    for mark in MARKS {
+        let body = [mark, right.as_bytes()].concat();
+        let error = parse(&body, Timestamp::from_millis(NOW).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("byte order mark"), "{error}");
     }
 }
 

@@ -3,21 +3,23 @@
 //!
 //! The body is `application/problem+json` (RFC 9457). Besides the standard members it has `code`, a word that programs can
 //! rely on. If single values of the request are wrong, it has `errors` with an entry for each: the field's name, and the
-//! rule that the value breaks.
+//! rule that the value breaks. It also has the members of Spring's error object: `error`, `path`, `timestamp` and `requestId`.
+
+mod document;
+mod request_id;
 
 use std::time::Duration;
 
-use problem_details::ProblemDetails;
 use serde::Serialize;
-use warp::Reply;
 use warp::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use warp::reply::Response;
 
 use crate::scheduler::SolveError;
+pub use request_id::{REQUEST_ID, RequestId};
 
-/// Makes the table. A row has a name, a status, the code, and when it is sent.
+/// Makes the table. A row has a name, a status, the code, the class for metrics, and when it is sent. The class is that of the
+/// reference server where it refuses the same, so that alerts by it go on, and else the code.
 macro_rules! codes {
-    ($($row:ident $status:ident $code:literal $when:literal)+) => {
+    ($($row:ident $status:ident $code:literal $class:literal $when:literal)+) => {
         /// The kinds of error responses.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "each row says when it is sent")]
@@ -43,6 +45,13 @@ macro_rules! codes {
                 }
             }
 
+            /// What the labels `error` and `exception` say of it.
+            pub const fn class(self) -> &'static str {
+                match self {
+                    $(Self::$row => $class,)+
+                }
+            }
+
             /// When it is sent, in words.
             pub const fn when(self) -> &'static str {
                 match self {
@@ -54,21 +63,24 @@ macro_rules! codes {
 }
 
 codes! {
-    MalformedJson BAD_REQUEST "MALFORMED_JSON" "the body is not a JSON object, or names a member twice"
-    InvalidFields BAD_REQUEST "INVALID_FIELDS" "members are missing, of the wrong type or out of range: `errors` names each with its rule"
-    BodyBroken BAD_REQUEST "BODY_BROKEN" "the body broke off"
-    Unauthorized UNAUTHORIZED "UNAUTHORIZED" "API keys are on, and the request has none or one that is not known; `WWW-Authenticate` says how to send it"
-    NotFound NOT_FOUND "NOT_FOUND" "there is nothing at this path"
-    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "`Allow` names the method that is"
-    BodyTimeout REQUEST_TIMEOUT "BODY_TIMEOUT" "the body took longer than `ATTO_WORK_BODY_TIMEOUT`"
-    BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "the body has more than 16 KiB"
-    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "the content type is missing or not JSON"
-    TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
-    Internal INTERNAL_SERVER_ERROR "INTERNAL" "a bug: the answer could not be written"
-    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
-    NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
-    ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
-    DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
+    MalformedJson BAD_REQUEST "MALFORMED_JSON" "ServerWebInputException" "the body is not a JSON object, or names a member twice"
+    InvalidFields BAD_REQUEST "INVALID_FIELDS" "ServerWebInputException" "members are missing, of the wrong type or out of range: `errors` names each with its rule"
+    BodyBroken BAD_REQUEST "BODY_BROKEN" "ServerWebInputException" "the body broke off"
+    InvalidHost BAD_REQUEST "INVALID_HOST" "INVALID_HOST" "an HTTP/1.1 request has no `Host`, more than one, or one that is not a host"
+    Unauthorized UNAUTHORIZED "UNAUTHORIZED" "UNAUTHORIZED" "API keys are on, and the request has none or one that is not known; `WWW-Authenticate` says how to send it"
+    NotFound NOT_FOUND "NOT_FOUND" "NoResourceFoundException" "there is nothing at this path"
+    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "MethodNotAllowedException" "`Allow` lists the methods of this path"
+    BodyTimeout REQUEST_TIMEOUT "BODY_TIMEOUT" "BODY_TIMEOUT" "the body took longer than `ATTO_WORK_BODY_TIMEOUT`"
+    BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "ContentTooLargeException" "the body has more than 16 KiB"
+    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "UnsupportedMediaTypeStatusException" "the content type is missing or not JSON"
+    UnsupportedEncoding UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_ENCODING" "UNSUPPORTED_ENCODING" "the body is compressed; `Accept-Encoding` names what is accepted"
+    HostNotAllowed MISDIRECTED_REQUEST "HOST_NOT_ALLOWED" "HOST_NOT_ALLOWED" "`ATTO_WORK_ALLOWED_HOSTS` does not have the host that the request names"
+    TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
+    Internal INTERNAL_SERVER_ERROR "INTERNAL" "INTERNAL" "a bug: the answer could not be written"
+    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
+    NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
+    ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
+    DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
 
 /// Why a request gets an error response.
@@ -100,6 +112,15 @@ pub enum Problem {
     /// The body broke off, or its transfer coding is wrong.
     #[error("the body could not be read")]
     BodyBroken,
+    /// The `Host` header is missing, doubled or not a host.
+    #[error("{0}; an HTTP/1.1 request must have exactly one `Host`")]
+    InvalidHost(&'static str),
+    /// The host that the request names is not on the list.
+    #[error("the host {host:?} is not allowed here; see `ATTO_WORK_ALLOWED_HOSTS`")]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+    },
     /// The body is too long.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
@@ -110,6 +131,12 @@ pub enum Problem {
     #[error("the content type is {given}; it must be application/json")]
     UnsupportedMediaType {
         /// The content type that was declared.
+        given: String,
+    },
+    /// The body is declared to be compressed.
+    #[error("the content encoding is {given}; the body must be sent as it is")]
+    UnsupportedEncoding {
+        /// The content encoding that was declared.
         given: String,
     },
     /// No API key was sent, or not in the one way that is allowed.
@@ -141,13 +168,6 @@ pub struct FieldError {
     pub detail: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Extensions<'a> {
-    code: &'static str,
-    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-    errors: &'a [FieldError],
-}
-
 impl Problem {
     /// Its row of the table.
     pub const fn code(&self) -> Code {
@@ -155,12 +175,15 @@ impl Problem {
             Self::MalformedJson(_) => Code::MalformedJson,
             Self::InvalidFields(_) => Code::InvalidFields,
             Self::BodyBroken => Code::BodyBroken,
+            Self::InvalidHost(_) => Code::InvalidHost,
+            Self::HostNotAllowed { .. } => Code::HostNotAllowed,
             Self::KeyMissing | Self::KeyUnknown => Code::Unauthorized,
             Self::NotFound { .. } => Code::NotFound,
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::BodyTimeout(_) => Code::BodyTimeout,
             Self::BodyTooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
+            Self::UnsupportedEncoding { .. } => Code::UnsupportedEncoding,
             Self::KeyBusy { .. } => Code::TooManyRequests,
             Self::Internal => Code::Internal,
             Self::Unsolved(SolveError::QueueFull { .. }) => Code::QueueFull,
@@ -191,6 +214,11 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
+            // RFC 9110 (12.5.3), likewise.
+            Self::UnsupportedEncoding { .. } => Some((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )),
             // One of the key's requests may end at any time.
             Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::Unsolved(error) => {
@@ -199,38 +227,6 @@ impl Problem {
             }
             _ => None,
         }
-    }
-
-    /// The body of the response.
-    pub(crate) fn body(&self) -> impl Serialize {
-        let code = self.code();
-        let errors = match self {
-            Self::InvalidFields(errors) => errors.as_slice(),
-            _ => &[],
-        };
-        ProblemDetails::from_status_code(code.status())
-            .with_detail(self.to_string())
-            .with_extensions(Extensions {
-                code: code.as_str(),
-                errors,
-            })
-    }
-}
-
-impl Reply for Problem {
-    fn into_response(self) -> Response {
-        let mut response =
-            warp::reply::with_status(warp::reply::json(&self.body()), self.code().status())
-                .into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        headers.extend(self.header().map(|(name, value)| (Some(name), value)));
-        // For the request's trace.
-        response.extensions_mut().insert(self.code());
-        response
     }
 }
 

@@ -1,0 +1,171 @@
+//! The host that a request names (RFC 9112, 3.2), and which of them are allowed.
+//!
+//! A web site can have its own name lead to the address of this server, after a browser has loaded its page (DNS rebinding).
+//! Then the page's requests are of its own origin, and no rule for other origins stops them. But they name the site's host.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use warp::http::uri::Authority;
+use warp::http::{HeaderMap, Version, header};
+
+use crate::problem::Problem;
+
+/// The host that a request names; `None` if it names none, as HTTP/1.0 allows. `authority` is the host outside the headers,
+/// as HTTP/2 has it.
+///
+/// # Errors
+///
+/// [`Problem::InvalidHost`] unless an HTTP/1.1 request has exactly one `Host`, and that is a host or empty;
+/// [`Problem::HostNotAllowed`] if only some hosts are allowed, and this is none of them.
+pub fn named_host(
+    version: Version,
+    authority: Option<&Authority>,
+    headers: &HeaderMap,
+    allowed: Option<&AllowedHosts>,
+) -> Result<Option<Authority>, Problem> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let host = given.next();
+    if given.next().is_some() {
+        return Err(Problem::InvalidHost("there is more than one `Host`"));
+    }
+    if host.is_none() && version == Version::HTTP_11 {
+        return Err(Problem::InvalidHost("there is no `Host`"));
+    }
+    let host = match host {
+        Some(host) if !host.is_empty() => {
+            let host = Authority::try_from(host.as_bytes()).ok();
+            // A host has no name and password before it.
+            let host = host.filter(|host| !host.as_str().contains('@'));
+            Some(host.ok_or(Problem::InvalidHost("`Host` is not a host"))?)
+        }
+        _ => None,
+    };
+    // A target with a host of its own counts before the header.
+    let host = authority.cloned().or(host);
+    match (host, allowed) {
+        (Some(host), Some(allowed)) if !allowed.has(host.host()) => Err(Problem::HostNotAllowed {
+            host: host.host().to_owned(),
+        }),
+        (host, _) => Ok(host),
+    }
+}
+
+/// The names of hosts that requests may name, in lower case. Addresses and `localhost` are always allowed: no site can make
+/// a browser name them for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<String>);
+
+impl AllowedHosts {
+    fn has(&self, host: &str) -> bool {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let host = host.trim_end_matches('.');
+        let is_same = |allowed: &String| allowed.eq_ignore_ascii_case(host);
+        address.parse::<IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || self.0.iter().any(is_same)
+    }
+}
+
+/// In the form that is parsed.
+impl fmt::Display for AllowedHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// Names separated by commas.
+impl FromStr for AllowedHosts {
+    type Err = InvalidHostName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let name = |text: &str| {
+            let is_name = !text.is_empty() && text.bytes().all(of_a_name);
+            let name = is_name.then(|| text.trim_end_matches('.').to_lowercase());
+            name.ok_or_else(|| InvalidHostName(text.to_owned()))
+        };
+        let names = text.split(',').map(|text| name(text.trim()));
+        Ok(Self(names.collect::<Result<_, _>>()?))
+    }
+}
+
+/// The text is not a list of hosts' names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no name of a host; allowed is a list separated by commas of names without a scheme and a port, such as \
+     work.example; addresses need not be listed"
+)]
+pub struct InvalidHostName(String);
+
+#[cfg(test)]
+mod tests {
+    use warp::http::HeaderValue;
+
+    use super::*;
+
+    fn named(version: Version, hosts: &[&'static str]) -> Result<Option<String>, Problem> {
+        let hosts = hosts
+            .iter()
+            .map(|host| (header::HOST, HeaderValue::from_static(host)));
+        let mut headers = HeaderMap::new();
+        for (name, host) in hosts {
+            headers.append(name, host);
+        }
+        let host = named_host(version, None, &headers, None)?;
+        Ok(host.map(|host| host.as_str().to_owned()))
+    }
+
+    #[test]
+    fn http_1_1_names_exactly_one_host() {
+        for host in ["wallet.example", "localhost:8080", "[::1]:8080", "10.0.0.1"] {
+            let named = named(Version::HTTP_11, &[host]).unwrap();
+            assert_eq!(named.as_deref(), Some(host));
+        }
+        assert_eq!(named(Version::HTTP_11, &[""]).unwrap(), None);
+        for wrong in [&[][..], &["a", "a"], &["a b"], &["a/b"], &["user@a"]] {
+            let error = named(Version::HTTP_11, wrong).unwrap_err();
+            assert!(matches!(error, Problem::InvalidHost(_)), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn other_versions_may_name_it_elsewhere_or_not_at_all() {
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            assert_eq!(named(version, &[]).unwrap(), None);
+            assert!(named(version, &["a", "b"]).is_err());
+        }
+        let authority = Authority::from_static("wallet.example");
+        let host = named_host(Version::HTTP_2, Some(&authority), &HeaderMap::new(), None);
+        assert_eq!(host.unwrap(), Some(authority));
+    }
+
+    #[test]
+    fn names_on_the_list_and_all_addresses_are_allowed() {
+        let allowed: AllowedHosts = "work.example, Other.Example.".parse().unwrap();
+        assert_eq!(allowed.to_string(), "work.example,other.example");
+        for host in [
+            "work.example",
+            "WORK.example",
+            "work.example.",
+            "other.example",
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+        ] {
+            assert!(allowed.has(host), "{host}");
+        }
+        for host in [
+            "rebound.example",
+            "work.example.evil.example",
+            "example",
+            "127.0.0.1.evil.example",
+        ] {
+            assert!(!allowed.has(host), "{host}");
+        }
+        for wrong in ["", "a,", "http://a", "a:80", "a/b", "*.example", "[::1]"] {
+            assert!(wrong.parse::<AllowedHosts>().is_err(), "{wrong}");
+        }
+    }
+}
