@@ -1,5 +1,5 @@
 //! Every error response, and the one table from an error to its status, code and text. The description of the API is made
-//! from this table, and a test holds the README's table to it.
+//! from this table, and a test holds the table of `docs/api.md` to it.
 //!
 //! The body is `application/problem+json` (RFC 9457). Besides the standard members it has `code`, a word that programs can
 //! rely on. If single values of the request are wrong, it has `errors` with an entry for each: the field's name, and the
