@@ -19,6 +19,7 @@ mod cli;
 mod coalescing;
 mod connections;
 mod corpus;
+mod documentation;
 mod faults;
 mod http;
 mod javascript_client;
