@@ -177,8 +177,40 @@ fn every_command_has_a_row() {
 }
 
 #[test]
+fn the_table_of_counts_has_the_numbers_that_were_counted() {
+    let counted =
+        fs::read_to_string(Path::new(ROOT).join("tools/instruction-counts.toml")).unwrap();
+    let table = rows("docs/performance.md", "| `");
+    let mut compared = 0;
+    for (column, chip) in ["VEGA10", "NAVI21", "NAVI31"].into_iter().enumerate() {
+        let line = counted
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{chip} = {{")))
+            .unwrap();
+        for entry in line.trim_end_matches('}').split(',') {
+            let (kernel, count) = entry.split_once('=').unwrap();
+            let row = table
+                .iter()
+                .find(|row| row.len() == 8 && row[0] == kernel.trim())
+                .unwrap();
+            assert_eq!(
+                row[1 + column].trim_matches('*'),
+                count.trim(),
+                "{kernel} on {chip}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared >= 21, "{compared}");
+}
+
+#[test]
 fn every_name_in_the_documentation_is_one_of_the_program() {
-    let sources: String = texts(&["rs"]).into_iter().map(|(_, text)| text).collect();
+    // Rules record series of their own names.
+    let sources: String = texts(&["rs", "yaml"])
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     let sources: BTreeSet<_> = words(&sources).collect();
     let is_known = |name: &str| {
         let base = ["_bucket", "_count", "_sum"]
