@@ -28,7 +28,7 @@ use crate::http::{self, BodyLimits};
 use crate::lifecycle::{self, Lifecycle};
 use crate::management::{self, About, Setting};
 use crate::scheduler::{Limits, Scheduler};
-use crate::telemetry::{self, History, Metrics, Telemetry, Traces};
+use crate::telemetry::{self, History, MORE_THREADS, Metrics, Telemetry, Traces};
 
 /// How long sending the last traces may take when the service ends.
 pub const FLUSH: Duration = Duration::from_secs(3);
@@ -105,10 +105,9 @@ pub enum ServiceError {
 fn refusal(error: &io::Error) -> String {
     match error.kind() {
         // EAGAIN, of clone(2).
-        io::ErrorKind::WouldBlock => format!(
-            "the system refuses a thread: {error}; raise the limit of threads and processes: `ulimit -u`, --pids-limit of \
-             a container, pids.max of its cgroup, TasksMax= of systemd"
-        ),
+        io::ErrorKind::WouldBlock => {
+            format!("the system refuses a thread: {error}; {MORE_THREADS}")
+        }
         _ => format!("the system refuses: {error}"),
     }
 }
@@ -284,8 +283,8 @@ async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Durati
     let _ = timeout(DRAIN_GRACE, public).await;
 }
 
-/// Does this on a thread of its own. Not on one of Tokio's blocking threads: if the system refuses another of those, what
-/// waits for one waits for ever.
+/// Does this on a thread of its own. Not on one of Tokio's blocking threads: if the system refuses another of those,
+/// the work would never start.
 fn on_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! | --- | --- |
 //! | 0 | success; `verify`: the work is valid; `health`: the server is ready |
-//! | 1 | failure, explained on standard error; `verify`: the work is not valid; `health`: the server is not ready or cannot be asked, explained on standard output |
+//! | 1 | failure, explained on standard error, of `serve` in its log; `verify`: the work is not valid; `health`: the server is not ready or cannot be asked, explained on standard output |
 //! | 64 | a flag or an environment variable has a wrong value |
 
 mod bench;

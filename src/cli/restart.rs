@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::device::gpu::discovery::{Machine, STARTED_AGAIN, variables_to_add};
 
-/// What became of a restart, for the log: there is none yet when the process restarts.
+/// The outcome of a restart. Logged later, since logging starts after the restart.
 #[derive(Debug)]
 pub(super) enum Restart {
     /// The Vulkan loader needs no more variables.

@@ -2,8 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +11,7 @@ use super::list_cards;
 use crate::config::ServeArgs;
 use crate::device::{self, Lister};
 use crate::management::Setting;
-use crate::service::{self, Listeners, ServiceError};
+use crate::service::{self, Listeners};
 
 /// Requests are small, and the search has threads of its own that need the cores.
 const RUNTIME_THREADS: usize = 2;
@@ -36,7 +34,7 @@ pub(super) fn run(args: &ServeArgs, configuration: Vec<Setting>) -> Result<ExitC
 }
 
 fn serve_in_runtime(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), CommandError> {
-    ensure_threads(RUNTIME_THREADS).map_err(ServiceError::from)?;
+    // Panics where the system refuses a thread, which ends the process (`log_to_stdout`).
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
@@ -44,18 +42,6 @@ fn serve_in_runtime(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(),
     let served = runtime.block_on(serve(args, configuration));
     runtime.shutdown_timeout(LEAVE_BEHIND_AFTER);
     served
-}
-
-/// Starts as many threads and lets them end. Tokio panics where the system refuses one, and cannot say why.
-fn ensure_threads(count: usize) -> io::Result<()> {
-    let gate = Mutex::new(());
-    let closed = gate.lock();
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
-        let started: io::Result<Vec<_>> = (0..count).map(start).collect();
-        drop(closed);
-        started.map(drop)
-    })
 }
 
 async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), CommandError> {
@@ -67,7 +53,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
         "starting"
     );
     let mut signals = Signals::listen()?;
-    // Where nobody listens for it, the signal ends the process.
+    // The default action of SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup())?;
     let access = args.access()?;
     match access.keys.clone() {

@@ -1,5 +1,5 @@
-//! Environment variables beyond the settings' own: those that other programs know, from which settings take their
-//! defaults, and those that look like settings and are none.
+//! Environment variables that are no settings: other programs' variables, which set defaults here, and misspelt ones,
+//! which are reported.
 //!
 //! | variable | of | sets the default of |
 //! | --- | --- | --- |
@@ -9,7 +9,7 @@
 //! | `LOGGING_LEVEL_ROOT` | the reference server | what is logged without `RUST_LOG` |
 //! | `KUBERNETES_SERVICE_HOST` | Kubernetes | `ATTO_WORK_SHUTDOWN_DELAY`, `ATTO_WORK_SHUTDOWN_GRACE` |
 //!
-//! A setting's own flag or variable goes before. An empty variable counts as unset.
+//! A setting's own flag or variable takes precedence. An empty variable counts as unset.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Every error response, and the one table from an error to its status, code and text. The description of the API is made
-//! from this table, and a test holds the README's table to it.
+//! from this table, and a test holds the table of `docs/api.md` to it.
 //!
-//! The body is `application/problem+json` (RFC 9457). Besides the standard members it has `code`, a word that programs can
-//! rely on. If single values of the request are wrong, it has `errors` with an entry for each: the field's name, and the
+//! The body is `application/problem+json` (RFC 9457). Besides the standard members it has `code`, a word that programs can rely
+//! on. If single values of the request are wrong, it has `errors` with an entry for each: the field's name, and the
 //! rule that the value breaks. It also has the members of Spring's error object: `error`, `path`, `timestamp` and `requestId`.
 
 mod document;
@@ -67,19 +67,19 @@ codes! {
     InvalidFields BAD_REQUEST "INVALID_FIELDS" "ServerWebInputException" "members are missing, of the wrong type or out of range: `errors` names each with its rule"
     BodyBroken BAD_REQUEST "BODY_BROKEN" "ServerWebInputException" "the body broke off"
     InvalidHost BAD_REQUEST "INVALID_HOST" "INVALID_HOST" "an HTTP/1.1 request has no `Host`, more than one, or one that is not a host"
-    Unauthorized UNAUTHORIZED "UNAUTHORIZED" "UNAUTHORIZED" "API keys are on, and the request has none or one that is not known; `WWW-Authenticate` says how to send it"
+    Unauthorized UNAUTHORIZED "UNAUTHORIZED" "UNAUTHORIZED" "API keys are on, and the request has none or an unknown one; `WWW-Authenticate` says how to send it"
     NotFound NOT_FOUND "NOT_FOUND" "NoResourceFoundException" "there is nothing at this path"
-    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "MethodNotAllowedException" "`Allow` lists the methods of this path"
+    MethodNotAllowed METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED" "MethodNotAllowedException" "the path does not have this method; `Allow` names those it has"
     BodyTimeout REQUEST_TIMEOUT "BODY_TIMEOUT" "BODY_TIMEOUT" "the body took longer than `ATTO_WORK_BODY_TIMEOUT`"
     BodyTooLarge PAYLOAD_TOO_LARGE "BODY_TOO_LARGE" "ContentTooLargeException" "the body has more than 16 KiB"
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE" "UnsupportedMediaTypeStatusException" "the content type is missing or not JSON"
     UnsupportedEncoding UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_ENCODING" "UNSUPPORTED_ENCODING" "the body is compressed; `Accept-Encoding` names what is accepted"
     HostNotAllowed MISDIRECTED_REQUEST "HOST_NOT_ALLOWED" "HOST_NOT_ALLOWED" "`ATTO_WORK_ALLOWED_HOSTS` does not have the host that the request names"
-    TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
+    TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has `ATTO_WORK_API_KEY_REQUESTS` requests in progress; `Retry-After` says when to retry"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "INTERNAL" "a bug: the answer could not be written"
-    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
+    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "the queue is full; `Retry-After` is the mean time until a search ends, from the measured hash rate, 1 to 300 s"
     NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
-    ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
+    ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "SHUTTING_DOWN" "the server is stopping; `Retry-After` is 1 s, since another server can serve at once"
     DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
 
@@ -146,7 +146,7 @@ pub enum Problem {
     #[error("the API key is not known")]
     KeyUnknown,
     /// The API key has as many requests in progress as it may.
-    #[error("this API key has {limit} requests in progress, as many as it may have")]
+    #[error("this API key has {limit} requests in progress, and {limit} are allowed")]
     KeyBusy {
         /// How many it may have.
         limit: usize,

@@ -8,7 +8,7 @@ mod traces;
 pub use history::{
     Columns, EndedRequest, History, PercentileColumns, Percentiles, Sample, Snapshot, Window,
 };
-pub use log::{LogFormat, LogGuard, log_to_stderr, log_to_stdout, since_start};
+pub use log::{LogFormat, LogGuard, MORE_THREADS, log_to_stderr, log_to_stdout, since_start};
 pub use metrics::{HttpRequest, Measurement, Metrics, Outcome, Rebuild, SpanOutcome};
 #[cfg(test)]
 pub(crate) use traces::kept;

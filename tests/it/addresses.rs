@@ -1,5 +1,4 @@
-//! What the server listens on by default where there is IPv6, IPv4, or both: the real binary in network namespaces of its
-//! own.
+//! What the server listens on by default where there is IPv6, IPv4, or both: the real binary in network namespaces.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;

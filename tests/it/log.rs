@@ -13,7 +13,7 @@ use atto_work_server::telemetry::{LogFormat, log_to_stdout};
 
 const LOST: &str = "atto_work_log_lines_lost_total";
 
-/// A server whose log nobody reads after the line `ready`.
+/// A server whose log is not read after the line `ready`.
 struct Unread {
     child: Child,
     log: BufReader<std::process::ChildStdout>,
@@ -87,7 +87,7 @@ fn a_reader_that_stalls_stops_neither_requests_nor_the_end() {
 }
 
 #[test]
-fn a_second_signal_ends_a_server_whose_log_nobody_reads() {
+fn a_second_signal_ends_a_server_whose_log_is_not_read() {
     let mut server = Unread::start();
     // Its search keeps the server from ending by itself.
     let stream = connect(server.address("address"));
@@ -132,7 +132,7 @@ fn a_reader_that_goes_on_is_told_what_it_missed() {
 #[test]
 fn a_service_logs_json_to_standard_output_and_nothing_to_standard_error() {
     let mut child = work_server(&[&["serve", "--backend", "cpu"], &PORTS[..]].concat())
-        // An empty filter is none.
+        // An empty filter counts as unset.
         .env("RUST_LOG", "")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -166,21 +166,25 @@ fn a_service_logs_json_to_standard_output_and_nothing_to_standard_error() {
 fn text_is_what_a_terminal_shows() {
     // `script` gives the server a terminal.
     let server = env!("CARGO_BIN_EXE_work-server");
-    let command = format!(
-        "timeout --signal=TERM 2 {server} serve {} --backend cpu",
-        PORTS.join(" ")
-    );
-    let output = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+    let command = format!("{server} serve {} --backend cpu", PORTS.join(" "));
+    let mut child = Command::new("script")
+        .args(["--quiet", "--flush", "--command", &command, "/dev/null"])
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        text.contains("ready") && !text.contains("\"message\""),
-        "{text}"
-    );
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.find_map(|line| {
+        let line = line.unwrap();
+        assert!(!line.contains("\"message\""), "{line}");
+        line.contains("ready").then_some(line)
+    });
+    // In colour.
+    assert!(ready.expect("it gets ready").contains('\u{1b}'));
+    // `script` passes the signal on.
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
 }
 
 /// Plays two parts: the test, and the process that panics.

@@ -20,6 +20,7 @@ mod cli;
 mod coalescing;
 mod connections;
 mod corpus;
+mod documentation;
 mod environment;
 mod faults;
 mod http;

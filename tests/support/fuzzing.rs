@@ -20,7 +20,7 @@ pub(crate) const NOW: i64 = 1_795_329_945_748;
 
 /// Reads the bytes of a body as a request for work.
 ///
-/// It is accepted exactly if the rules of the README, written down here once more, allow it; what is accepted reads the
+/// It is accepted exactly if the rules of `docs/api.md`, written down here once more, allow it; what is accepted reads the
 /// same when it is written again; what is refused is refused with one of the two codes, and a reason.
 pub(crate) fn request(body: &[u8]) {
     let now = Timestamp::from_millis(NOW).expect("within the calendar");

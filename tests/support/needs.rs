@@ -26,7 +26,7 @@ pub(crate) enum Need {
     JavaScriptClient,
     /// Node.js, a browser, and the packages that drive it.
     Browser,
-    /// Network namespaces of one's own, and `ip` to set them up.
+    /// Network namespaces, and `ip` to set them up.
     Namespaces,
 }
 

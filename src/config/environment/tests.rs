@@ -81,7 +81,7 @@ fn a_settings_own_variable_goes_before() {
         ("ATTO_WORK_BACKEND", "gpu"),
         ("ATTO_WORK_ADDRESS", "[::]:8080"),
         ("ATTO_WORK_SHUTDOWN_GRACE", "60"),
-        // An empty one is none.
+        // An empty one counts as unset.
         ("ATTO_WORK_LOG_FORMAT", ""),
     ];
     assert_eq!(
@@ -97,7 +97,7 @@ fn the_end_on_kubernetes_fits_into_what_it_gives_a_pod() {
 
     let [delay, grace] = ON_KUBERNETES.map(|(_, seconds)| seconds.parse::<u64>().unwrap());
     let rest = 2 * DRAIN_GRACE + FLUSH;
-    // And a second for a log that nobody reads.
+    // And a second for the log to be flushed.
     assert!(delay + grace + rest.as_secs() < 30, "{rest:?}");
 }
 

@@ -1,8 +1,8 @@
 //! Which kernels are likely to be fast on a device, from what its vendor's compiler makes of them.
 //!
 //! A likely kernel is compiled first and leads the race; see [`prepare`](super::prepare) and [`race`](super::race). A wrong
-//! order costs time at the start and nothing else, since measurements choose the kernel that serves. README's table of
-//! counts says where the orders come from.
+//! order costs time at the start and nothing else, since measurements choose the kernel that serves. The table of
+//! counts in `docs/performance.md` says where the orders come from.
 
 use super::kernel::Kernel;
 use super::kernel::Kernel::{Bitcast, Dot24, Dot24And16, Insert, Pair, Pair64, U64};

@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use count::CountLines;
 pub(super) use count::log_lines;
 use line::{JsonLine, TextLine};
+pub use panics::MORE_THREADS;
 use queue::Queue;
 pub(super) use queue::lost_lines;
 
@@ -82,8 +83,8 @@ pub fn log_to_stderr(format: LogFormat, level: LevelFilter) {
     start(format, level, BoxMakeWriter::new(io::stderr), is_coloured);
 }
 
-/// Starts logging to standard output through a queue that drops lines when it is full, so that no thread waits for
-/// whoever reads the log. Panics are logged too, and one of the calling thread ends the process. The filter is that of
+/// Starts logging to standard output through a queue that drops lines when it is full, so that a stalled log reader
+/// blocks no thread. Panics are logged too, and one of the calling thread ends the process. The filter is that of
 /// [`log_to_stderr`].
 ///
 /// # Errors

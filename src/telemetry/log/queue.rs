@@ -49,7 +49,7 @@ pub(super) struct Queue {
 struct State {
     /// Bytes of the queued lines.
     queued: AtomicUsize,
-    /// Whether the reader does not keep up, so that nobody should wait for it.
+    /// Whether the reader does not keep up. Then no thread waits for it.
     is_stalled: AtomicBool,
 }
 
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a write only while nobody holds the lock.
+    /// A write blocks while a test holds the lock.
     #[derive(Clone, Debug, Default)]
     struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -209,7 +209,7 @@ mod tests {
         let stalled = output.0.lock().unwrap();
         pusher.write_all(b"one\n").unwrap();
         assert!(queue.state.is_stalled.load(Ordering::Relaxed));
-        // Nobody waits now.
+        // No thread waits now.
         pusher.write_all(b"two\n").unwrap();
         drop(stalled);
         assert!(queue.flush(Duration::from_secs(60)));
