@@ -135,3 +135,51 @@ fn a_queue_of_size_zero_is_named_at_the_start() {
         "{text}"
     );
 }
+
+/// Rows of `docs/migrating.md` that no other test has.
+#[test]
+fn requests_are_answered_as_the_guide_for_moving_says() {
+    let server = Server::on_cpu(&[]);
+    let right = request("LOCAL", &target(0xA)).to_string();
+    let utf16: Vec<u8> = right.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let bodies: [(&str, Vec<u8>, u16); 7] = [
+        ("an escape", right.replace('A', "\\u0041").into(), 200),
+        ("lower case", right.replace("000A", "000a").into(), 200),
+        (
+            "another member",
+            right.replacen('{', "{\"a\":1,", 1).into(),
+            200,
+        ),
+        ("trailing text", format!("{right} x").into(), 400),
+        ("UTF-16", utf16, 400),
+        (
+            "200 KB",
+            format!("{right}{}", " ".repeat(200_000)).into(),
+            413,
+        ),
+        ("nothing", Vec::new(), 400),
+    ];
+    for (what, body, status) in bodies {
+        let head = works("").replace("length: 0", &format!("length: {}", body.len()));
+        let mut client = connect(server.address);
+        client.write_all(head.as_bytes()).unwrap();
+        // The server may have refused, and closed, before all of it is sent.
+        let _ = client.write_all(&body);
+        assert_eq!(read(&client, false).status, status, "{what}");
+    }
+    let long = "a".repeat(9 * 1024);
+    let paths = [
+        (format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {long}"), 302),
+        ("POST //works HTTP/1.1\r\nhost: a".to_owned(), 404),
+        ("POST /Works HTTP/1.1\r\nhost: a".to_owned(), 404),
+        ("POST /works/ HTTP/1.1\r\nhost: a".to_owned(), 404),
+        ("PUT /works HTTP/1.1\r\nhost: a".to_owned(), 405),
+    ];
+    for (head, status) in paths {
+        let answer = exchange(
+            server.address,
+            &format!("{head}\r\ncontent-length: 0\r\n\r\n"),
+        );
+        assert_eq!(answer.status, status, "{head:.40}");
+    }
+}
