@@ -144,7 +144,9 @@ fn help() -> String {
 /// The variables in that.
 fn variables(help: &str) -> Vec<&str> {
     let entries = help.split("[env: ").skip(1);
-    let variables: Vec<_> = entries.filter_map(|entry| entry.split('=').next()).collect();
+    let variables: Vec<_> = entries
+        .filter_map(|entry| entry.split('=').next())
+        .collect();
     assert!(variables.len() > 20, "{variables:?}");
     variables
 }
