@@ -66,7 +66,9 @@ codes! {
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "the API key has as many requests in progress as it may; `Retry-After` says when to ask again"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "a bug: the answer could not be written"
     QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "there are as many searches as may be; `Retry-After` is the time until one ends on average, from the measured hash rate, 1 to 300 s"
+    Overloaded SERVICE_UNAVAILABLE "OVERLOADED" "as many requests are in progress as may be; `Retry-After` is 1 s, since one may end at any time"
     NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
+    ClockWrong SERVICE_UNAVAILABLE "CLOCK_WRONG" "the server's clock shows a time before 2024 or after 9999, so that no timestamp can be checked; `Retry-After` is 1 s, since another server can serve at once"
     ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "the server is stopping; `Retry-After` likewise"
     DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
@@ -124,6 +126,15 @@ pub enum Problem {
         /// How many it may have.
         limit: usize,
     },
+    /// As many requests are in progress as may be.
+    #[error("as many requests are in progress as may be")]
+    Overloaded,
+    /// The server's clock is outside of the calendar of thresholds.
+    #[error("the server's clock shows {clock}; it must be set before timestamps can be checked")]
+    ClockWrong {
+        /// What it shows.
+        clock: jiff::Timestamp,
+    },
     /// The search was not accepted, or ended without a work.
     #[error("{0}")]
     Unsolved(#[from] SolveError),
@@ -162,6 +173,8 @@ impl Problem {
             Self::BodyTooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
             Self::KeyBusy { .. } => Code::TooManyRequests,
+            Self::Overloaded => Code::Overloaded,
+            Self::ClockWrong { .. } => Code::ClockWrong,
             Self::Internal => Code::Internal,
             Self::Unsolved(SolveError::QueueFull { .. }) => Code::QueueFull,
             Self::Unsolved(SolveError::NoDevice) => Code::NoDevice,
@@ -191,8 +204,10 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 Some((header::ACCEPT, HeaderValue::from_static("application/json")))
             }
-            // One of the key's requests may end at any time.
-            Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            // One of those in progress may end at any time, and another server may have a clock that is right.
+            Self::KeyBusy { .. } | Self::Overloaded | Self::ClockWrong { .. } => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             Self::Unsolved(error) => {
                 let seconds = error.retry_after()?;
                 Some((header::RETRY_AFTER, HeaderValue::from(seconds)))

@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::access::AccessRules;
-use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, MANAGEMENT_CONNECTIONS, Port};
+use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, Port};
 use crate::device::{OpenDevices, OpenError};
 use crate::http::{self, BodyLimits};
-use crate::lifecycle::{self, Lifecycle};
+use crate::lifecycle;
 use crate::management::{self, About, Setting};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, History, Metrics, Telemetry, Traces};
@@ -149,6 +149,7 @@ pub async fn run(
         scheduler.clone(),
         history.clone(),
     )));
+    let _clock = Aborting(tokio::spawn(management::watch_clock()));
     let about = About {
         history: history.clone(),
         configuration,
@@ -156,18 +157,8 @@ pub async fn run(
         slots: settings.limits.running.get(),
     };
     let routes = management::routes(lifecycle.clone(), scheduler.clone(), metrics.clone(), about);
-    let management = Aborting(tokio::spawn(connections::serve(
-        listeners.management,
-        Port::Management,
-        routes,
-        ConnectionLimits {
-            open: MANAGEMENT_CONNECTIONS,
-            ..limits
-        },
-        // Probes are answered until the process ends.
-        Lifecycle::endless(),
-        metrics.clone(),
-    )));
+    let management =
+        management::Server::start(listeners.management, routes, limits, metrics.clone())?;
     let opened = tokio::select! {
         opened = tokio::task::spawn_blocking(open) => opened.map_err(io::Error::other)??,
         () = &mut shutdown => return Ok(()),

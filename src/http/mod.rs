@@ -17,14 +17,13 @@ mod works;
 use std::sync::Arc;
 
 use tracing::Instrument;
-use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::{HeaderMap, Method};
+use warp::http::Method;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::access::{AccessRules, CorsOrigins};
-use crate::connections::Arrival;
+use crate::connections::{Arrival, Routes};
 use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
@@ -56,7 +55,7 @@ pub fn routes(
     telemetry: Telemetry,
     limits: BodyLimits,
     access: AccessRules,
-) -> BoxedFilter<(Response,)> {
+) -> Routes {
     let api = Arc::new(Api {
         telemetry: telemetry.clone(),
         origins: access.origins,
@@ -68,15 +67,17 @@ pub fn routes(
             keys: access.keys,
         },
     });
-    warp::method()
+    let filter = warp::method()
         .and(warp::path::full())
-        .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arrival>())
         .map(
-            |method: Method, path: FullPath, headers: HeaderMap, arrival| Head {
+            |method: Method, path: FullPath, arrival: Option<Arrival>| Head {
                 method,
                 path: path.as_str().to_owned(),
-                headers,
+                headers: arrival
+                    .as_ref()
+                    .map(|arrival| Arc::clone(&arrival.fields))
+                    .unwrap_or_default(),
                 arrival,
             },
         )
@@ -85,7 +86,11 @@ pub fn routes(
             let api = Arc::clone(&api);
             async move { api.answer(&head, body).await }
         })
-        .boxed()
+        .boxed();
+    Routes {
+        filter,
+        fields: &head::FIELDS,
+    }
 }
 
 impl Api {
@@ -125,6 +130,9 @@ impl Api {
     /// Answers a request by its route and method.
     async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
         let head = request.head;
+        if !head.is_admitted() {
+            return Problem::Overloaded.into_response();
+        }
         let Some(route) = head.route() else {
             return not_found(head);
         };

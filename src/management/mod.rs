@@ -2,30 +2,35 @@
 //!
 //! | route | response |
 //! | --- | --- |
-//! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service; else 503 `DOWN` |
+//! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service and the clock is right; else 503 `DOWN` |
 //! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
-//! | `GET /health/readiness` | 200 `UP` while clients should send requests and a device is in service; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
+//! | `GET /health/readiness` | 200 `UP` while clients should send requests, a device is in service and the clock is right; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
 //! | `GET /metrics`, `GET /prometheus` | the metrics |
 //! | `GET /` | the status page, for people |
 //! | `GET /status.json` | the data of the status page |
 
+mod clock;
 mod guard;
 mod health;
+mod server;
 mod status;
 mod status_page;
 
 use std::sync::Arc;
 
-use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::Method;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use crate::connections::Routes;
 use crate::lifecycle::Lifecycle;
 use crate::problem::Problem;
 use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
+use crate::work::Timestamp;
+pub use clock::watch_clock;
+pub use server::Server;
 pub use status::{About, Setting, observe};
 
 /// What the responses are made from.
@@ -42,17 +47,21 @@ pub fn routes(
     scheduler: Scheduler,
     metrics: Metrics,
     about: About,
-) -> BoxedFilter<(Response,)> {
+) -> Routes {
     let management = Arc::new(Management {
         lifecycle,
         scheduler,
         metrics,
         about,
     });
-    warp::method()
+    let filter = warp::method()
         .and(warp::path::full())
         .map(move |method: Method, path: FullPath| management.answer(method, path.as_str()))
-        .boxed()
+        .boxed();
+    Routes {
+        filter,
+        fields: &[],
+    }
 }
 
 impl Management {
@@ -60,9 +69,9 @@ impl Management {
         let route: fn(&Self) -> Response = match path {
             "/" => |_| status_page::page(),
             "/status.json" => |of| status::data(of.lifecycle.phase(), &of.scheduler, &of.about),
-            "/health" => |of| health::health(of.lifecycle.phase(), of.can_serve()),
+            "/health" => |of| health::health(of.lifecycle.phase(), of.can_answer()),
             "/health/liveness" => |of| health::liveness(of.lifecycle.phase(), of.can_serve()),
-            "/health/readiness" => |of| health::readiness(of.lifecycle.phase(), of.can_serve()),
+            "/health/readiness" => |of| health::readiness(of.lifecycle.phase(), of.can_answer()),
             "/metrics" | "/prometheus" => Self::metrics,
             path => {
                 return Problem::NotFound {
@@ -79,6 +88,11 @@ impl Management {
             }
             .into_response(),
         }
+    }
+
+    /// Whether requests can be answered: no timestamp can be checked by a wrong clock.
+    fn can_answer(&self) -> bool {
+        self.can_serve() && Timestamp::clock().is_ok()
     }
 
     fn can_serve(&self) -> bool {

@@ -83,7 +83,7 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use warp::http::HeaderMap;
+    use std::sync::Arc;
 
     use super::*;
     use crate::http::head::Route;
@@ -92,7 +92,7 @@ mod tests {
         Head {
             method: method.clone(),
             path: path.to_owned(),
-            headers: HeaderMap::new(),
+            headers: Arc::default(),
             arrival: None,
         }
     }

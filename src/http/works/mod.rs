@@ -38,7 +38,7 @@ impl Works {
         let result = async {
             in_progress.admit(self.keys.as_ref(), &request.head.headers)?;
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
-            let request = reading::parse(&body, Timestamp::now())?;
+            let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
             let search = in_progress.waits_for(self.scheduler.search(request)?);
             let solved = search.answer().await?;
@@ -64,7 +64,7 @@ impl Works {
         let result = async {
             in_progress.admit(self.keys.as_ref(), &request.head.headers)?;
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
-            let (request, nonce) = reading::parse_verify(&body, Timestamp::now())?;
+            let (request, nonce) = reading::parse_verify(&body, now()?)?;
             in_progress.asks(&request);
             let began = Instant::now();
             let digest = digest(nonce, request.target());
@@ -74,4 +74,11 @@ impl Works {
         .await;
         in_progress.respond(result)
     }
+}
+
+/// The time by which timestamps are checked.
+fn now() -> Result<Timestamp, Problem> {
+    Timestamp::clock().map_err(|_| Problem::ClockWrong {
+        clock: jiff::Timestamp::now(),
+    })
 }
