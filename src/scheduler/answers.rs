@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::work::{Target, Work, WorkRequest};
+use crate::work::{Target, Work, WorkRequest, digest};
 
 /// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl AnswerCache {
     };
 }
 
-/// The cached answers, the newest for each target.
+/// The cached answers, for each target the one with the smallest digest: it serves every request that another would.
 #[derive(Debug)]
 pub(super) struct Answers {
     limits: AnswerCache,
@@ -47,7 +47,16 @@ impl Answers {
         if self.limits.entries == 0 {
             return;
         }
-        self.works.insert(target, (work, now));
+        let best = match self.works.get(&target) {
+            Some(&(kept, since))
+                if now.duration_since(since) < self.limits.lasts
+                    && digest(kept.nonce(), &target) < digest(work.nonce(), &target) =>
+            {
+                kept
+            }
+            _ => work,
+        };
+        self.works.insert(target, (best, now));
         self.order.push_back((target, now));
         while let Some(&(target, since)) = self.order.front() {
             let is_old = now.duration_since(since) >= self.limits.lasts;
@@ -91,14 +100,14 @@ mod tests {
         WorkRequest::new(network, time, target(number), time).unwrap()
     }
 
-    /// Work for LOCAL that is none for LIVE.
+    /// Work for LOCAL that is none for DEV or LIVE.
     fn work(number: u8) -> Work {
         let under = |nonce, network| {
             let threshold = request(network, number).threshold();
             Work::verify(Nonce::new(nonce), &target(number), threshold)
         };
         (0..)
-            .filter(|&nonce| under(nonce, Network::Live).is_none())
+            .filter(|&nonce| under(nonce, Network::Dev).is_none())
             .find_map(|nonce| under(nonce, Network::Local))
             .unwrap()
     }
@@ -158,6 +167,32 @@ mod tests {
                 .recall(&request(Network::Local, 1), now + CACHE.lasts)
                 .is_some()
         );
+    }
+
+    #[test]
+    fn the_smaller_digest_stays_whichever_came_first() {
+        let hard = request(Network::Dev, 1);
+        let found = |threshold| {
+            (0..).find_map(|nonce| Work::verify(Nonce::new(nonce), &target(1), threshold))
+        };
+        let better = found(hard.threshold()).unwrap();
+        for works in [[better, work(1)], [work(1), better]] {
+            let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+            for work in works {
+                answers.keep(target(1), work, now);
+            }
+            assert_eq!(answers.recall(&hard, now), Some(better));
+            assert_eq!(
+                answers.recall(&request(Network::Local, 1), now),
+                Some(better)
+            );
+        }
+        // One that is too old to serve is no better than any.
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+        answers.keep(target(1), better, now);
+        let later = now + CACHE.lasts;
+        answers.keep(target(1), work(1), later);
+        assert_eq!(answers.recall(&hard, later), None);
     }
 
     #[test]
