@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args};
+use clap::{Arg, ArgAction, ArgMatches, Args};
 
 use crate::access::{AccessRules, CorsOrigins, Keys, KeysError};
 use crate::connections::ConnectionLimits;
@@ -147,6 +147,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
     pub cors_origins: Option<CorsOrigins>,
 
+    /// Whether clients without an API key are told apart by their addresses, so that one with many requests does not make
+    /// others wait. `false` where a gateway in front sends for many
+    #[arg(long, env = "ATTO_WORK_FAIR_BY_ADDRESS", value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    pub fair_by_address: bool,
+
     /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
     /// fractions allowed [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
@@ -179,6 +184,7 @@ impl ServeArgs {
         Ok(AccessRules {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
+            by_address: self.fair_by_address,
         })
     }
 

@@ -17,4 +17,6 @@ pub struct AccessRules {
     pub keys: Option<Keys>,
     /// The origins of web pages that may ask, if any.
     pub origins: Option<CorsOrigins>,
+    /// Whether clients without a key are told apart by their addresses.
+    pub by_address: bool,
 }

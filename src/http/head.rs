@@ -1,5 +1,6 @@
 //! The head of a request, and the route that it is for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use warp::http::{HeaderMap, HeaderName, Method, header};
@@ -31,6 +32,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// The address of the client.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        Some(self.arrival.as_ref()?.peer?.ip())
+    }
+
     /// Whether the request may go on. If not, as many are in progress as may be.
     pub(super) fn is_admitted(&self) -> bool {
         let arrival = self.arrival.as_ref();

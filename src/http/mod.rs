@@ -65,6 +65,7 @@ pub fn routes(
             telemetry,
             limits,
             keys: access.keys,
+            by_address: access.by_address,
         },
     });
     let filter = warp::method()

@@ -28,6 +28,8 @@ pub(super) struct Works {
     pub(super) limits: BodyLimits,
     /// The API keys, if a request needs one.
     pub(super) keys: Option<Keys>,
+    /// Whether clients without a key are told apart by their addresses.
+    pub(super) by_address: bool,
 }
 
 impl Works {
@@ -37,10 +39,12 @@ impl Works {
         let started = in_progress.started();
         let result = async {
             in_progress.admit(self.keys.as_ref(), &request.head.headers)?;
+            let address = request.head.address().filter(|_| self.by_address);
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
             let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
-            let search = in_progress.waits_for(self.scheduler.search(request)?);
+            let client = in_progress.client_id(address);
+            let search = in_progress.waits_for(self.scheduler.search(request, client)?);
             let solved = search.answer().await?;
             in_progress.solved(&solved);
             Ok::<Solved, Problem>(solved)
