@@ -100,14 +100,14 @@ mod tests {
         WorkRequest::new(network, time, target(number), time).unwrap()
     }
 
-    /// Work for LOCAL that is none for DEV or LIVE.
+    /// Work for LOCAL that is none for LIVE.
     fn work(number: u8) -> Work {
         let under = |nonce, network| {
             let threshold = request(network, number).threshold();
             Work::verify(Nonce::new(nonce), &target(number), threshold)
         };
         (0..)
-            .filter(|&nonce| under(nonce, Network::Dev).is_none())
+            .filter(|&nonce| under(nonce, Network::Live).is_none())
             .find_map(|nonce| under(nonce, Network::Local))
             .unwrap()
     }
@@ -171,28 +171,24 @@ mod tests {
 
     #[test]
     fn the_smaller_digest_stays_whichever_came_first() {
-        let hard = request(Network::Dev, 1);
-        let found = |threshold| {
-            (0..).find_map(|nonce| Work::verify(Nonce::new(nonce), &target(1), threshold))
-        };
-        let better = found(hard.threshold()).unwrap();
-        for works in [[better, work(1)], [work(1), better]] {
+        let asked = request(Network::Local, 1);
+        let under = |nonce| Work::verify(Nonce::new(nonce), &target(1), asked.threshold());
+        let mut works: Vec<_> = (0..).filter_map(under).take(2).collect();
+        works.sort_by_key(|work| digest(work.nonce(), &target(1)));
+        let [better, worse] = [works[0], works[1]];
+        for works in [[better, worse], [worse, better]] {
             let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
             for work in works {
                 answers.keep(target(1), work, now);
             }
-            assert_eq!(answers.recall(&hard, now), Some(better));
-            assert_eq!(
-                answers.recall(&request(Network::Local, 1), now),
-                Some(better)
-            );
+            assert_eq!(answers.recall(&asked, now), Some(better));
         }
         // One that is too old to serve is no better than any.
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         answers.keep(target(1), better, now);
         let later = now + CACHE.lasts;
-        answers.keep(target(1), work(1), later);
-        assert_eq!(answers.recall(&hard, later), None);
+        answers.keep(target(1), worse, later);
+        assert_eq!(answers.recall(&asked, later), Some(worse));
     }
 
     #[test]

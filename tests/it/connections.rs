@@ -336,11 +336,12 @@ fn a_client_that_got_its_slot_otherwise_evicts_nobody_later() {
 
 #[test]
 fn a_client_that_reads_slowly_is_not_idle() {
+    /// More than the kernel's buffers have room for.
     const REQUESTS: usize = 8;
 
-    let server = server(&["--max-connections", "1"]);
+    let server = server(&["--max-connections", "1", "--max-connection-age", LONG]);
     let slow = connect(server.address);
-    rustix::net::sockopt::set_socket_recv_buffer_size(&slow, 4096).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&slow, 65_536).unwrap();
     let request = "GET /swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nhost: test\r\n\r\n";
     (&slow)
         .write_all(request.repeat(REQUESTS).as_bytes())

@@ -150,8 +150,10 @@ mod tests {
     #[test]
     fn a_new_client_counts_as_the_one_that_was_given_least() {
         let (mut clients, now) = (Clients::default(), Instant::now());
-        for (number, nonces) in [(1, 100.0), (2, 30.0)] {
+        for number in [1, 2] {
             clients.enter(&client(number));
+        }
+        for (number, nonces) in [(1, 100.0), (2, 30.0)] {
             clients.give(&client(number), nonces, now);
         }
         clients.enter(&client(3));
