@@ -17,7 +17,7 @@
 //!
 //! - Modules depend downwards only, and in no circle: [`work`], [`build_info`] ← [`device`] ← [`telemetry`] ← [`scheduler`]
 //!   ← [`problem`] ← [`access`] ← [`http`], [`management`] ← [`service`] ← [`config`] ← [`cli`]. [`connections`], below
-//!   [`http`], knows [`lifecycle`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
+//!   [`http`], knows [`lifecycle`], [`problem`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp. Nothing outside [`device::gpu`] knows wgpu.
 //! - No answer leaves that [`work::Work::verify`] has not checked: a [`work::Work`] cannot be made otherwise.
 //! - `unsafe` stands in the SIMD kernels and the probe beside them, where the shader is loaded and where a driver is asked

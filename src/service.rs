@@ -22,10 +22,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::access::AccessRules;
-use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, MANAGEMENT_CONNECTIONS, Port};
+use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, Port};
 use crate::device::{OpenDevices, OpenError};
 use crate::http::{self, BodyLimits};
-use crate::lifecycle::{self, Lifecycle};
+use crate::lifecycle;
 use crate::management::{self, About, Setting};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, History, MORE_THREADS, Metrics, Telemetry, Traces};
@@ -168,6 +168,7 @@ pub async fn run(
         scheduler.clone(),
         history.clone(),
     )));
+    let _clock = Aborting(tokio::spawn(management::watch_clock()));
     let about = About {
         history: history.clone(),
         configuration,
@@ -181,18 +182,8 @@ pub async fn run(
         about,
         access.hosts.clone(),
     );
-    let management = Aborting(tokio::spawn(connections::serve(
-        listeners.management,
-        Port::Management,
-        routes,
-        ConnectionLimits {
-            open: MANAGEMENT_CONNECTIONS,
-            ..limits
-        },
-        // Probes are answered until the process ends.
-        Lifecycle::endless(),
-        metrics.clone(),
-    )));
+    let management =
+        management::Server::start(listeners.management, routes, limits, metrics.clone())?;
     let opened = tokio::select! {
         opened = on_thread("devices", open)? => opened??,
         () = &mut shutdown => return Ok(()),

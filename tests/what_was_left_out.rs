@@ -10,7 +10,11 @@ use std::process::ExitCode;
 use needs::Need;
 
 /// What may be missing, and what is tested with it.
-const SUBJECTS: [(Need, &str); 5] = [
+const SUBJECTS: [(Need, &str); 6] = [
+    (
+        Need::Minutes,
+        "every fault of a driver, and a thousand hostile connections",
+    ),
     (Need::Vulkan, "the search on a card"),
     (Need::Lavapipe, "the server on two cards"),
     (Need::FaultLayer, "the server on a driver with faults"),

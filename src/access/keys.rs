@@ -1,7 +1,8 @@
 //! The API keys in use, and how many requests each name may have in progress.
 //!
-//! The file of keys is read again when it changes, and on SIGHUP. If it cannot be read or has a wrong line, the keys that
-//! were read before stay. A key that was removed is refused from then on; its requests in progress are answered.
+//! The file of keys is read again when it has changed and then been the same for [`CHECK_EVERY`], and on SIGHUP. So a file
+//! that is rewritten in place is not read half. If it cannot be read or has a wrong line, the keys that were read before
+//! stay. A key that was removed is refused from then on; its requests in progress are answered.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,8 +38,25 @@ struct Inner {
     /// How many requests a name may have in progress.
     requests: usize,
     entries: RwLock<Arc<[Entry]>>,
-    /// What identified the file when it was last read, with or without success.
-    seen: Mutex<Option<Stamp>>,
+    /// Which versions of the file were seen.
+    seen: Mutex<Seen>,
+}
+
+/// Which versions of the file were seen; `None` if there was none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// When it was last read, with or without success.
+    read: Option<Stamp>,
+    /// When it was last checked.
+    checked: Option<Stamp>,
+}
+
+impl Seen {
+    /// Whether a version that was not read yet has stayed the same since the last check.
+    fn is_to_be_read(&mut self, now: Option<Stamp>) -> bool {
+        let is_stable = std::mem::replace(&mut self.checked, now) == now;
+        is_stable && now != self.read
+    }
 }
 
 /// A key of the file.
@@ -97,7 +115,7 @@ impl Keys {
             path,
             requests: requests.get().min(Semaphore::MAX_PERMITS),
             entries: RwLock::new(Arc::new([])),
-            seen: Mutex::new(None),
+            seen: Mutex::default(),
         }));
         keys.read()?;
         tracing::info!(path = %keys.0.path.display(), keys = keys.count(), requests, "only API keys may ask");
@@ -151,10 +169,11 @@ impl Keys {
         }
     }
 
-    /// Reads the file again if it has changed or `is_demanded`.
+    /// Reads the file again if it has changed and is written, or `is_demanded`.
     fn read_if_needed(&self, is_demanded: bool) {
-        let changed = *self.seen() != Stamp::of(&self.0.path);
-        if !changed && !is_demanded {
+        let now = Stamp::of(&self.0.path);
+        let is_new = self.seen().is_to_be_read(now);
+        if !is_new && !is_demanded {
             return;
         }
         match self.read() {
@@ -168,7 +187,7 @@ impl Keys {
     fn read(&self) -> Result<(), KeysError> {
         let path = &self.0.path;
         // Before reading, so that the next check sees a change that is made meanwhile.
-        *self.seen() = Stamp::of(path);
+        self.seen().read = Stamp::of(path);
         let failed = |error| KeysError::Read {
             path: path.clone(),
             error,
@@ -203,7 +222,7 @@ impl Keys {
         Arc::clone(&entries.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn seen(&self) -> MutexGuard<'_, Option<Stamp>> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -286,6 +305,33 @@ mod tests {
         let authorization =
             |value: &&'static str| (header::AUTHORIZATION, HeaderValue::from_static(value));
         values.iter().map(authorization).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_read() {
+        let version = |size| {
+            Some(Stamp {
+                device: 1,
+                inode: 1,
+                modified: (0, 0),
+                changed: (0, 0),
+                size,
+            })
+        };
+        let mut seen = Seen {
+            read: version(1),
+            checked: version(1),
+        };
+        assert!(!seen.is_to_be_read(version(1)));
+        // It grows between two checks, and has stayed the same at the third.
+        assert!(!seen.is_to_be_read(version(0)));
+        assert!(!seen.is_to_be_read(version(2)));
+        assert!(seen.is_to_be_read(version(2)));
+        seen.read = version(2);
+        assert!(!seen.is_to_be_read(version(2)));
+        // So it is with one that vanishes.
+        assert!(!seen.is_to_be_read(None));
+        assert!(seen.is_to_be_read(None));
     }
 
     #[test]

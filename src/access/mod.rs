@@ -21,4 +21,6 @@ pub struct AccessRules {
     pub origins: Option<CorsOrigins>,
     /// The hosts that requests may name, on both ports. `None` if that may be any.
     pub hosts: Option<AllowedHosts>,
+    /// Whether clients without a key are told apart by their addresses.
+    pub by_address: bool,
 }

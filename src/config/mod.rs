@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args};
+use clap::{Arg, ArgAction, ArgMatches, Args};
 
 use crate::access::{AccessRules, AllowedHosts, CorsOrigins, Keys, KeysError};
 use crate::connections::ConnectionLimits;
@@ -157,6 +157,10 @@ pub struct ServeArgs {
     /// addresses and `localhost` are always allowed [default: any]
     #[arg(long, env = "ATTO_WORK_ALLOWED_HOSTS", value_name = "LIST")]
     pub allowed_hosts: Option<AllowedHosts>,
+    /// Whether clients without an API key are told apart by their addresses, so that one with many requests does not make
+    /// others wait. `false` where a gateway in front sends for many
+    #[arg(long, env = "ATTO_WORK_FAIR_BY_ADDRESS", value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    pub fair_by_address: bool,
 
     /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
     /// fractions allowed [range: 0 to 3600]
@@ -185,6 +189,7 @@ impl ServeArgs {
             keys: self.api_keys_file.clone().map(open).transpose()?,
             origins: self.cors_origins.clone(),
             hosts: self.allowed_hosts.clone(),
+            by_address: self.fair_by_address,
         })
     }
 

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use warp::http::Version;
 
+use super::framing::Framing;
 use super::limits::{ConnectionLimits, DRAIN_GRACE, RESETS};
 
 /// What an HTTP/2 connection begins with (RFC 9113, 3.4).
@@ -41,6 +43,10 @@ struct State {
     responses: BTreeMap<u64, Instant>,
     /// How many responses were ever made.
     responses_made: u64,
+    /// Whether an exchange has the connection's own place.
+    own_place_taken: bool,
+    /// Where the requests of an HTTP/1 connection end.
+    framing: Framing,
     /// When the last exchange ended, or the connection began.
     quiet_since: Instant,
     /// When the first byte of a head arrived, while the head is not complete.
@@ -53,7 +59,7 @@ struct State {
     preface: Option<usize>,
     /// When the second began that is being counted in, and how many requests were abandoned in it.
     resets: (Instant, u32),
-    /// Wakes the connection's task, which the end of an HTTP/2 request would not do.
+    /// Wakes the connection's task when an exchange ends.
     waker: Option<Waker>,
 }
 
@@ -64,6 +70,8 @@ impl Activity {
             exchanges: 0,
             responses: BTreeMap::new(),
             responses_made: 0,
+            own_place_taken: false,
+            framing: Framing::start(),
             quiet_since: now,
             head_since: None,
             responses_since: None,
@@ -78,11 +86,16 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These bytes were read from the client.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// These bytes of the client are next. Returns how many of them hyper may have now: over HTTP/1, those of one request.
+    pub(super) fn give(&self, bytes: &[u8]) -> usize {
         let mut state = self.state();
         if bytes.is_empty() || state.is_http2() {
-            return;
+            return bytes.len();
+        }
+        let count = state.framing.give(bytes);
+        let bytes = &bytes[..count];
+        if count == 0 {
+            return 0;
         }
         state.preface = state.preface.and_then(|seen| {
             let rest = &PREFACE[seen..];
@@ -95,6 +108,13 @@ impl Activity {
         } else if state.exchanges == 0 {
             state.head_since.get_or_insert_with(Instant::now);
         }
+        count
+    }
+
+    /// Whether hyper may have more bytes of the client now.
+    pub(super) fn may_give(&self) -> bool {
+        let state = self.state();
+        state.is_http2() || state.framing.may_give()
     }
 
     /// The socket accepted bytes, or none.
@@ -107,15 +127,30 @@ impl Activity {
         }
     }
 
-    /// A request's head is complete: an exchange begins.
-    pub(super) fn begin(&self, version: Version) -> Exchange {
+    /// A request's head is complete: an exchange begins. Its body has `length` bytes; `None` if it is chunked. Beside
+    /// another exchange it takes one of the `shared` places, if one is free.
+    pub(super) fn begin(
+        &self,
+        version: Version,
+        length: Option<u64>,
+        shared: &Arc<Semaphore>,
+    ) -> Exchange {
         let mut state = self.state();
         state.exchanges += 1;
         state.head_since = None;
+        state.framing.begin_body(length);
+        let place = if state.own_place_taken {
+            let shared = Arc::clone(shared).try_acquire_owned();
+            shared.map_or(Place::None, Place::Shared)
+        } else {
+            state.own_place_taken = true;
+            Place::Own
+        };
         Exchange {
             activity: self.clone(),
             version,
             response: None,
+            place,
         }
     }
 
@@ -129,10 +164,10 @@ impl Activity {
         self.state().exchanges > 0
     }
 
-    /// Whether a request has no response yet.
-    pub(super) fn awaits_response(&self) -> bool {
+    /// Whether no exchange is in progress and no response waits for the client to read it.
+    pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.exchanges > state.responses.len()
+        state.exchanges == 0 && state.blocked_since.is_none()
     }
 
     /// When the connection becomes overdue, and why. `None` while the client's request is arriving or being answered.
@@ -154,9 +189,12 @@ impl Activity {
         // Responses that the client does read are no excuse for one that it leaves unread.
         let oldest = state.responses.values().next();
         let oldest = oldest.map(|&since| until(since, limits.idle));
+        // hyper has dropped the response, and still has bytes of it.
+        let buffered = (state.exchanges == 0 && state.blocked_since.is_some())
+            .then(|| until(state.quiet_since, limits.idle));
         if state.resets.1 > RESETS {
             Some((state.resets.0, Overdue::Resets))
-        } else if let Some(deadline) = stuck.into_iter().chain(oldest).min() {
+        } else if let Some(deadline) = stuck.into_iter().chain(oldest).chain(buffered).min() {
             Some((deadline, Overdue::Unread))
         } else if state.exchanges > 0 {
             None
@@ -167,10 +205,10 @@ impl Activity {
         }
     }
 
-    /// Wakes `waker` when an exchange of an HTTP/2 connection ends. Those run in tasks of their own.
-    pub(super) fn wake(&self, waker: &Waker) {
+    /// Wakes `waker` when an exchange ends.
+    pub(super) fn wake_at_end(&self, waker: &Waker) {
         let mut state = self.state();
-        if state.is_http2() && !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        if !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             state.waker = Some(waker.clone());
         }
     }
@@ -189,6 +227,17 @@ pub(super) struct Exchange {
     version: Version,
     /// The number of the response, once there is one.
     response: Option<u64>,
+    place: Place,
+}
+
+/// What bounds the requests in progress: each connection has one place of its own, and all of them share some more.
+#[derive(Debug)]
+enum Place {
+    Own,
+    #[expect(dead_code, reason = "the permit is held, not read")]
+    Shared(OwnedSemaphorePermit),
+    /// There was none: the request must be refused.
+    None,
 }
 
 impl Exchange {
@@ -203,6 +252,11 @@ impl Exchange {
         self.response = Some(number);
     }
 
+    /// Whether there is a place for the request. If not, it must be refused.
+    pub(super) const fn has_place(&self) -> bool {
+        !matches!(self.place, Place::None)
+    }
+
     /// The version of HTTP.
     pub(super) const fn version(&self) -> Version {
         self.version
@@ -214,6 +268,12 @@ impl Drop for Exchange {
         let mut state = self.activity.state();
         let now = Instant::now();
         state.exchanges -= 1;
+        if matches!(self.place, Place::Own) {
+            state.own_place_taken = false;
+        }
+        if state.framing.end_request() && !state.is_http2() {
+            state.head_since = Some(now);
+        }
         if let Some(number) = self.response {
             state.responses.remove(&number);
             state.responses_since = (!state.responses.is_empty()).then_some(now);

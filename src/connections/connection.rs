@@ -6,22 +6,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until, timeout};
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
 
 use super::activity::{Activity, Overdue};
-use super::limits::{self, ConnectionLimits, DRAIN_GRACE};
+use super::limits::DRAIN_GRACE;
 use super::port::Port;
 use super::requests;
+use super::shared::Shared;
 use super::socket::Socket;
-use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
 
 /// How a connection ended: a label of its metric.
@@ -76,44 +72,6 @@ pub fn register_metrics(metrics: &Metrics) {
     }
 }
 
-/// What all connections of a listener share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    protocol: auto::Builder<TokioExecutor>,
-    routes: BoxedFilter<(Response,)>,
-    port: Port,
-    limits: ConnectionLimits,
-    lifecycle: Lifecycle,
-    metrics: Metrics,
-    /// Connections without a request wait here. A notification evicts the one that has waited for longest.
-    evict: Notify,
-}
-
-impl Shared {
-    pub(super) fn new(
-        routes: BoxedFilter<(Response,)>,
-        port: Port,
-        limits: ConnectionLimits,
-        lifecycle: Lifecycle,
-        metrics: Metrics,
-    ) -> Self {
-        Self {
-            protocol: limits::protocol(),
-            routes,
-            port,
-            limits,
-            lifecycle,
-            metrics,
-            evict: Notify::new(),
-        }
-    }
-
-    /// Closes the connection that has been idle for longest, or the next one to become idle.
-    pub(super) fn evict_one(&self) {
-        self.evict.notify_one();
-    }
-}
-
 /// A connection. It is counted as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -151,15 +109,9 @@ impl Connection {
         activity: &Activity,
         peer: Option<SocketAddr>,
     ) -> Ending {
-        let shared = &*self.shared;
+        let shared = &self.shared;
         let old_at = Instant::now() + shared.limits.age.mul_f64(1.0 + 0.1 * fastrand::f64());
-        let requests = requests::answer(
-            shared.routes.clone(),
-            activity.clone(),
-            shared.lifecycle.clone(),
-            old_at,
-            peer,
-        );
+        let requests = requests::answer(Arc::clone(shared), activity.clone(), old_at, peer);
         let io = TokioIo::new(socket.clone());
         let mut http = pin!(shared.protocol.serve_connection(io, requests));
         let mut draining = pin!(shared.lifecycle.draining());
@@ -170,7 +122,10 @@ impl Connection {
         let mut clock = pin!(sleep_until(Instant::now()));
         let mut evicted = pin!(None::<Notified<'_>>);
         poll_fn(|cx| {
-            activity.wake(cx.waker());
+            if activity.is_http2() {
+                // Those requests run in tasks of their own.
+                activity.wake_at_end(cx.waker());
+            }
             if draining_since.is_none() && draining.as_mut().poll(cx).is_ready() {
                 draining_since = Some(Instant::now());
             }
@@ -196,9 +151,10 @@ impl Connection {
             if busy && !activity.is_http2() && socket.poll_left(cx).is_ready() {
                 return Poll::Ready(Ending::Broken);
             }
-            match (activity.awaits_response(), evicted.is_none()) {
-                (true, false) => evicted.set(None),
-                (false, true) => evicted.set(Some(shared.evict.notified())),
+            let idle = activity.is_idle() && !socket.is_ahead();
+            match (idle, evicted.is_some()) {
+                (false, true) => evicted.set(None),
+                (true, false) => evicted.set(Some(shared.evicted())),
                 _ => {}
             }
             if let Some(evicted) = evicted.as_mut().as_pin_mut()

@@ -6,8 +6,10 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 
-/// How many headers a request may have. The published client sends six.
-const MAX_HEADERS: usize = 64;
+use super::port::Port;
+
+/// How many header fields a request may have. The published client sends six.
+pub(super) const MAX_FIELDS: usize = 64;
 
 /// The most bytes of a request's head, and of what is read ahead of hyper.
 pub(super) const MAX_HEAD: u16 = 16 * 1024;
@@ -15,13 +17,20 @@ pub(super) const MAX_HEAD: u16 = 16 * 1024;
 /// How many requests an HTTP/2 connection may have in progress. RFC 9113 (6.5.2) advises at least 100.
 const MAX_STREAMS: u32 = 100;
 
+/// The same on the management port. Its responses are large, and its clients ask for one at a time.
+const MANAGEMENT_STREAMS: u32 = 8;
+
+/// How many requests of a port may be in progress beside the first of each connection, all connections together. One more
+/// is refused. Twice as many as may wait for searches by default.
+pub(super) const SHARED_PLACES: usize = 4096;
+
 /// How many requests an HTTP/2 connection may abandon within a second. An abandoned request costs about as much as an
 /// answered one, so this bounds the work that a client can cause for nothing.
 pub(super) const RESETS: u32 = 2 * MAX_STREAMS;
 
-/// HTTP/2 flow control: a stream may have one body of the greatest size in flight, a connection eight.
+/// HTTP/2 flow control: how many bytes of bodies a stream and a connection may have in flight. A body has some 130.
 const STREAM_WINDOW: u32 = 32 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
 
 /// How often a silent HTTP/2 client is sent a PING, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(20);
@@ -29,9 +38,6 @@ const PING: Duration = Duration::from_secs(20);
 /// Drain grace: once the process drains, how long a client may take for anything but a search: to finish a head or a
 /// body, to read a response, or to send its next request on a connection that was just in use.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-/// How many connections the management port takes: probes and scrapers are few.
-pub const MANAGEMENT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// How many connections a port takes, and how long each part of one may take.
 #[derive(Clone, Copy, Debug)]
@@ -50,19 +56,23 @@ pub struct ConnectionLimits {
 }
 
 /// hyper, with the limits that it keeps itself.
-pub(super) fn protocol() -> auto::Builder<TokioExecutor> {
+pub(super) fn protocol(port: Port) -> auto::Builder<TokioExecutor> {
+    let streams = match port {
+        Port::Public => MAX_STREAMS,
+        Port::Management => MANAGEMENT_STREAMS,
+    };
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http1()
         .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
+        .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD.into());
     protocol
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams)
         .max_header_list_size(MAX_HEAD.into())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

@@ -1,18 +1,18 @@
 //! Accepts the connections of one port until the process drains.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
+use tokio::task::{JoinError, JoinSet};
 
-use super::connection::{Connection, Shared};
+use super::connection::Connection;
 use super::limits::ConnectionLimits;
 use super::port::Port;
+use super::shared::{Routes, Shared};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
 
@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     port: Port,
-    routes: BoxedFilter<(Response,)>,
+    routes: Routes,
     limits: ConnectionLimits,
     lifecycle: Lifecycle,
     metrics: Metrics,
@@ -42,6 +42,10 @@ pub async fn serve(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = lifecycle.draining() => break,
+            Some(ended) = connections.tasks.join_next() => {
+                log_panic(ended);
+                continue;
+            }
         };
         match accepted {
             Ok((stream, _)) => {
@@ -50,6 +54,8 @@ pub async fn serve(
                     slot = connections.slot(&slots) => Some(slot),
                     () = lifecycle.draining() => None,
                 };
+                // It may have come from a connection that was closed for another reason.
+                connections.shared.evict_none();
                 connections.start(stream, slot);
             }
             Err(error) if is_of_the_client(&error) => {}
@@ -80,7 +86,16 @@ pub async fn serve(
             }
         }
     }
-    while connections.tasks.join_next().await.is_some() {}
+    while let Some(ended) = connections.tasks.join_next().await {
+        log_panic(ended);
+    }
+}
+
+/// A task that has ended keeps its memory and its panic until this is called.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection ended by a bug");
+    }
 }
 
 /// Whether the client is the cause, which has disconnected before its connection was accepted.
@@ -106,21 +121,21 @@ impl Connections {
     ///
     /// Meanwhile further clients wait in the kernel's queue. Unlike an error response, that costs nothing, and ends as soon
     /// as any connection is idle.
-    async fn slot(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    async fn slot(&mut self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
         if slots.available_permits() == 0 {
             self.shared.evict_one();
         }
-        let slot = Arc::clone(slots).acquire_owned().await;
-        slot.expect("the semaphore is never closed")
+        let slot = Arc::clone(slots).acquire_owned();
+        let mut slot = pin!(slot);
+        loop {
+            tokio::select! {
+                slot = &mut slot => return slot.expect("the semaphore is never closed"),
+                Some(ended) = self.tasks.join_next() => log_panic(ended),
+            }
+        }
     }
 
     fn start(&mut self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
-        // A task that has ended keeps its result until it is joined.
-        while let Some(ended) = self.tasks.try_join_next() {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a connection ended by a bug");
-            }
-        }
         let connection = Connection::new(Arc::clone(&self.shared));
         self.tasks.spawn(async move {
             connection.serve(stream).await;

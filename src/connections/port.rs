@@ -10,8 +10,6 @@ use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::limits::MANAGEMENT_CONNECTIONS;
-
 /// TCP keep-alive: how long a client may be silent before the kernel probes it, how often it probes, and how many
 /// unanswered probes end the connection.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
@@ -21,6 +19,9 @@ const PROBES: u32 = 3;
 /// How many clients may wait in the kernel's queue, if the system allows as many (`net.core.somaxconn`). The kernel does
 /// not refuse one more, but that client tries again only after a second, which would slow down a burst of clients.
 const BACKLOG: u32 = 4096;
+
+/// How many connections the management port takes: probes and scrapers are few.
+pub const MANAGEMENT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// How many descriptors are kept for everything but the public port's connections: those of the management port, the
 /// devices and the runtime.

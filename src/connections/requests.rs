@@ -1,21 +1,31 @@
-//! Between hyper and the routes: reports exchanges to the connection, and asks clients to open a new connection.
+//! Between hyper and the routes: limits and reports requests, and asks clients to open a new connection.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
-use warp::filters::BoxedFilter;
+use warp::Reply;
 use warp::http::uri::Authority;
-use warp::http::{HeaderValue, Method, Request, Response, Version, header};
+use warp::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header,
+};
+use warp::reply::Response;
 
 use super::activity::{Activity, Exchange};
-use crate::lifecycle::{Lifecycle, Phase};
+use super::limits::MAX_FIELDS;
+use super::shared::Shared;
+use crate::lifecycle::Phase;
+use crate::problem::{Problem, RequestId};
 
 /// How a request arrived. An extension of the request, for the routes to read.
 #[derive(Clone, Debug)]
@@ -26,37 +36,56 @@ pub struct Arrival {
     pub version: Version,
     /// The host that the client addresses, where HTTP names it outside the headers, as HTTP/2 does.
     pub authority: Option<Authority>,
+    /// The header fields that the routes read. The request itself has none.
+    pub fields: Arc<HeaderMap>,
+    /// Whether the request may go on. If not, as many are in progress as may be, and it must be refused.
+    pub is_admitted: bool,
 }
 
 /// Answers the requests of one connection. From `old_at` on, its client is asked to open a new one.
 pub(super) fn answer(
-    routes: BoxedFilter<(warp::reply::Response,)>,
+    shared: Arc<Shared>,
     activity: Activity,
-    lifecycle: Lifecycle,
     old_at: Instant,
     peer: Option<SocketAddr>,
 ) -> impl Service<
     Request<Incoming>,
-    Response = Response<
+    Response = warp::http::Response<
         ResponseBody<impl Body<Data: Send, Error: Send + Sync + std::error::Error>>,
     >,
     Error = Infallible,
     Future: Send + 'static,
 > {
-    let routes = TowerToHyperService::new(warp::service(routes));
+    let routes = TowerToHyperService::new(warp::service(shared.routes.filter.clone()));
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let arrival = Arrival {
-            peer,
-            version: request.version(),
-            authority: request.uri().authority().cloned(),
-        };
-        request.extensions_mut().insert(arrival);
-        let mut exchange = activity.begin(request.version());
+        let length = request.body().size_hint().exact();
+        let mut exchange = activity.begin(request.version(), length, &shared.places);
         let without_body = request.method() == Method::HEAD;
-        let response = routes.call(request);
-        let lifecycle = lifecycle.clone();
+        let all = std::mem::take(request.headers_mut());
+        let fields = Arc::new(kept(&all, shared.routes.fields));
+        let uri = request.uri().clone();
+        // As hyper does it over HTTP/1 by itself.
+        let response = (all.len() <= MAX_FIELDS).then(|| {
+            let arrival = Arrival {
+                peer,
+                version: request.version(),
+                authority: request.uri().authority().cloned(),
+                fields: Arc::clone(&fields),
+                is_admitted: exchange.has_place(),
+            };
+            request.extensions_mut().insert(arrival);
+            AssertUnwindSafe(routes.call(request)).catch_unwind()
+        });
+        drop(all);
+        let lifecycle = shared.lifecycle.clone();
         async move {
-            let mut response = response.await?;
+            let mut response = match response {
+                Some(response) => {
+                    let response = response.await;
+                    response.unwrap_or_else(|panic| Ok(failed(&*panic, uri.path(), &fields)))?
+                }
+                None => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+            };
             exchange.respond();
             // HTTP/2 has a frame for this.
             let is_over = lifecycle.phase() > Phase::Serving || Instant::now() >= old_at;
@@ -76,6 +105,30 @@ pub(super) fn answer(
             }))
         }
     })
+}
+
+/// A copy of the fields with these names. It shares no memory with the others, of which there may be many.
+fn kept(fields: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in names {
+        for value in fields.get_all(name) {
+            // A value that was read is a value.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                kept.append(name, value);
+            }
+        }
+    }
+    kept
+}
+
+/// The response to a request whose handler has panicked.
+fn failed(panic: &(dyn Any + Send), path: &str, fields: &HeaderMap) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text, "a request ended by a bug");
+    Problem::Internal.response(path, &RequestId::of(fields))
 }
 
 /// A response's body. The exchange ends when this is dropped, which hyper does once all of it is sent.

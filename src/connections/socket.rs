@@ -1,5 +1,5 @@
-//! The socket below hyper. It reports to the connection's [`Activity`], and reads ahead to notice that a client has
-//! disconnected.
+//! The socket below hyper. It reports to the connection's [`Activity`], gives hyper one request at a time, and reads ahead
+//! to notice that a client has disconnected.
 
 use std::io;
 use std::pin::Pin;
@@ -41,21 +41,27 @@ impl Socket {
 
     /// Ready when the client has disconnected.
     ///
-    /// While hyper answers an HTTP/1.1 request, it reads no further than the head of the next, and so would not notice that
-    /// nobody waits for the response. Must be polled after hyper, while such a request is in progress. A client that sends
-    /// more than [`MAX_HEAD`] bytes ahead is not watched any further.
+    /// While hyper answers an HTTP/1.1 request, it is given no further bytes, and so would not notice that nobody waits for
+    /// the response. Must be polled after hyper, while such a request is in progress. A client that sends more than
+    /// [`MAX_HEAD`] bytes ahead is not watched any further.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut wire = self.wire();
-        let Wire { stream, ahead } = &mut *wire;
-        let mut bytes = [0; 1024];
-        while ahead.len() < MAX_HEAD.into() {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
-                _ => return Poll::Ready(()),
-            }
+        let had = wire.ahead.len();
+        if wire.poll_ahead(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if wire.ahead.len() > had && self.activity.may_give() {
+            // The rest of a body, which hyper waits for.
+            cx.waker().wake_by_ref();
+        } else if !wire.ahead.is_empty() {
+            self.activity.wake_at_end(cx.waker());
         }
         Poll::Pending
+    }
+
+    /// Whether the client has sent bytes that hyper does not have yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.wire().ahead.is_empty()
     }
 
     /// Ends sending, then reads and discards what still arrives until the client has closed too. With unread bytes, the
@@ -83,27 +89,57 @@ impl Socket {
     }
 }
 
+impl Wire {
+    /// Reads ahead of hyper, up to [`MAX_HEAD`] bytes. Ready when the client has disconnected; else wakes for what arrives,
+    /// as long as there is room.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 1024];
+        while self.ahead.len() < MAX_HEAD.into() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    self.ahead.extend_from_slice(buffer.filled());
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
         let mut wire = self.wire();
-        if wire.ahead.is_empty() {
-            ready!(Pin::new(&mut wire.stream).poll_read(cx, buffer))?;
+        if !self.activity.may_give() {
+            // hyper does not ask again by itself, neither when the request is answered nor when the next one arrives.
+            let left = wire.poll_ahead(cx);
+            if !wire.ahead.is_empty() {
+                self.activity.wake_at_end(cx.waker());
+            }
+            return left.map(Ok);
+        }
+        let Wire { stream, ahead } = &mut *wire;
+        if ahead.is_empty() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(stream).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[before..];
+            let count = self.activity.give(read);
+            ahead.extend_from_slice(&read[count..]);
+            buffer.set_filled(before + count);
         } else {
-            let count = wire.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&wire.ahead[..count]);
-            wire.ahead.drain(..count);
-            if wire.ahead.is_empty() {
+            let count = ahead.len().min(buffer.remaining());
+            let count = self.activity.give(&ahead[..count]);
+            buffer.put_slice(&ahead[..count]);
+            ahead.drain(..count);
+            if ahead.is_empty() {
                 // Gives the memory back, since most connections never read ahead again.
-                wire.ahead = Vec::new();
+                *ahead = Vec::new();
             }
         }
-        drop(wire);
-        self.activity.read(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,10 +1,28 @@
 //! The head of a request, and the route that it is for.
 
-use warp::http::{HeaderMap, Method};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use warp::http::{HeaderMap, HeaderName, Method, header};
 
 use crate::access::{AllowedHosts, named_host};
 use crate::connections::Arrival;
-use crate::problem::{Problem, RequestId};
+use crate::problem::{Problem, REQUEST_ID, RequestId};
+
+/// Every header field that this module reads. No other arrives in [`Head::headers`].
+pub(super) static FIELDS: [HeaderName; 11] = [
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::AUTHORIZATION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::ORIGIN,
+    header::USER_AGENT,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    REQUEST_ID,
+];
 
 /// The head of a request.
 #[derive(Debug)]
@@ -12,11 +30,23 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) id: RequestId,
-    pub(super) headers: HeaderMap,
+    /// Those of [`FIELDS`].
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) arrival: Option<Arrival>,
 }
 
 impl Head {
+    /// The address of the client.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        Some(self.arrival.as_ref()?.peer?.ip())
+    }
+
+    /// Whether the request may go on. If not, as many are in progress as may be.
+    pub(super) fn is_admitted(&self) -> bool {
+        let arrival = self.arrival.as_ref();
+        arrival.is_none_or(|arrival| arrival.is_admitted)
+    }
+
     /// The route; `None` if there is nothing at the path.
     pub(super) fn route(&self) -> Option<Route<'_>> {
         Route::of(&self.path)

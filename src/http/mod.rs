@@ -19,14 +19,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracing::Instrument;
-use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::access::{AccessRules, AllowedHosts, CorsOrigins};
-use crate::connections::Arrival;
+use crate::connections::{Arrival, Routes};
 use crate::lifecycle::Phase;
 use crate::problem::{Code, Problem, REQUEST_ID, RequestId};
 use crate::scheduler::Scheduler;
@@ -62,7 +61,7 @@ pub fn routes(
     telemetry: Telemetry,
     limits: BodyLimits,
     access: AccessRules,
-) -> BoxedFilter<(Response,)> {
+) -> Routes {
     let api = Arc::new(Api {
         telemetry: telemetry.clone(),
         origins: access.origins,
@@ -74,27 +73,33 @@ pub fn routes(
             telemetry,
             limits,
             keys: access.keys,
+            by_address: access.by_address,
         },
     });
-    warp::method()
+    let filter = warp::method()
         .and(warp::path::full())
-        .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arrival>())
-        .map(
-            |method: Method, path: FullPath, headers: HeaderMap, arrival| Head {
+        .map(|method: Method, path: FullPath, arrival: Option<Arrival>| {
+            let fields = arrival.as_ref().map(|arrival| Arc::clone(&arrival.fields));
+            let headers = fields.unwrap_or_default();
+            Head {
                 method,
                 path: path.as_str().to_owned(),
                 id: RequestId::of(&headers),
                 headers,
                 arrival,
-            },
-        )
+            }
+        })
         .and(warp::body::stream())
         .then(move |head: Head, body| {
             let api = Arc::clone(&api);
             async move { api.answer(&head, body).await }
         })
-        .boxed()
+        .boxed();
+    Routes {
+        filter,
+        fields: &head::FIELDS,
+    }
 }
 
 impl Api {
@@ -146,6 +151,9 @@ impl Api {
     /// Answers a request by its route and method.
     async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
         let head = request.head;
+        if !head.is_admitted() {
+            return Err(Problem::Overloaded);
+        }
         head.require_host(self.hosts.as_ref())?;
         let not_found = || Problem::NotFound {
             path: head.path.clone(),

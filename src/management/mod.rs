@@ -2,9 +2,9 @@
 //!
 //! | route | response |
 //! | --- | --- |
-//! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service; else 503 `DOWN` |
+//! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service and the clock is right; else 503 `DOWN` |
 //! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
-//! | `GET /health/readiness` | 200 `UP` while clients should send requests and a device is in service; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
+//! | `GET /health/readiness` | 200 `UP` while clients should send requests, a device is in service and the clock is right; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
 //! | `GET /prometheus` | the metrics: `OpenMetrics` for those who ask for it, as Prometheus does, else Prometheus's text |
 //! | `GET /metrics` | the same; for a client that accepts JSON and no text, the names of the metrics |
 //! | `GET /metrics/NAME` | one metric as JSON, narrowed by `?tag=NAME:VALUE` |
@@ -15,28 +15,32 @@
 
 mod accept;
 mod actuator;
+mod clock;
 mod guard;
 mod health;
+mod server;
 mod status;
 mod status_page;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::http::uri::Authority;
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::access::{AllowedHosts, named_host};
-use crate::connections::Arrival;
+use crate::connections::{Arrival, Routes};
 use crate::lifecycle::Lifecycle;
 use crate::problem::{Problem, REQUEST_ID, RequestId};
 use crate::scheduler::{DeviceState, Scheduler};
 use crate::telemetry::Metrics;
+use crate::work::Timestamp;
 use accept::Accept;
+pub use clock::watch_clock;
+pub use server::Server;
 pub use status::{About, Setting, observe};
 
 /// `OpenMetrics` as it is asked for, and as it is answered.
@@ -47,6 +51,9 @@ const OPEN_METRICS_TYPE: HeaderValue =
 
 /// Prometheus's own format.
 const PROMETHEUS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
+
+/// Every header field that this module reads. No other arrives.
+static FIELDS: [HeaderName; 3] = [header::ACCEPT, header::HOST, REQUEST_ID];
 
 /// What the responses are made from.
 struct Management {
@@ -64,7 +71,6 @@ struct Asked {
     method: Method,
     path: String,
     query: Vec<(String, String)>,
-    headers: HeaderMap,
     arrival: Option<Arrival>,
 }
 
@@ -75,7 +81,7 @@ pub fn routes(
     metrics: Metrics,
     about: About,
     hosts: Option<AllowedHosts>,
-) -> BoxedFilter<(Response,)> {
+) -> Routes {
     let management = Arc::new(Management {
         lifecycle,
         scheduler,
@@ -83,37 +89,47 @@ pub fn routes(
         about,
         hosts,
     });
-    warp::method()
+    let filter = warp::method()
         .and(warp::path::full())
         .and(warp::query())
-        .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arrival>())
-        .map(move |method, path: FullPath, query, headers, arrival| {
+        .map(move |method, path: FullPath, query, arrival| {
             let asked = Asked {
                 method,
                 path: path.as_str().to_owned(),
                 query,
-                headers,
                 arrival,
             };
-            let id = RequestId::of(&asked.headers);
+            let id = RequestId::of(asked.headers());
             let response = management.answer(&asked);
             let mut response =
                 response.unwrap_or_else(|problem| problem.response(&asked.path, &id));
             response.headers_mut().insert(REQUEST_ID, id.header());
             response
         })
-        .boxed()
+        .boxed();
+    Routes {
+        filter,
+        fields: &FIELDS,
+    }
 }
 
 impl Asked {
+    /// Those of [`FIELDS`].
+    fn headers(&self) -> &HeaderMap {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        self.arrival
+            .as_ref()
+            .map_or(&NONE, |arrival| &arrival.fields)
+    }
+
     /// The host that it names.
     fn host(&self, allowed: Option<&AllowedHosts>) -> Result<Option<Authority>, Problem> {
         let Some(arrival) = &self.arrival else {
             return Ok(None);
         };
         let authority = arrival.authority.as_ref();
-        named_host(arrival.version, authority, &self.headers, allowed)
+        named_host(arrival.version, authority, self.headers(), allowed)
     }
 
     fn not_found(&self) -> Problem {
@@ -126,7 +142,7 @@ impl Asked {
 impl Management {
     fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
         let host = asked.host(self.hosts.as_ref())?;
-        let accept = &Accept::of(&asked.headers);
+        let accept = &Accept::of(asked.headers());
         let phase = self.lifecycle.phase();
         let route: &dyn Fn() -> Result<Response, Problem> = match asked.path.as_str() {
             "/" => &|| match accept.wants("text/html", None) > 0.0 {
@@ -134,9 +150,9 @@ impl Management {
                 false => Ok(actuator::links(accept, host.as_ref())),
             },
             "/status.json" => &|| Ok(status::data(phase, &self.scheduler, &self.about)),
-            "/health" => &|| Ok(health::health(accept, phase, self.can_serve())),
+            "/health" => &|| Ok(health::health(accept, phase, self.can_answer())),
             "/health/liveness" => &|| Ok(health::liveness(accept, phase, self.can_serve())),
-            "/health/readiness" => &|| Ok(health::readiness(accept, phase, self.can_serve())),
+            "/health/readiness" => &|| Ok(health::readiness(accept, phase, self.can_answer())),
             "/metrics" if actuator::accepts_json_only(accept) => &|| Ok(self.names(accept)),
             "/metrics" | "/prometheus" => &|| self.metrics(accept),
             path => match path.strip_prefix("/metrics/") {
@@ -151,6 +167,11 @@ impl Management {
                 allowed: "GET, HEAD",
             }),
         }
+    }
+
+    /// Whether requests can be answered: no timestamp can be checked by a wrong clock.
+    fn can_answer(&self) -> bool {
+        self.can_serve() && Timestamp::clock().is_ok()
     }
 
     fn can_serve(&self) -> bool {

@@ -78,7 +78,9 @@ codes! {
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has `ATTO_WORK_API_KEY_REQUESTS` requests in progress; `Retry-After` says when to retry"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "INTERNAL" "a bug: the answer could not be written"
     QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "the queue is full; `Retry-After` is the mean time until a search ends, from the measured hash rate, 1 to 300 s"
+    Overloaded SERVICE_UNAVAILABLE "OVERLOADED" "OVERLOADED" "as many requests are in progress as allowed; `Retry-After` is 1 s, since one may end at any time"
     NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
+    ClockWrong SERVICE_UNAVAILABLE "CLOCK_WRONG" "CLOCK_WRONG" "the server's clock shows a time before 2024 or after 9999, so no timestamp can be checked; `Retry-After` is 1 s, since another server can serve at once"
     ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "SHUTTING_DOWN" "the server is stopping; `Retry-After` is 1 s, since another server can serve at once"
     DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
 }
@@ -151,6 +153,15 @@ pub enum Problem {
         /// How many it may have.
         limit: usize,
     },
+    /// As many requests are in progress as may be.
+    #[error("as many requests are in progress as may be")]
+    Overloaded,
+    /// The server's clock is outside of the calendar of thresholds.
+    #[error("the server's clock shows {clock}; it must be set before timestamps can be checked")]
+    ClockWrong {
+        /// What it shows.
+        clock: jiff::Timestamp,
+    },
     /// The search was not accepted, or ended without a work.
     #[error("{0}")]
     Unsolved(#[from] SolveError),
@@ -185,6 +196,8 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
             Self::UnsupportedEncoding { .. } => Code::UnsupportedEncoding,
             Self::KeyBusy { .. } => Code::TooManyRequests,
+            Self::Overloaded => Code::Overloaded,
+            Self::ClockWrong { .. } => Code::ClockWrong,
             Self::Internal => Code::Internal,
             Self::Unsolved(SolveError::QueueFull { .. }) => Code::QueueFull,
             Self::Unsolved(SolveError::NoDevice) => Code::NoDevice,
@@ -219,8 +232,10 @@ impl Problem {
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static("identity"),
             )),
-            // One of the key's requests may end at any time.
-            Self::KeyBusy { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            // One of those in progress may end at any time, and another server may have a clock that is right.
+            Self::KeyBusy { .. } | Self::Overloaded | Self::ClockWrong { .. } => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             Self::Unsolved(error) => {
                 let seconds = error.retry_after()?;
                 Some((header::RETRY_AFTER, HeaderValue::from(seconds)))

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::work::{Target, Work, WorkRequest};
+use crate::work::{Target, Work, WorkRequest, digest};
 
 /// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl AnswerCache {
     };
 }
 
-/// The cached answers, the newest for each target.
+/// The cached answers, for each target the one with the smallest digest: it serves every request that another would.
 #[derive(Debug)]
 pub(super) struct Answers {
     limits: AnswerCache,
@@ -47,7 +47,16 @@ impl Answers {
         if self.limits.entries == 0 {
             return;
         }
-        self.works.insert(target, (work, now));
+        let best = match self.works.get(&target) {
+            Some(&(kept, since))
+                if now.duration_since(since) < self.limits.lasts
+                    && digest(kept.nonce(), &target) < digest(work.nonce(), &target) =>
+            {
+                kept
+            }
+            _ => work,
+        };
+        self.works.insert(target, (best, now));
         self.order.push_back((target, now));
         while let Some(&(target, since)) = self.order.front() {
             let is_old = now.duration_since(since) >= self.limits.lasts;
@@ -158,6 +167,28 @@ mod tests {
                 .recall(&request(Network::Local, 1), now + CACHE.lasts)
                 .is_some()
         );
+    }
+
+    #[test]
+    fn the_smaller_digest_stays_whichever_came_first() {
+        let asked = request(Network::Local, 1);
+        let under = |nonce| Work::verify(Nonce::new(nonce), &target(1), asked.threshold());
+        let mut works: Vec<_> = (0..).filter_map(under).take(2).collect();
+        works.sort_by_key(|work| digest(work.nonce(), &target(1)));
+        let [better, worse] = [works[0], works[1]];
+        for works in [[better, worse], [worse, better]] {
+            let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+            for work in works {
+                answers.keep(target(1), work, now);
+            }
+            assert_eq!(answers.recall(&asked, now), Some(better));
+        }
+        // One that is too old to serve is no better than any.
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+        answers.keep(target(1), better, now);
+        let later = now + CACHE.lasts;
+        answers.keep(target(1), worse, later);
+        assert_eq!(answers.recall(&asked, later), Some(worse));
     }
 
     #[test]

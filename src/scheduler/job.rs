@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::client::ClientId;
 use super::limits::SolveError;
 use crate::device::{DeviceInfo, NonceRange, StopFlag};
 use crate::work::{Work, WorkRequest};
@@ -29,6 +30,8 @@ pub struct Failover {
 pub(super) struct Job {
     /// What is searched for.
     pub(super) request: WorkRequest,
+    /// The client that began it.
+    pub(super) client: ClientId,
     /// The first nonce that no engine has claimed yet.
     next: AtomicU64,
     /// When an engine first claimed nonces.
@@ -46,12 +49,13 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// A search that starts at a random nonce, so that several servers searching for one target do not overlap. Returns
-    /// the first client's receiver with it.
-    pub(super) fn new(request: WorkRequest) -> (Self, watch::Receiver<Answer>) {
+    /// A search of this client that starts at a random nonce, so that several servers searching for one target do not
+    /// overlap. Returns the client's receiver with it.
+    pub(super) fn new(request: WorkRequest, client: ClientId) -> (Self, watch::Receiver<Answer>) {
         let (answer, receiver) = watch::channel(None);
         let job = Self {
             request,
+            client,
             next: AtomicU64::new(fastrand::u64(..)),
             began: OnceLock::new(),
             hashes: AtomicU64::new(0),
@@ -128,6 +132,11 @@ impl Job {
     /// ends it meanwhile.
     pub(super) fn join(&self) -> watch::Receiver<Answer> {
         self.answer.subscribe()
+    }
+
+    /// Whether more than one request waits for it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.answer.receiver_count() > 1
     }
 
     /// Ends the job if no client waits for it. Returns whether this call ended it. Must be called under the scheduler's

@@ -12,6 +12,7 @@
 //! without an engine in service is reopened (`fleet`, `threads::recovery`).
 
 mod answers;
+mod client;
 mod devices;
 mod estimate;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::device::{MissingCards, OpenDevices};
 use crate::telemetry::Metrics;
 use crate::work::WorkRequest;
 pub use answers::AnswerCache;
+pub use client::ClientId;
 pub use devices::{DeviceState, DeviceStatus, Event, Incident, Outage};
 pub use estimate::Estimate;
 pub use job::Failover;
@@ -96,18 +98,18 @@ impl Scheduler {
     /// [`SolveError`] if the search is refused, or given up because it takes too long, no device is left or the
     /// service ends.
     pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
-        self.search(request)?.answer().await
+        self.search(request, ClientId::Any)?.answer().await
     }
 
-    /// Begins a search, joins one that serves the request, or takes its answer from the cache. [`Search::answer`] waits
-    /// for it.
+    /// Begins a search for this client, joins one that serves the request, or takes its answer from the cache.
+    /// [`Search::answer`] waits for it.
     ///
     /// # Errors
     ///
     /// [`SolveError`] if the search is refused.
-    pub fn search(&self, request: WorkRequest) -> Result<Search<'_>, SolveError> {
+    pub fn search(&self, request: WorkRequest, client: ClientId) -> Result<Search<'_>, SolveError> {
         let arrived = Instant::now();
-        let admission = self.shared.admit(&request)?;
+        let admission = self.shared.admit(&request, client)?;
         if let Admission::Waits { estimate, .. } = &admission {
             let network = request.network();
             if let Some(Estimate { wait, solve }) = estimate {

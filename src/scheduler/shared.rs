@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::client::ClientId;
 use super::fleet::{Loss, Recovery, Reopen};
 use super::job::{Answer, Job};
 use super::limits::{Limits, SolveError};
@@ -89,11 +90,15 @@ impl Shared {
     }
 
     /// Decides what becomes of a request.
-    pub(super) fn admit(&self, request: &WorkRequest) -> Result<Admission, SolveError> {
+    pub(super) fn admit(
+        &self,
+        request: &WorkRequest,
+        client: ClientId,
+    ) -> Result<Admission, SolveError> {
         let now = Instant::now();
         let admission = self.apply(|state| {
             let joined = self.joined.load(Ordering::Relaxed);
-            let admission = state.admit(request, joined, now)?;
+            let admission = state.admit(request, client, joined, now)?;
             if let Admission::Waits {
                 has_joined: true, ..
             } = admission

@@ -89,11 +89,26 @@ impl Timestamp {
 
     /// The time on this machine's clock. A time outside the calendar becomes its first or last.
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
-        Self(millis.clamp(Self::FIRST, Self::LAST))
+        Self::clock().unwrap_or_else(|error| match error {
+            InvalidRequest::TimestampAfterLast(_) => Self(Self::LAST),
+            _ => Self(Self::FIRST),
+        })
+    }
+
+    /// The time on this machine's clock. A machine without a clock of its own starts in 1970.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_millis`], if the clock is not within the calendar.
+    pub fn clock() -> Result<Self, InvalidRequest> {
+        Self::from_millis(
+            match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+                Err(until) => {
+                    i64::try_from(until.duration().as_millis()).map_or(i64::MIN, |ms| -ms)
+                }
+            },
+        )
     }
 
     /// Unix milliseconds.

@@ -700,6 +700,7 @@ fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
         "ATTO_WORK_MANAGEMENT_ADDRESS",
         "ATTO_WORK_API_KEY_REQUESTS",
         "ATTO_WORK_CORS_ORIGINS",
+        "ATTO_WORK_FAIR_BY_ADDRESS",
         "ATTO_WORK_SHUTDOWN_GRACE",
         "ATTO_WORK_LOG_FORMAT",
     ] {
@@ -790,7 +791,7 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 22);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 23);
     assert_eq!(code(&run(&["--version"])), 0);
 }
 

@@ -214,8 +214,20 @@ fn a_head_that_does_not_end_is_not_waited_for() {
     assert_eq!(read(&stream, false).status, 200);
     stream.write_all(cases[2].as_bytes()).unwrap();
     assert_closed(&stream);
+    // The same behind a first request, with or without a body of a known length, and read together with it.
+    let chunked =
+        "POST /nothing HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    for first in [
+        &*local(2),
+        "GET /nothing HTTP/1.1\r\nhost: test\r\n\r\n",
+        chunked,
+    ] {
+        let stream = send(server.address, &format!("{first}{}", cases[2]));
+        assert!([200, 404].contains(&read(&stream, false).status), "{first}");
+        assert_closed(&stream);
+    }
     eventually("all are counted", || {
-        closed(&server, "header_timeout") == 5.0
+        closed(&server, "header_timeout") == 8.0
     });
     assert_eq!(server.metric(OPEN), 0.0);
 }
@@ -265,6 +277,18 @@ fn heads_have_limits() {
     let long = |length| head(&format!("x: {}\r\n", "y".repeat(length)));
     assert_eq!(exchange(server.address, &long(15 * 1024)).status, 404);
     assert_eq!(exchange(server.address, &long(16 * 1024)).status, 431);
+    // HTTP/2 has the same limit on their number.
+    let http2 = Http2::connect(server.address, &h2::client::Builder::new());
+    for (count, status) in [(64, 404), (65, 431)] {
+        let mut request = Request::get("http://test/nothing").body(()).unwrap();
+        for _ in 0..count {
+            let value = "y".try_into().unwrap();
+            request.headers_mut().append("x", value);
+        }
+        let mut client = within(&http2.runtime, http2.client.clone().ready()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        assert_eq!(http2.answer(answer).unwrap(), status, "{count}");
+    }
     assert_serves(&server);
 }
 
@@ -292,6 +316,47 @@ fn idle_connections_make_room_for_others() {
     assert_eq!(closed(&server, "displaced"), 1.0);
     (&second).write_all(local(3).as_bytes()).unwrap();
     assert_eq!(read(&second, false).status, 200);
+}
+
+#[test]
+fn a_client_that_got_its_slot_otherwise_evicts_nobody_later() {
+    let server = server(&["--max-connections", "1"]);
+    let first = send(server.address, &live());
+    eventually("it is searched for", || server.metric(RUNNING) == 1.0);
+    let second = send(server.address, &local(1));
+    // The server has seen the second by then, and nobody is idle.
+    thread::sleep(Duration::from_millis(300));
+    drop(first);
+    assert_eq!(read(&second, false).status, 200);
+    thread::sleep(Duration::from_millis(300));
+    (&second).write_all(local(2).as_bytes()).unwrap();
+    assert_eq!(read(&second, false).status, 200);
+    assert_eq!(closed(&server, "displaced"), 0.0);
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_not_idle() {
+    /// More than the kernel's buffers have room for.
+    const REQUESTS: usize = 8;
+
+    let server = server(&["--max-connections", "1", "--max-connection-age", LONG]);
+    let slow = connect(server.address);
+    rustix::net::sockopt::set_socket_recv_buffer_size(&slow, 65_536).unwrap();
+    let request = "GET /swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nhost: test\r\n\r\n";
+    (&slow)
+        .write_all(request.repeat(REQUESTS).as_bytes())
+        .unwrap();
+    let mut reader = BufReader::new(&slow);
+    let first = read_next(&mut reader, false);
+    assert!(first.body.len() > 1_000_000, "{}", first.body.len());
+    // It waits for the slot, and must not get it before the slow one has all of its answers.
+    let waiting = send(server.address, &local(1));
+    for _ in 1..REQUESTS {
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(read_next(&mut reader, false).body.len(), first.body.len());
+    }
+    assert_eq!(read(&waiting, false).status, 200);
+    assert_eq!(closed(&server, "displaced"), 1.0);
 }
 
 #[test]
@@ -349,6 +414,19 @@ fn pipelined_requests_are_answered_in_order() {
     let mut reader = BufReader::new(&stream);
     for request in &requests {
         assert_work(&read_next(&mut reader, false), request);
+    }
+}
+
+#[test]
+fn a_kept_connection_serves_requests_that_are_answered_at_once() {
+    let server = server(&[]);
+    let mut stream = connect(server.address);
+    for _ in 0..3 {
+        stream
+            .write_all(b"GET /nothing HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+        assert_eq!(read(&stream, false).status, 404);
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -17,7 +17,7 @@ use atto_work_server::device::{
     Slice, Unopened,
 };
 use atto_work_server::scheduler::{
-    Backoff, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
+    Backoff, ClientId, DeviceState, Event, Limits, Origin, Scheduler, SolveError,
 };
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Nonce, Target, Timestamp, WorkRequest};
@@ -615,7 +615,7 @@ fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
         .unwrap();
     let time = Timestamp::now();
     let request = WorkRequest::new(Network::Local, time, Target::new([0; 32]), time).unwrap();
-    let search = scheduler.search(request).unwrap();
+    let search = scheduler.search(request, ClientId::Any).unwrap();
     pollster::block_on(search.answer()).unwrap();
 
     let progress = search.progress();

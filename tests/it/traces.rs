@@ -680,7 +680,8 @@ fn a_collector_that_is_down_holds_nothing_up() {
         let lines = server.log_until(GONE);
         let said = lines.last().unwrap();
         assert_eq!(said["level"], "WARN");
-        assert_eq!(said["endpoint"], url);
+        let path = if protocol == "grpc" { "" } else { "/v1/traces" };
+        assert_eq!(said["endpoint"], format!("{url}{path}"));
         let dropped = "atto_work_spans_total{outcome=\"dropped\"}";
         eventually("some are dropped, and counted", || {
             server.metric(dropped) > 0.0

@@ -425,7 +425,7 @@ fn start(row: &Row) -> String {
 
 #[test]
 fn every_fault_at_the_start_leaves_a_server_that_serves() {
-    if is_left_out(Need::FaultLayer) {
+    if is_left_out(Need::Minutes) || is_left_out(Need::FaultLayer) {
         return;
     }
     run_all(AT_THE_START, start);
@@ -450,7 +450,7 @@ const UNDER_LOAD: &[(&str, u64, &str)] = &[
 
 #[test]
 fn every_fault_under_load_is_survived_and_the_card_comes_back() {
-    if is_left_out(Need::FaultLayer) {
+    if is_left_out(Need::Minutes) || is_left_out(Need::FaultLayer) {
         return;
     }
     run_all(UNDER_LOAD, |&(words, seconds, tells)| {

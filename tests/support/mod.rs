@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "only the vectors are used here")]
 pub(crate) mod conformance;
 pub(crate) mod devices;
+#[allow(dead_code, reason = "some of it is for benches only")]
+pub(crate) mod hostile;
 pub(crate) mod http;
 pub(crate) mod needs;
 pub(crate) mod proxy;

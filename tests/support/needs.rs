@@ -18,6 +18,8 @@ const TEST_ALL: &str = "ATTO_WORK_TEST_ALL";
 pub(crate) enum Need {
     /// A Vulkan device, be it software.
     Vulkan,
+    /// Minutes, which whoever runs `cargo test` does not have.
+    Minutes,
     /// Mesa's lavapipe, which can be had twice.
     Lavapipe,
     /// Lavapipe, and what compiles a Vulkan layer.
@@ -40,6 +42,7 @@ impl Need {
             found.iter().map(name).collect()
         });
         match self {
+            Self::Minutes => (!all_is_wanted()).then_some("minutes; `tests/run` has them"),
             Self::Vulkan => DEVICES.is_empty().then_some("no Vulkan device"),
             Self::Lavapipe => {
                 let is_there = DEVICES.iter().any(|name| name.starts_with("llvmpipe"));

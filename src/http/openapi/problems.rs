@@ -41,6 +41,8 @@ const fn sent_by(code: Code) -> SentBy {
         | Code::UnsupportedEncoding
         | Code::TooManyRequests
         | Code::Internal
+        | Code::ClockWrong
+        | Code::Overloaded
         // The service does not wait for a body for long when it ends.
         | Code::ShuttingDown => SentBy::Both,
         Code::QueueFull | Code::NoDevice | Code::DeadlineExceeded => SentBy::Search,
@@ -85,6 +87,10 @@ fn example(code: Code) -> Problem {
         }
         .into(),
         Code::DeadlineExceeded => SolveError::Deadline(Duration::from_secs(300)).into(),
+        Code::ClockWrong => Problem::ClockWrong {
+            clock: jiff::Timestamp::UNIX_EPOCH,
+        },
+        Code::Overloaded => Problem::Overloaded,
         Code::NoDevice => SolveError::NoDevice.into(),
         Code::ShuttingDown => SolveError::Closed.into(),
     }

@@ -88,7 +88,7 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use warp::http::HeaderMap;
+    use std::sync::Arc;
 
     use super::*;
     use crate::http::head::Route;
@@ -98,8 +98,8 @@ mod tests {
         Head {
             method: method.clone(),
             path: path.to_owned(),
-            id: RequestId::of(&HeaderMap::new()),
-            headers: HeaderMap::new(),
+            id: RequestId::of(&warp::http::HeaderMap::new()),
+            headers: Arc::default(),
             arrival: None,
         }
     }

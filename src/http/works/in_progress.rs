@@ -1,5 +1,6 @@
 //! The record of a request for work, or to verify one, while it is in progress.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::access::{Client, Keys};
 use crate::http::head::Head;
 use crate::http::trace::{Ending, Trace};
 use crate::problem::Problem;
-use crate::scheduler::{Origin, Search, SolveError, Solved};
+use crate::scheduler::{ClientId, Origin, Search, SolveError, Solved};
 use crate::telemetry::{EndedRequest, Outcome, Telemetry};
 use crate::work::{Network, Threshold, WorkRequest};
 
@@ -92,6 +93,14 @@ impl<'a> RequestInProgress<'a> {
             tracing::debug!(key = client.name(), "admitted");
         }
         Ok(())
+    }
+
+    /// The client, known by its key or else by its `address`, if those tell clients apart.
+    pub(super) fn client_id(&self, address: Option<IpAddr>) -> ClientId {
+        let key = self.client.as_ref();
+        key.map(|client| ClientId::Key(client.name().into()))
+            .or_else(|| address.map(ClientId::at))
+            .unwrap_or_default()
     }
 
     /// The request is read: this is what it asks for.

@@ -28,6 +28,8 @@ pub(super) struct Works {
     pub(super) limits: BodyLimits,
     /// The API keys, if a request needs one.
     pub(super) keys: Option<Keys>,
+    /// Whether clients without a key are told apart by their addresses.
+    pub(super) by_address: bool,
 }
 
 impl Works {
@@ -38,10 +40,12 @@ impl Works {
         let started = in_progress.started();
         let result = async {
             in_progress.admit(self.keys.as_ref())?;
+            let address = request.head.address().filter(|_| self.by_address);
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
-            let request = reading::parse(&body, Timestamp::now())?;
+            let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
-            let search = in_progress.waits_for(self.scheduler.search(request)?);
+            let client = in_progress.client_id(address);
+            let search = in_progress.waits_for(self.scheduler.search(request, client)?);
             let solved = search.answer().await?;
             in_progress.solved(&solved);
             Ok::<Solved, Problem>(solved)
@@ -65,7 +69,7 @@ impl Works {
         let result = async {
             in_progress.admit(self.keys.as_ref())?;
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
-            let (request, nonce) = reading::parse_verify(&body, Timestamp::now())?;
+            let (request, nonce) = reading::parse_verify(&body, now()?)?;
             in_progress.asks(&request);
             let began = Instant::now();
             let digest = digest(nonce, request.target());
@@ -75,4 +79,11 @@ impl Works {
         .await;
         in_progress.respond(result)
     }
+}
+
+/// The time by which timestamps are checked.
+fn now() -> Result<Timestamp, Problem> {
+    Timestamp::clock().map_err(|_| Problem::ClockWrong {
+        clock: jiff::Timestamp::now(),
+    })
 }

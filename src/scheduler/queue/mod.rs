@@ -11,6 +11,7 @@
 //! the slices in flight would not notice what it needs, and the easier one should not wait for it. For the same reason,
 //! an easy request does not join a search that is far harder.
 
+mod clients;
 mod ledger;
 mod policy;
 mod running;
@@ -18,6 +19,7 @@ mod running;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -27,6 +29,7 @@ use std::time::Instant;
 use super::estimate::Effort;
 use super::job::Job;
 use crate::work::{Target, WorkRequest};
+use clients::Clients;
 use ledger::Ledger;
 pub(super) use ledger::{Assigned, Batch};
 pub(super) use policy::Demand;
@@ -61,6 +64,8 @@ pub(super) struct Queue {
     /// All of them by target; those of one target have different thresholds.
     targets: HashMap<Target, Vec<Arc<Job>>>,
     ledger: Ledger,
+    /// Whose they are.
+    clients: Clients,
 }
 
 /// The limit on searches is reached.
@@ -81,6 +86,7 @@ impl Queue {
             owed: 0.0,
             targets: HashMap::new(),
             ledger: Ledger::default(),
+            clients: Clients::default(),
         }
     }
 
@@ -111,12 +117,14 @@ impl Queue {
         }
         let same_target = self.targets.entry(*job.request.target()).or_default();
         same_target.push(Arc::clone(&job));
+        self.clients.enter(&job.client);
         if self.runs_at_once(&job.request) {
             self.run(job);
         } else {
             self.easiest_waiting = self.easiest_waiting.min(expected(&job));
             self.waiting_hashes += expected(&job);
             self.waiting.push_back(job);
+            self.rebalance();
         }
         Ok(())
     }
@@ -197,7 +205,14 @@ impl Queue {
 
     /// The searches that an engine should work on next; empty if there is nothing for it to do.
     pub(super) fn pick(&self, demand: &Demand) -> Vec<Arc<Job>> {
-        policy::pick(&self.running, &self.ledger, self.owed, self.batch, demand)
+        policy::pick(
+            &self.running,
+            &self.ledger,
+            &self.clients,
+            self.owed,
+            self.batch,
+            demand,
+        )
     }
 
     /// The most nonces that a slice of this search should have, beside so many engines in service.
@@ -217,11 +232,13 @@ impl Queue {
             };
             running.begin(engine, nonces.count);
             let count = nonces.count as f64;
+            let used = count.min(expected(job));
+            self.clients.give(&job.client, used, now);
             if !running.easy {
                 self.owed = (self.owed - count).max(0.0);
             } else if self.hard > 0 {
                 // It stops as soon as it has found work.
-                self.owed += count.min(expected(job)) / EASY_TO_HARD;
+                self.owed += used / EASY_TO_HARD;
             }
             self.running.push_back(running);
         }
@@ -230,6 +247,7 @@ impl Queue {
             since: now,
         };
         self.ledger.enter(engine, batch.clone());
+        self.rebalance();
         batch
     }
 
@@ -279,6 +297,10 @@ impl Queue {
     /// Takes out a search that has ended. Returns whether a waiting search runs now.
     pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
         let is_meant = |other: &Arc<Job>| Arc::ptr_eq(other, job);
+        let known = self.targets.get(job.request.target());
+        if known.is_some_and(|same_target| same_target.iter().any(is_meant)) {
+            self.clients.leave(&job.client);
+        }
         if let Some(same_target) = self.targets.get_mut(job.request.target()) {
             same_target.retain(|other| !is_meant(other));
             if same_target.is_empty() {
@@ -298,7 +320,8 @@ impl Queue {
             return false;
         }
         self.hard -= 1;
-        let next = self.waiting.pop_front();
+        let next = self.poorest_waiting();
+        let next = next.and_then(|index| self.waiting.remove(index));
         let promoted = next.is_some();
         if let Some(job) = next {
             self.waits_no_longer(&job);
@@ -332,6 +355,7 @@ impl Queue {
         self.waiting_hashes = 0.0;
         self.owed = 0.0;
         self.targets.clear();
+        self.clients.leave_all();
         self.easiest_waiting = f64::INFINITY;
         let running = self.running.drain(..).map(|running| running.job);
         running.chain(self.waiting.drain(..)).collect()

@@ -17,6 +17,13 @@
 //! an engine of batches adds the hard search that is furthest behind to its batch, once that search was given two
 //! batches less than the hard searches were on average ([`Running::given`]). Cores are all alike and need no such rule.
 //!
+//! **Clients take turns.** While several clients have searches, an engine works for the one that was given the fewest
+//! nonces lately, and for those that are within [`SLACK`] batches of it: for hard searches and easy ones each. A search of
+//! such a client takes the slot of the client that was given the most (`Queue::rebalance`); that search waits again, and has
+//! lost nothing, since a search has no memory. If the queue is full, the last search of the client with the most of them is
+//! refused instead of the first of another. So a client with many searches does not make others wait, and has all that they
+//! leave.
+//!
 //! **Answers end other engines' work late.** A card cannot be told to leave a dispatch, so what other cards have in flight
 //! of an answered search is wasted. A slice of a hard search that several engines share is at most the search's expected
 //! hashes divided by the engines and by [`SLICES`].
@@ -34,6 +41,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::ledger::Ledger;
 use super::running::{Running, mean_given};
 use crate::scheduler::job::Job;
@@ -48,6 +56,9 @@ const BEHIND: f64 = 2.0;
 /// How many slices of each engine a hard search takes on average. Every engine but the one that finds work wastes one and
 /// a half to two slices in flight: with 32, at most 6 % of all hashes.
 const SLICES: f64 = 32.0;
+
+/// How many batches a client may have been given more than another before the other goes first.
+pub(super) const SLACK: f64 = 2.0;
 
 /// What an engine asks of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +78,7 @@ pub(in crate::scheduler) struct Demand {
 pub(super) fn pick(
     running: &VecDeque<Running>,
     ledger: &Ledger,
+    clients: &Clients,
     owed: f64,
     batch: u64,
     demand: &Demand,
@@ -75,10 +87,25 @@ pub(super) fn pick(
     let hard_only = owed > 0.0
         && owed >= batch as f64
         && running.iter().filter(may_take).any(|running| !running.easy);
+    let given = |running: &Running| clients.given(&running.job.client);
+    let most = |easy| {
+        if !clients.are_several() {
+            return f64::INFINITY;
+        }
+        let alike = running.iter().filter(may_take);
+        let alike = alike.filter(|running| running.easy == easy);
+        alike.map(given).fold(f64::INFINITY, f64::min) + SLACK * batch as f64
+    };
+    let (most_easy, most_hard) = (most(true), most(false));
+    let has_its_turn = |running: &&Running| {
+        let most = if running.easy { most_easy } else { most_hard };
+        most.is_infinite() || given(running) <= most
+    };
     let candidates = || {
         running
             .iter()
             .filter(may_take)
+            .filter(has_its_turn)
             .filter(move |running| !(hard_only && running.easy))
     };
     // More searches than fill every engine's batch change nothing, so they are not counted.
@@ -106,7 +133,7 @@ pub(super) fn pick(
         .map(|running| Arc::clone(&running.job))
         .collect();
     if demand.searches > 1
-        && let Some(behind) = furthest_behind(running, batch)
+        && let Some(behind) = furthest_behind(running.iter().filter(has_its_turn), batch)
         && may_take(&behind)
         && !picked.iter().any(|job| Arc::ptr_eq(job, &behind.job))
     {
@@ -117,10 +144,13 @@ pub(super) fn pick(
 }
 
 /// The hard search that was given the fewest nonces, if that is [`BEHIND`] batches less than the average.
-fn furthest_behind(running: &VecDeque<Running>, batch: u64) -> Option<&Running> {
-    let hard = running.iter().filter(|running| !running.easy);
+fn furthest_behind<'a>(
+    running: impl Iterator<Item = &'a Running> + Clone,
+    batch: u64,
+) -> Option<&'a Running> {
+    let hard = running.clone().filter(|running| !running.easy);
     let least = hard.min_by(|one, other| one.given.total_cmp(&other.given))?;
-    let mean = mean_given(running.iter());
+    let mean = mean_given(running);
     (mean - least.given > BEHIND * batch as f64).then_some(least)
 }
 

@@ -2,9 +2,10 @@
 //! length is drawn from a seeded generator, beside what first come, first served would do with the same searches.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Assigned, Batch, Demand, Queue};
+use crate::scheduler::client::ClientId;
 use crate::scheduler::job::Job;
 use crate::work::{Network, Target, Timestamp, WorkRequest};
 
@@ -14,8 +15,10 @@ const SPEED: f64 = 50e6;
 const SLICE: u64 = 250_000;
 const CORES: usize = 2;
 
+#[derive(Clone)]
 struct Search {
     network: Network,
+    client: ClientId,
     arrived: f64,
     /// The hashes that it takes until work is found.
     need: f64,
@@ -59,6 +62,7 @@ fn search(random: &mut fastrand::Rng, network: Network, arrived: f64) -> Search 
     let expected = request(network, 0).threshold().expected_hashes();
     Search {
         network,
+        client: ClientId::Any,
         arrived,
         need: expected * exponential(random),
         began: None,
@@ -84,6 +88,7 @@ struct World {
     /// What each core does, which search that is of, and until when.
     busy: Vec<Option<(Batch, usize, f64)>>,
     now: f64,
+    epoch: Instant,
 }
 
 impl World {
@@ -98,7 +103,15 @@ impl World {
             jobs: Vec::new(),
             busy: (0..CORES).map(|_| None).collect(),
             now: 0.0,
+            epoch: Instant::now(),
         }
+    }
+
+    /// Adds a search that arrives at its time, which is not over.
+    fn add(&mut self, search: Search) {
+        let later = &self.searches[self.arrived..];
+        let place = later.partition_point(|other| other.arrived <= search.arrived);
+        self.searches.insert(self.arrived + place, search);
     }
 
     /// Goes on until the next search ends, and says which; `None` when all have.
@@ -134,7 +147,9 @@ impl World {
 
     fn admit(&mut self) {
         let number = self.arrived;
-        let job = Arc::new(Job::new(request(self.searches[number].network, number)).0);
+        let search = &self.searches[number];
+        let job = Job::new(request(search.network, number), search.client.clone()).0;
+        let job = Arc::new(job);
         self.queue.push(Arc::clone(&job)).expect("there is room");
         self.jobs.push((number, job));
         self.arrived += 1;
@@ -165,7 +180,8 @@ impl World {
                 nonces: job.claim(SLICE),
                 job,
             };
-            let batch = self.queue.assign(core, vec![slice], Instant::now());
+            let now = self.epoch + Duration::from_secs_f64(self.now);
+            let batch = self.queue.assign(core, vec![slice], now);
             self.busy[core] = Some((batch, number, self.now + length / SPEED));
         }
     }
@@ -359,5 +375,56 @@ fn searches_of_one_kind_begin_in_the_order_of_arrival() {
             .all(|pair| began(&pair[0]) <= began(&pair[1]));
         assert!(in_order, "{network}");
         assert!(ended.iter().all(|search| search.ended.is_some()));
+    }
+}
+
+/// The p99 of ten modest clients, each of which asks for one work at a time, and for all of which the cores are needed half of
+/// the time; beside a client that always has `greedy` searches.
+fn modest_p99(network: Network, greedy: usize, seed: u64) -> f64 {
+    const MODEST: u8 = 10;
+    const COUNT: usize = 1500;
+
+    let mut random = fastrand::Rng::with_seed(seed);
+    let alone = request(network, 0).threshold().expected_hashes() / (SPEED * CORES as f64);
+    let pause = f64::from(MODEST) * alone / 0.5;
+    let modest = |client: u8| ClientId::at([192, 0, 2, client].into());
+    let of = |random: &mut fastrand::Rng, client, arrived| Search {
+        client,
+        ..search(random, network, arrived)
+    };
+    let mut world = World::new(Vec::new());
+    for _ in 0..greedy {
+        world.add(of(&mut random, modest(255), 0.0));
+    }
+    for client in 0..MODEST {
+        let arrived = pause * exponential(&mut random);
+        world.add(of(&mut random, modest(client), arrived));
+    }
+    let mut times = Vec::new();
+    while times.len() < COUNT {
+        let ended = world.next_end().expect("clients ask without end");
+        let Search {
+            client, arrived, ..
+        } = world.searches[ended].clone();
+        let mut again = world.now;
+        if client != modest(255) {
+            times.push(world.now - arrived);
+            again += pause * exponential(&mut random);
+        }
+        world.add(of(&mut random, client, again));
+    }
+    summary(&format!("{network} beside {greedy}"), times.into_iter()).percentile_99
+}
+
+#[test]
+fn modest_clients_hardly_wait_for_a_greedy_one() {
+    for seed in 1..=3 {
+        let [alone, beside] = [0, 64].map(|greedy| modest_p99(Network::Dev, greedy, seed));
+        assert!(beside <= 2.0 * alone, "DEV: {alone} s, {beside} s");
+        // One core searches for an easy work, and that alone takes 99 of 100 as long as this.
+        let hashes = request(Network::Local, 0).threshold().expected_hashes();
+        let alone = hashes / SPEED * 100_f64.ln();
+        let beside = modest_p99(Network::Local, 64, seed);
+        assert!(beside <= 2.0 * alone, "LOCAL: {alone} s, {beside} s");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::running::WHOLE;
 use super::*;
+use crate::scheduler::client::ClientId;
 use crate::work::{Network, Timestamp};
 
 /// What a LOCAL search of 2026 needs on average, and a LIVE one.
@@ -13,7 +14,7 @@ const HARD: u64 = 1 << 32;
 fn job_of(network: Network, number: u8) -> Arc<Job> {
     let time = Timestamp::from_millis(1_795_329_945_748).unwrap();
     let request = WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap();
-    Arc::new(Job::new(request).0)
+    Arc::new(Job::new(request, ClientId::Any).0)
 }
 
 fn job(number: u8) -> Arc<Job> {
@@ -339,7 +340,7 @@ fn a_request_joins_what_is_as_hard_or_a_little_harder() {
     let mut queue = queue(4, 4);
     // Thresholds of LIVE are the same in the first two years, and half in the third.
     let searched = request(Network::Live, 2, 1);
-    let job = Arc::new(Job::new(searched).0);
+    let job = Arc::new(Job::new(searched, ClientId::Any).0);
     queue.push(Arc::clone(&job)).unwrap();
     let joins = |queue: &Queue, request| queue.find(&request).is_some();
     assert!(joins(&queue, searched));
@@ -352,7 +353,9 @@ fn a_request_joins_what_is_as_hard_or_a_little_harder() {
     );
     // Several of one target, each with its own.
     queue
-        .push(Arc::new(Job::new(request(Network::Beta, 2, 1)).0))
+        .push(Arc::new(
+            Job::new(request(Network::Beta, 2, 1), ClientId::Any).0,
+        ))
         .unwrap();
     assert!(joins(&queue, request(Network::Beta, 2, 1)));
     queue.remove(&job);
@@ -533,4 +536,63 @@ fn eight_fast_cards_waste_little_after_an_answer() {
     let (one, eight) = (useful_part(1, 20), useful_part(8, 20));
     assert!(eight >= 0.92, "{eight}");
     assert!(one >= 0.92, "{one}");
+}
+
+/// A hard search of this client.
+fn job_for(client: u8, number: u8) -> Arc<Job> {
+    let client = ClientId::at([192, 0, 2, client].into());
+    Arc::new(Job::new(job(number).request, client).0)
+}
+
+#[test]
+fn clients_share_the_engines_and_not_their_searches() {
+    let mut queue = queue(2, 8);
+    queue.set_batch(1);
+    let serve = |queue: &mut Queue, rounds: usize| -> Vec<u8> {
+        let served = (0..rounds).flat_map(|_| {
+            let served = next(queue, 0);
+            assert!(queue.complete(0));
+            served
+        });
+        served.collect()
+    };
+    for number in 1..=4 {
+        queue.push(job_for(1, number)).unwrap();
+    }
+    assert_eq!(serve(&mut queue, 4), [1, 2, 1, 2]);
+    // A new client begins as if it had been given as much.
+    let modest = job_for(2, 9);
+    queue.push(Arc::clone(&modest)).unwrap();
+    let served = serve(&mut queue, 40);
+    let own = served.iter().filter(|&&number| number == 9).count();
+    assert!((17..=23).contains(&own), "{served:?}");
+    assert_eq!((queue.running(), queue.waiting()), (2, 3));
+    // One that comes back has the slot at once, and every engine until it was given as much.
+    queue.remove(&modest);
+    serve(&mut queue, 20);
+    queue.push(job_for(2, 10)).unwrap();
+    assert_eq!(serve(&mut queue, 10), [10; 10]);
+}
+
+#[test]
+fn a_full_queue_has_room_for_a_client_with_fewer_searches() {
+    let client = |number| ClientId::at([192, 0, 2, number].into());
+    let mut queue = queue(1, 3);
+    queue.set_batch(1);
+    let greedy = [1, 2, 3, 4].map(|number| job_for(1, number));
+    let shared = [greedy[3].join(), greedy[3].join()];
+    for job in &greedy {
+        queue.push(Arc::clone(job)).unwrap();
+    }
+    // Its own next search finds none.
+    assert!(queue.make_room(&client(1)).is_none());
+    // The last of the greedy one's searches has to go, but none for which others wait.
+    let evicted = queue.make_room(&client(2)).unwrap();
+    assert!(Arc::ptr_eq(&evicted, &greedy[2]));
+    queue.push(job_for(2, 9)).unwrap();
+    assert!(queue.make_room(&client(3)).is_some());
+    queue.push(job_for(3, 10)).unwrap();
+    // Two each are as many as another would have.
+    assert!(queue.make_room(&client(2)).is_none());
+    drop(shared);
 }

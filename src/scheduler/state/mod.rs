@@ -14,6 +14,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::answers::Answers;
+use super::client::ClientId;
 use super::estimate::{self, Estimate};
 use super::fleet::{DeviceRecord, EngineState, Fallback, Fleet, Loss, PendingOpen, Recovery};
 use super::job::{Answer, Failover, Job};
@@ -68,11 +69,12 @@ impl State {
         std::mem::take(&mut self.changes)
     }
 
-    /// Decides what becomes of a request, beside `joined` others that wait for a search that was there before them, and
+    /// Decides what becomes of a client's request, beside `joined` others that wait for a search that was there before them, and
     /// begins a search for it if one is needed.
     pub(super) fn admit(
         &mut self,
         request: &WorkRequest,
+        client: ClientId,
         joined: usize,
         now: Instant,
     ) -> Result<Admission, SolveError> {
@@ -98,7 +100,10 @@ impl State {
             });
         }
         let estimate = self.estimate(request);
-        let (job, answer) = Job::new(*request);
+        if let Some(evicted) = self.queue.make_room(&client) {
+            evicted.answer(Err(self.queue_full()));
+        }
+        let (job, answer) = Job::new(*request, client);
         let job = Arc::new(job);
         if let Err(Full) = self.queue.push(Arc::clone(&job)) {
             return Err(self.queue_full());

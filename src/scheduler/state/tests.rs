@@ -30,7 +30,7 @@ fn serve(state: &mut State, name: &str, role: Role) -> (Arc<DeviceRecord>, usize
 
 /// Admits a request. Its search and what it receives the answer by.
 fn ask(state: &mut State, number: u8) -> (Arc<Job>, watch::Receiver<Answer>) {
-    match state.admit(&request(number), 0, Instant::now()) {
+    match state.admit(&request(number), ClientId::Any, 0, Instant::now()) {
         Ok(Admission::Waits { job, answer, .. }) => (job, answer),
         other => panic!("{other:?}"),
     }
@@ -110,7 +110,9 @@ fn searches_wait_for_the_first_attempt_to_reopen_the_only_device() {
     state.end_pending(pending.unwrap());
     assert_eq!(*answer.borrow(), Some(Err(SolveError::NoDevice)));
     assert_eq!(
-        state.admit(&request(3), 0, later).unwrap_err(),
+        state
+            .admit(&request(3), ClientId::Any, 0, later)
+            .unwrap_err(),
         SolveError::NoDevice
     );
     assert_eq!(
@@ -340,7 +342,9 @@ fn nothing_is_opened_while_the_service_ends() {
     state.close();
     assert_eq!(*answer.borrow(), Some(Err(SolveError::Closed)));
     assert_eq!(
-        state.admit(&request(2), 0, Instant::now()).unwrap_err(),
+        state
+            .admit(&request(2), ClientId::Any, 0, Instant::now())
+            .unwrap_err(),
         SolveError::Closed
     );
     state.stop();
@@ -362,12 +366,12 @@ fn requests_that_join_are_bounded_as_well() {
     serve(&mut state, "card", Role::Initial);
     let (job, _answer) = ask(&mut state, 1);
     let limit = state.queue.limit();
-    let joined = state.admit(&request(1), limit - 1, Instant::now());
+    let joined = state.admit(&request(1), ClientId::Any, limit - 1, Instant::now());
     assert!(
         matches!(&joined, Ok(Admission::Waits { job: joined, has_joined: true, .. })
         if Arc::ptr_eq(joined, &job))
     );
-    let refused = state.admit(&request(1), limit, Instant::now());
+    let refused = state.admit(&request(1), ClientId::Any, limit, Instant::now());
     assert!(matches!(refused, Err(SolveError::QueueFull { .. })));
 }
 

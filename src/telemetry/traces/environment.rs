@@ -3,13 +3,15 @@
 //!
 //! They are read here because the SDK takes white space around a value as part of it and ignores a wrong value without
 //! a word. What would lose traces in silence is reported; a variable that only changes their form or cost is not. The
-//! SDK itself reads the headers, the resource's attributes and the limits of a span.
+//! SDK itself reads the headers and the limits of a span.
+
+mod attributes;
 
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use warp::http::Uri;
+use warp::http::{HeaderName, Uri};
 
 use super::export::{Export, Protocol, Sampling};
 
@@ -71,6 +73,9 @@ const INSECURE: Pair = [
     "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
     "OTEL_EXPORTER_OTLP_INSECURE",
 ];
+
+/// What OTLP over HTTP adds to the endpoint of all signals.
+const TRACES: &str = "/v1/traces";
 
 /// Bounds the queue and the batch: their places, of some 400 bytes each, are allocated at the start.
 const MOST_SPANS: usize = 65_536;
@@ -150,7 +155,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             queue,
             batch: batch.min(queue),
             delay: Duration::from_millis(delay),
+            attributes: self.attributes(),
         }))
+    }
+
+    fn attributes(&mut self) -> Vec<(String, String)> {
+        const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+        let list = self.get(ATTRIBUTES).unwrap_or_default();
+        attributes::read(&list).unwrap_or_else(|reason| {
+            self.complain(ATTRIBUTES, reason);
+            Vec::new()
+        })
     }
 
     fn protocol(&self) -> Result<Protocol, Complaint> {
@@ -165,7 +180,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// The whole URL, and the endpoint for the log.
+    /// The whole URL, and what the log shows of it.
     fn endpoint(
         &mut self,
         variable: &'static str,
@@ -209,9 +224,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             // gRPC's path names its method.
             Protocol::Grpc => String::new(),
             Protocol::Http if variable == ENDPOINTS[0] => format!("{}{query}", uri.path()),
-            Protocol::Http => format!("{}/v1/traces{query}", uri.path().trim_end_matches('/')),
+            Protocol::Http => format!("{}{TRACES}{query}", uri.path().trim_end_matches('/')),
         };
-        Ok((format!("{endpoint}{path}"), endpoint))
+        if variable == ENDPOINTS[1] && uri.path().trim_end_matches('/').ends_with(TRACES) {
+            let [own, _] = ENDPOINTS;
+            let reason =
+                format!("ends with {TRACES}, which is added to it: leave that out, or use {own}");
+            self.complain(variable, reason);
+        }
+        let shown = path.split('?').next().unwrap_or_default();
+        let shown = format!("{endpoint}{shown}");
+        Ok((format!("{endpoint}{path}"), shown))
     }
 
     /// A number of spans, bounded by [`MOST_SPANS`].
@@ -255,6 +278,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 // Without their text, which may be a secret.
                 let reason = format!("{wrong} of its entries are not NAME=VALUE");
                 self.complain(variable, reason);
+            }
+            for (name, _) in headers
+                .split(',')
+                .filter_map(|header| header.split_once('='))
+            {
+                if HeaderName::try_from(name.trim()).is_err() {
+                    // Only its beginning: a secret may stand where the name should.
+                    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+                    let end = name
+                        .trim()
+                        .find(|c| !is_of_a_name(c))
+                        .unwrap_or(name.trim().len());
+                    let begin = &name.trim()[..end];
+                    let reason = format!(
+                        "the name that begins with {begin:?} is no header's name: it is not sent"
+                    );
+                    self.complain(variable, reason);
+                }
             }
         }
         let [hiding, hidden] = HEADERS;

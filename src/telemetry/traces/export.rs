@@ -43,7 +43,7 @@ pub(super) struct Export {
     pub(super) protocol: Protocol,
     /// The whole URL, without a user and a password.
     pub(super) url: String,
-    /// Scheme, host and port for the log: the rest may hold a secret.
+    /// For the log, without the query, which may hold a secret.
     pub(super) endpoint: String,
     pub(super) gzip: bool,
     pub(super) sampling: Sampling,
@@ -55,4 +55,6 @@ pub(super) struct Export {
     pub(super) batch: usize,
     /// How long the first span of a batch waits for others.
     pub(super) delay: Duration,
+    /// Attributes of this process.
+    pub(super) attributes: Vec<(String, String)>,
 }

@@ -156,7 +156,7 @@ impl Exported {
             }
         };
         let provider = SdkTracerProvider::builder()
-            .with_resource(resource())
+            .with_resource(resource(&export.attributes))
             .with_sampler(sampler(export.sampling))
             .with_span_processor(processor)
             .build();

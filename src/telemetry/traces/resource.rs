@@ -2,13 +2,16 @@
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 
 /// The name of the service in traces, unless `OTEL_SERVICE_NAME` gives another.
 pub(super) const SERVICE_NAME: &str = env!("CARGO_PKG_NAME");
 
-/// The attributes of this process in traces. Those of the environment replace them.
-pub(super) fn resource() -> Resource {
+/// The attributes of this process in traces. Those `given` replace them.
+pub(super) fn resource(given: &[(String, String)]) -> Resource {
+    let given = given
+        .iter()
+        .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     let resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes([
@@ -16,7 +19,7 @@ pub(super) fn resource() -> Resource {
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
         ])
         .with_attributes(instance_id().map(|id| KeyValue::new("service.instance.id", id)))
-        .with_detector(Box::new(EnvResourceDetector::new()));
+        .with_attributes(given);
     let name = std::env::var("OTEL_SERVICE_NAME").ok();
     match name.as_deref().map(str::trim) {
         Some(name) if !name.is_empty() => resource.with_service_name(name.to_owned()),

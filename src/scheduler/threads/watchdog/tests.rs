@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::device::Opener;
+use crate::scheduler::ClientId;
 use crate::scheduler::fakes::{CORE, record, request};
 use crate::scheduler::fleet::Role;
 use crate::scheduler::limits::Limits;
@@ -23,7 +24,11 @@ fn state() -> State {
     state.fleet.register(&device, Role::Initial);
     assert_eq!(state.enter(&device), Some(0));
     // It is not cancelled, since it is never left.
-    std::mem::forget(state.admit(&request(1), 0, Instant::now()).unwrap());
+    std::mem::forget(
+        state
+            .admit(&request(1), ClientId::Any, 0, Instant::now())
+            .unwrap(),
+    );
     state
 }
 

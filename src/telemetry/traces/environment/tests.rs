@@ -41,7 +41,7 @@ fn the_defaults_are_those_of_the_specification() {
         Ok(Some(Export {
             protocol: Protocol::Http,
             url: "http://collector:4318/v1/traces".to_owned(),
-            endpoint: "http://collector:4318".to_owned(),
+            endpoint: "http://collector:4318/v1/traces".to_owned(),
             gzip: false,
             sampling: Sampling {
                 follows_caller: true,
@@ -51,6 +51,7 @@ fn the_defaults_are_those_of_the_specification() {
             queue: 2048,
             batch: 512,
             delay: Duration::from_secs(5),
+            attributes: Vec::new(),
         }))
     );
     assert_eq!(read.complaints, []);
@@ -241,6 +242,37 @@ fn what_is_wrong_is_named_and_ignored() {
     assert!(!text.contains("secret"), "{text}");
     let export = read.export.unwrap().unwrap();
     assert_eq!((export.queue, export.delay.as_secs()), (2048, 5));
+}
+
+#[test]
+fn what_loses_traces_or_their_attributes_is_named() {
+    let read = exporting(&[
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://collector:4318/v1/traces/?key=secret",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "good=1,authorization: Bearer secret=,b=2",
+        ),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c"),
+    ]);
+    assert_eq!(
+        complaints(&read),
+        [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_RESOURCE_ATTRIBUTES",
+        ]
+    );
+    let text = format!("{:?}", read.complaints);
+    assert!(
+        text.contains("authorization") && !text.contains("secret"),
+        "{text}"
+    );
+    let export = read.export.unwrap().unwrap();
+    assert_eq!(export.endpoint, "http://collector:4318/v1/traces/v1/traces");
+    assert_eq!(export.attributes, []);
 }
 
 #[test]
