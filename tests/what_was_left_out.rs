@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use needs::Need;
 
 /// What may be missing, and what is tested with it.
-const SUBJECTS: [(Need, &str); 6] = [
+const SUBJECTS: [(Need, &str); 7] = [
     (
         Need::Minutes,
         "every fault of a driver, and a thousand hostile connections",
@@ -20,6 +20,7 @@ const SUBJECTS: [(Need, &str); 6] = [
     (Need::FaultLayer, "the server on a driver with faults"),
     (Need::JavaScriptClient, "the published JavaScript client"),
     (Need::Browser, "the status page in a browser"),
+    (Need::Namespaces, "the server with IPv6 or IPv4 alone"),
 ];
 
 fn main() -> ExitCode {
