@@ -68,7 +68,7 @@ impl Transitions {
 }
 
 impl Lifecycle {
-    /// A life that is in [`Phase::Serving`] for ever. For the management listener, which answers until the process ends.
+    /// A life that is always in [`Phase::Serving`]. For the management listener, which answers until the process ends.
     pub fn endless() -> Self {
         Self(watch::channel(Phase::Serving).1)
     }

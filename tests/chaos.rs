@@ -1,7 +1,7 @@
 //! Everything at once: cards that die, hang, lie, panic, run out of memory and come back only to fail again, below clients
 //! that ask, leave in the middle and send rubbish. The service is the real one, over real sockets, in this process.
 //!
-//! Whoever stays gets one answer: right work or a proper refusal. When the storm is over, nothing is left of it.
+//! A client that stays gets one answer: right work or a proper refusal. When the storm is over, nothing is left of it.
 //!
 //! `ATTO_WORK_TEST_CHAOS_SECONDS` makes it last longer than 10 s, and `ATTO_WORK_TEST_CHAOS_SEED` repeats the choices of a
 //! run whose seed was printed, though not the order in which threads make them.
@@ -126,7 +126,7 @@ impl Storm {
         }
     }
 
-    /// A card that is opened anew by the same means, unless that fails too.
+    /// A card that is reopened by the same means, unless that fails too.
     fn card(self: &Arc<Self>, name: &'static str) -> Device {
         let storm = Arc::clone(self);
         reopened_by(self.open(name), move || {

@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The state of a search that has tested so many hashes. A search has no memory: the expected rest is always as long as
+/// The state of a search that has tested this many hashes. A search has no memory: the expected rest is always as long as
 /// at its start.
 fn progress(network: Network, threshold: Threshold, hashes: u64, rate: f64) -> String {
     let needed = threshold.expected_hashes();

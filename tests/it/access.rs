@@ -269,7 +269,7 @@ fn a_file_that_changes_is_read_again() {
     let file = keys(&folder);
     let server = server(&file, &[]);
 
-    // Written anew.
+    // Rewritten.
     fs::write(&file, entry("bob", BOB)).unwrap();
     eventually("Alice is gone", || {
         ask(&server, &bearer(ALICE)).status == 401

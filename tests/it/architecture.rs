@@ -217,7 +217,7 @@ impl Sources {
     /// The module in which `path` ends, through what modules re-export.
     fn resolve(&self, path: &[String]) -> ModulePath {
         let mut path = path.to_vec();
-        // A glob or a re-export of itself would go on for ever.
+        // A glob or a re-export of itself would not end.
         for _ in 0..8 {
             let end = (0..=path.len())
                 .rev()

@@ -83,6 +83,14 @@ fn many_clients_are_served_by_two_cards() {
     assert!(batches < 160.0, "{batches}");
     let hashes = by_device(&server, "atto_work_hashes_total");
     assert!(hashes.iter().all(|&hashes| hashes > 0.0), "{hashes:?}");
+    // As long as the server has run at most.
+    let busy = by_device(&server, "atto_work_device_busy_seconds_total");
+    let uptime = server.metric("process_uptime_seconds");
+    assert!(
+        busy.iter()
+            .all(|busy| (0.0..uptime).contains(busy) && *busy > 0.0),
+        "{busy:?} in {uptime}"
+    );
 }
 
 #[test]

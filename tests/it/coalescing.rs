@@ -94,7 +94,7 @@ fn those_who_join_are_bounded_too() {
     let refused = post_works(service.address, &request.to_string());
     assert_eq!(refused.json()["code"], "QUEUE_FULL");
     assert!(refused.header("retry-after").is_some());
-    // Whoever leaves makes room. One of two has joined, since only one was the first.
+    // A client that leaves makes room. One of two has joined, since only one was the first.
     clients.truncate(2);
     let (mut joined, mut attempts) = (None, 1.0);
     eventually("another joins", || {

@@ -250,7 +250,7 @@ fn a_fallback_that_panics_is_no_device_either() {
 #[test]
 fn when_the_last_device_hangs_every_search_is_refused() {
     is_refused(None, || {
-        // Longer than anybody's patience, and not for ever, so that the test can end.
+        // Longer than the server waits, but not endless, so that the test can end.
         thread::sleep(2 * PATIENCE);
         lost()
     });

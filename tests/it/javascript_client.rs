@@ -32,7 +32,7 @@ fn check(backend: &str) {
         "127.0.0.1:0",
     ]);
 
-    // The script has a time-out of its own, so this cannot wait for ever.
+    // The script has a time-out of its own, so this ends.
     let output = Command::new("node")
         .arg(client.join("works.mjs"))
         .args([server.url().as_str(), "8"])

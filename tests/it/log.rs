@@ -43,16 +43,15 @@ impl Unread {
         self.ready[name].as_str().unwrap().parse().unwrap()
     }
 
-    /// Asks until lines are lost, each time with an answer.
+    /// Asks until lines are lost, each time with an answer. For no search, which would take long beside another.
     fn fill_the_queue(&self) {
         let management = self.address("management_address");
-        let mut number = 0;
+        let mut body = request("LOCAL", &target(1));
+        body["work"] = "0".repeat(16).into();
+        let asked = http_request("POST", "/works/verify", "", &body.to_string());
         eventually("lines are lost", || {
             let stream = connect(self.address("address"));
-            for _ in 0..20 {
-                number += 1;
-                let body = request("LOCAL", &target(number)).to_string();
-                let asked = http_request("POST", "/works", "", &body);
+            for _ in 0..100 {
                 (&stream).write_all(asked.as_bytes()).unwrap();
                 assert_eq!(read(&stream, false).status, 200);
             }

@@ -253,7 +253,7 @@ fn known_requests_are_counted_exactly() {
 }
 
 #[test]
-fn whoever_joins_a_search_has_waited_and_searched_too() {
+fn a_request_that_joins_a_search_has_waited_and_searched_too() {
     let (release, device) = patient();
     let service = serving(vec![device]);
     let request = request("LOCAL", &target(1));

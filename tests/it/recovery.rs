@@ -76,7 +76,7 @@ fn hashes(service: &Service, device: &str) -> f64 {
     )
 }
 
-/// How many attempts to open the card anew went well, and how many did not.
+/// How many attempts to reopen the card went well, and how many did not.
 fn rebuilds(service: &Service) -> (f64, f64) {
     let count = |outcome: &str| {
         let labels = format!("{{device=\"card\",outcome=\"{outcome}\"}}");
@@ -129,7 +129,7 @@ fn hangs(slice: &Slice) -> Result<Searched, DeviceError> {
     })
 }
 
-/// Opens a good card after so many attempts that fail.
+/// Opens a good card after this many attempts that fail.
 fn good_after(failures: usize) -> impl Fn() -> Result<Device, DeviceError> + Send + Sync {
     let attempts = AtomicUsize::new(0);
     move || {
@@ -380,7 +380,7 @@ fn the_fallback_stands_by_while_the_device_is_back_and_takes_over_again() {
     assert_eq!(faults(&service), 3.0);
 }
 
-/// A card that could not be opened at the start, and can be after so many failures more.
+/// A card that could not be opened at the start, and can be after this many more failures.
 fn unopened_card(failures: usize) -> Unopened {
     Unopened {
         info: DeviceInfo {

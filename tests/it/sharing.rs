@@ -108,7 +108,7 @@ fn as_many_hard_searches_as_cards_have_one_each() {
     assert_eq!((pairs.len(), targets.len()), (3, 3), "{pairs:?}");
 }
 
-/// How many ticks a search takes that needs so many slices, on so many cards in step.
+/// How many ticks a search takes that needs this many slices, on this many cards in step.
 fn ticks(cards: usize, slices: u64) -> u64 {
     let request = request("LOCAL", &target(1));
     let nonce = answer(&request);

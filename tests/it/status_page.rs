@@ -16,7 +16,7 @@ use atto_work_server::device::{self, Device, DeviceError};
 /// Has the browser look at the page of this management port, and `act` do what it asks for.
 fn look(what: &str, management: SocketAddr, mut act: impl FnMut(&str)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status_page");
-    // The script has time-outs of its own, so this cannot wait for ever.
+    // The script has time-outs of its own, so this ends.
     let mut script = Command::new("node")
         .arg(folder.join("look.mjs"))
         .args([what, &format!("http://{management}/")])

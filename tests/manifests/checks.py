@@ -254,7 +254,7 @@ def probes(manifest):
     if seconds("startupProbe") < 180:
         yield "startup has less time than with the reference server"
     if seconds("livenessProbe") < 30:
-        yield "liveness leaves the server no time to open a card anew by itself"
+        yield "liveness leaves the server no time to reopen a card by itself"
     if seconds("readinessProbe") >= seconds("livenessProbe"):
         yield "a pod that serves nobody is restarted before it is left alone"
     if manifest.probes["livenessProbe"].get("terminationGracePeriodSeconds") != 5:

@@ -185,7 +185,7 @@ async function whatHappens(url) {
   await step("stop");
   await look.sees("#stale", /The server does not answer since/);
   assert.match(await look.text("#devices"), /card/, "what was said last stays");
-  assert.equal(await page.evaluate(() => window.loadedOnce), true, "it was never loaded anew");
+  assert.equal(await page.evaluate(() => window.loadedOnce), true, "it was never reloaded");
   assert.deepEqual(look.wrong.filter((wrong) => !wrong.includes("net::ERR_")), []);
   await look.close();
 }
@@ -360,7 +360,7 @@ async function answersAreUnderstood(url) {
   await look.answers(() => {});
   await page.locator("#stale").waitFor({ state: "hidden" });
 
-  // Whoever comes back to it does not take what was for what is.
+  // A reader who comes back does not take the past for the present.
   const hide = (hidden) => page.evaluate((hidden) => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -387,7 +387,7 @@ async function answersAreUnderstood(url) {
   await page.evaluate(() => { window.loadedOnce = true; });
   polls = 0;
   while (polls < 4) await page.waitForTimeout(200);
-  assert.equal(await page.evaluate(() => window.loadedOnce), true, "it is loaded anew again and again");
+  assert.equal(await page.evaluate(() => window.loadedOnce), true, "it reloads again and again");
   look.nothingWrong();
 
   for (const colorScheme of ["light", "dark"]) {

@@ -211,7 +211,7 @@ impl Collector {
         self.spans.0.lock().expect("no panic").clone()
     }
 
-    /// The spans of this trace, once there are so many.
+    /// The spans of this trace, once there are this many.
     pub(crate) fn trace(&self, id: &str, count: usize) -> Vec<Received> {
         let of_it = || -> Vec<_> {
             let mut all = self.received();

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 /// How long an engine may take for a slice before it is passed over, in these tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// When a device that has failed is opened anew, in these tests.
+/// When a device that has failed is reopened, in these tests.
 pub(crate) const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(10),
     longest: Duration::from_millis(80),
@@ -117,7 +117,7 @@ pub(crate) fn card(
     device(name, capacity, length, complete)
 }
 
-/// `device`, which is opened anew by `open` when it has failed.
+/// `device`, which is reopened by `open` when it has failed.
 pub(crate) fn reopened_by(
     device: Device,
     open: impl Fn() -> Result<Device, DeviceError> + Send + Sync + 'static,

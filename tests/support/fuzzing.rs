@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Number, json};
 
-/// The server's clock for these inputs, so that what is accepted today is accepted for ever.
+/// The server's clock for these inputs, so that what is accepted today stays accepted.
 pub(crate) const NOW: i64 = 1_795_329_945_748;
 
 /// Reads the bytes of a body as a request for work.
@@ -224,7 +224,7 @@ fn selection(text: &str) {
 /// Gives `serve` one flag.
 fn flag(name: &str, value: &str) {
     let given = format!("--{name}={value}");
-    // Without the environment of whoever runs this.
+    // Without the environment that this runs in.
     let command = ServeArgs::augment_args(Command::new("serve")).mut_args(|arg| arg.env(None));
     let Ok(matches) = command.try_get_matches_from(["serve", &given]) else {
         return;

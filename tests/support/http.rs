@@ -68,7 +68,7 @@ pub(crate) fn get_as(address: SocketAddr, path: &str, accept: &str) -> Response 
     )
 }
 
-/// Opens a connection on which nothing waits for ever.
+/// Opens a connection on which every wait has a limit.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(SOON)).expect("not zero");

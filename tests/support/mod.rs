@@ -43,7 +43,7 @@ const FOREIGN: [&str; 6] = [
     "SERVER_PORT",
 ];
 
-/// A command of the real binary, without the environment of whoever runs the tests.
+/// A command of the real binary, without the environment that the tests run in.
 pub(crate) fn work_server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_work-server"));
     for (name, _) in std::env::vars_os() {

@@ -18,7 +18,7 @@ const TEST_ALL: &str = "ATTO_WORK_TEST_ALL";
 pub(crate) enum Need {
     /// A Vulkan device, be it software.
     Vulkan,
-    /// Minutes, which whoever runs `cargo test` does not have.
+    /// Minutes: too long for `cargo test`.
     Minutes,
     /// Mesa's lavapipe, which can be had twice.
     Lavapipe,

@@ -93,7 +93,7 @@ struct Run {
 }
 
 impl Runs {
-    /// Adds a run of so many hashes in so many seconds of CPU time, unless the clock has changed meanwhile.
+    /// Adds a run: how many hashes in how many seconds of CPU time, unless the clock has changed meanwhile.
     pub fn add(&mut self, hashes: u64, cpu_seconds: f64, before: Probe, after: Probe) {
         if (before.hertz / after.hertz - 1.0).abs() <= STEADY {
             let hertz = f64::midpoint(before.hertz, after.hertz);

@@ -1,6 +1,6 @@
 //! Programs whose dispatches have not ended in time.
 //!
-//! Dropping a program waits for its dispatches, possibly for ever, so it is kept here instead. The card is not reopened
+//! Dropping a program waits for its dispatches, possibly without end, so it is kept here instead. The card is not reopened
 //! while it has a hung program: each attempt could only add another one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

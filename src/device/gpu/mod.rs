@@ -8,7 +8,7 @@
 //! search, on the card itself.
 //!
 //! A driver may return an error, hang, lose its device, or panic in its binding. Each becomes a
-//! [`DeviceError`](super::DeviceError). After the first one the engine returns the same error for ever. To retry, list
+//! [`DeviceError`](super::DeviceError). After the first one the engine always returns the same error. To retry, list
 //! the adapters again and open one of them.
 //!
 //! Imports point one way: the search ← [`discovery`] (which asks which kernels an adapter can run) ← `open`.

@@ -108,7 +108,7 @@ impl Program {
         self.device.limits().max_compute_workgroups_per_dimension
     }
 
-    /// Submits a dispatch of so many workgroups. Fewer than [`IN_FLIGHT`] dispatches must be in flight.
+    /// Submits a dispatch of this many workgroups. Fewer than [`IN_FLIGHT`] dispatches must be in flight.
     ///
     /// After an error the program must not be used again.
     pub(super) fn submit(

@@ -15,7 +15,7 @@ const MOST_PER_INVOCATION: f64 = 128.0;
 /// How many times over the device is filled with invocations, if there are enough nonces: the last ones run beside idle
 /// units.
 const FILLS: u64 = 4;
-/// Invocations have a nonce each until there are so many: 16 workgroups. A processor that acts as a card runs few
+/// Invocations have a nonce each until there are 16 workgroups of them. A processor that acts as a card runs few
 /// invocations side by side, but needs workgroups for all of its cores.
 const LEAST_FILL: u64 = 1024;
 /// More rounds gain nothing: the slice of an easy search has eight times the nonces that it needs on average.
@@ -107,7 +107,7 @@ impl Dispatch {
         }
     }
 
-    /// Gives each slice its workgroups in each of so many rounds. Returns how many workgroups a round has.
+    /// Gives each slice its workgroups in each of this many rounds. Returns how many workgroups a round has.
     fn lay_out(&mut self, slices: &[GpuSlice], rounds: u32) -> u32 {
         self.slices = 0;
         self.workgroups = 0;

@@ -38,8 +38,8 @@ function judge(status) {
     const why = device.last_error ? `: ${sentence(device.last_error)}` : ".";
     const who = serving.length ? `${list(serving.map((other) => other.name))} ${serving.length === 1 ? "serves" : "serve"} meanwhile.` : "Nothing else serves.";
     const what = device.state === "down"
-      ? "The server opens it anew by itself, again and again; if it stays down, look at the driver's messages (dmesg) and restart the driver or the machine."
-      : "It has not come back from its work, and is tried again when it does or can be opened anew; if it stays so, restart the server.";
+      ? "The server keeps reopening it; if it stays down, look at the driver's messages (dmesg) and restart the driver or the machine."
+      : "It has not come back from its work, and is tried again when it does or can be reopened; if it stays so, restart the server.";
     say(serving.length ? "warn" : "bad", `out ${device.name}`, `${device.name} is ${device.state}${since}${why} ${who} ${what}`);
   }
 

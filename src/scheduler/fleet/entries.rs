@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{Counter, IntCounter, IntGauge};
 
 use crate::device::{DeviceInfo, Opener};
 use crate::scheduler::devices::Outage;
@@ -23,6 +23,8 @@ pub(in crate::scheduler) struct DeviceRecord {
     pub(super) attempts: u32,
     pub(in crate::scheduler) hashes: IntCounter,
     pub(in crate::scheduler) batches: IntCounter,
+    /// In seconds.
+    pub(in crate::scheduler) busy: Counter,
     /// How many of its engines are in service.
     pub(super) engines: IntGauge,
     pub(super) faults: IntCounter,
@@ -35,7 +37,7 @@ pub(in crate::scheduler) enum Role {
     Initial,
     /// It serves while no other device does.
     Fallback,
-    /// It serves again, after so many attempts to open it.
+    /// It serves again, after this many attempts to open it.
     Reopened { attempts: u32 },
 }
 
@@ -49,6 +51,7 @@ impl DeviceRecord {
         Self {
             hashes: metrics.hashes(&info),
             batches: metrics.batches(&info),
+            busy: metrics.device_busy(&info),
             engines: metrics.engines(&info),
             faults: metrics.faults(&info),
             info: Arc::new(info),

@@ -215,7 +215,7 @@ impl Queue {
         )
     }
 
-    /// The most nonces that a slice of this search should have, beside so many engines in service.
+    /// The most nonces that a slice of this search should have, beside this many engines in service.
     pub(super) fn longest_slice(&self, job: &Job, engines: usize) -> u64 {
         if self.is_easy(&job.request) {
             // What one batch ends needs no second one.

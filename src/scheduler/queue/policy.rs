@@ -73,8 +73,8 @@ pub(in crate::scheduler) struct Demand {
     pub(in crate::scheduler) engines: usize,
 }
 
-/// The searches of `running`, the least recently served first, that an engine should work on next. So many nonces are
-/// `owed` to hard searches, and so many has a `batch` that is one hard search's alone.
+/// The searches of `running`, the least recently served first, that an engine should work on next. `owed` is how many
+/// nonces hard searches are owed, `batch` how many a batch has that is one hard search's alone.
 pub(super) fn pick(
     running: &VecDeque<Running>,
     ledger: &Ledger,
@@ -154,7 +154,7 @@ fn furthest_behind<'a>(
     (mean - least.given > BEHIND * batch as f64).then_some(least)
 }
 
-/// The most nonces that a slice of a hard search should have that needs so many hashes, beside so many engines.
+/// The most nonces that a slice should have of a hard search that needs `expected` hashes, beside this many engines.
 pub(super) fn longest_slice(expected: f64, engines: usize) -> u64 {
     if engines <= 1 {
         // A card knows of its own answers.

@@ -51,7 +51,7 @@ pub(super) fn mean_given<'a>(searches: impl Iterator<Item = &'a Running>) -> f64
 }
 
 impl Running {
-    /// A search that no engine works on yet, among others that were given so many nonces on average.
+    /// A search that no engine works on yet, among others that were given this many nonces on average.
     pub(super) const fn new(job: Arc<Job>, easy: bool, given: f64) -> Self {
         Self {
             job,
@@ -62,7 +62,7 @@ impl Running {
         }
     }
 
-    /// `engine` has another slice of it, of so many nonces.
+    /// `engine` has another slice of it, of this many nonces.
     pub(super) fn begin(&mut self, engine: usize, nonces: u64) {
         match self.engines.iter_mut().find(|(own, _)| *own == engine) {
             Some((_, slices)) => *slices += 1,
@@ -72,7 +72,7 @@ impl Running {
         self.given += nonces as f64;
     }
 
-    /// `engine` has one slice of it less, of so many nonces.
+    /// `engine` has one slice of it less, of this many nonces.
     pub(super) fn end(&mut self, engine: usize, nonces: u64) {
         self.in_flight = self.in_flight.saturating_sub(nonces);
         if let Some(index) = self.engines.iter().position(|&(own, _)| own == engine) {

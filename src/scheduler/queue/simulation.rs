@@ -301,7 +301,7 @@ fn a_mixed_load_is_served_better_than_in_the_order_of_arrival() {
     }
 }
 
-/// The part of the hashes that one endless hard search has beside so many clients, each of which asks for LOCAL work
+/// The part of the hashes that one endless hard search has beside this many clients, each of which asks for LOCAL work
 /// again as soon as it has some.
 fn part_of_a_hard_search(clients: usize) -> f64 {
     let mut random = fastrand::Rng::with_seed(7);
@@ -421,7 +421,7 @@ fn modest_clients_hardly_wait_for_a_greedy_one() {
     for seed in 1..=3 {
         let [alone, beside] = [0, 64].map(|greedy| modest_p99(Network::Dev, greedy, seed));
         assert!(beside <= 2.0 * alone, "DEV: {alone} s, {beside} s");
-        // One core searches for an easy work, and that alone takes 99 of 100 as long as this.
+        // One core searches for an easy work, and that alone takes this long at the 99th percentile.
         let hashes = request(Network::Local, 0).threshold().expected_hashes();
         let alone = hashes / SPEED * 100_f64.ln();
         let beside = modest_p99(Network::Local, 64, seed);

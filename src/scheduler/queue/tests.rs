@@ -50,7 +50,7 @@ fn core(engine: usize) -> Demand {
     }
 }
 
-/// One of so many cards, with batches of up to 64 searches.
+/// One of several cards, with batches of up to 64 searches.
 fn card(engine: usize, engines: usize) -> Demand {
     Demand {
         engine,
@@ -484,7 +484,7 @@ fn a_slice_is_short_where_others_would_waste_it() {
     assert_eq!(longest(&queue, &job(1), 8), u64::MAX);
 }
 
-/// The part of all nonces that were tested before an answer was known, in so many searches one after the other on cards in
+/// The part of all nonces that were tested before an answer was known, in a number of searches one after the other on cards in
 /// step. A card tests what it has in flight to the end, and knows only then of an answer that another card has found.
 fn useful_part(cards: usize, searches: u8) -> f64 {
     // 20 ms at 5 GH/s.

@@ -104,7 +104,7 @@ fn reopen(shared: &Arc<Shared>, reopen: Reopen) {
         }
         let Err(error) = started else { return };
         delay = backoff.delay_with_jitter(attempts);
-        tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be opened anew");
+        tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be reopened");
         let fallback = shared.apply(|state| {
             state.fleet.not_opened(&failed, error.to_string().into());
             // If the fallback failed, too, this is its next chance.

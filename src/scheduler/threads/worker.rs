@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::device::{
     Backend, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, catch_panic, self_test,
@@ -69,6 +69,7 @@ fn spawn(
         shared,
         device,
         number,
+        on_device: engine.time_on_device(),
         engine,
         last_back: None,
     };
@@ -83,6 +84,8 @@ struct Worker {
     /// The engine's number in the fleet.
     number: usize,
     engine: Box<dyn Engine>,
+    /// What the device's own clock has shown, if it has one.
+    on_device: Option<Duration>,
     /// When the last batch came back.
     last_back: Option<Instant>,
 }
@@ -138,6 +141,8 @@ impl Worker {
         let tried = searched.iter().map(|searched| searched.tried).sum();
         self.device.batches.inc();
         self.device.hashes.inc_by(tried);
+        let busy = self.busy().unwrap_or(now - begun);
+        self.device.busy.inc_by(busy.as_secs_f64());
 
         let mut is_whole = true;
         let mut answered = Vec::new();
@@ -167,6 +172,12 @@ impl Worker {
             job.answer(Ok(work));
         }
         verdict
+    }
+
+    /// How long the device has worked since this was asked for last, by its own clock.
+    fn busy(&mut self) -> Option<Duration> {
+        let before = std::mem::replace(&mut self.on_device, self.engine.time_on_device());
+        Some(self.on_device?.saturating_sub(before?))
     }
 
     /// Puts the engine, which has come back late, into service again if it still knows the answers.

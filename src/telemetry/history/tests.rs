@@ -3,7 +3,7 @@
 use super::interval::empty;
 use super::*;
 
-/// A history, and a time so many seconds after it began.
+/// A history, and a time this many seconds after it began.
 struct At(History, Instant);
 
 impl At {

@@ -3,8 +3,8 @@
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::active::Active;
@@ -45,6 +45,7 @@ pub(super) struct Families {
     pub(super) expected_solve: GaugeVec,
     pub(super) hashes: IntCounterVec,
     pub(super) batches: IntCounterVec,
+    pub(super) device_busy: CounterVec,
     pub(super) kernel_rates: IntGaugeVec,
     pub(super) device_states: IntGaugeVec,
     pub(super) device_rates: GaugeVec,
@@ -139,6 +140,13 @@ impl Families {
                 "Batches completed; on a card, dispatches.",
                 &["device"],
             ),
+            device_busy: declare.registered(CounterVec::new(
+                Opts::new(
+                    "atto_work_device_busy_seconds_total",
+                    "Time that the device's engines have worked on completed batches.",
+                ),
+                &["device"],
+            )),
             kernel_rates: declare.counts(
                 "atto_work_kernel_hashes_per_second",
                 "Hash rate of one engine with this kernel, as measured when the device was opened.",

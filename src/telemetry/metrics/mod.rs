@@ -22,6 +22,7 @@
 //! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches completed; on a card, dispatches |
+//! | `atto_work_device_busy_seconds_total` | counter | `device` | seconds that the device's engines have worked on completed batches, by a card's own clock if it has one; its rate, divided by `atto_work_device_engines`, is the busy part |
 //! | `atto_work_kernel_hashes_per_second` | gauge | `device`, `kernel` | hash rate of one engine with each kernel, as measured when the device was opened; of a processor, with all threads at work |
 //! | `atto_work_device_state` | gauge | `device`, `state` | 1 for the state of the device, 0 for other states. `up` serves; `standby` serves when no other does; `unresponsive` has not returned its batches, and is reopened if possible; `down` has failed or could not be opened |
 //! | `atto_work_device_hash_rate` | gauge | `device` | hashes a second of the device's engines in service while they search, as measured recently; 0 without such an engine or a measurement |
@@ -78,7 +79,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TraceId;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Counter, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::device::{Backend, DeviceInfo};
 use crate::work::{Network, Threshold, Timestamp};
@@ -280,6 +281,11 @@ impl Metrics {
     /// The counter of the nonces that this device has tested.
     pub fn hashes(&self, device: &DeviceInfo) -> IntCounter {
         self.families.hashes.with_label_values(&[&device.name])
+    }
+
+    /// The counter of the seconds that this device's engines have worked on completed batches.
+    pub fn device_busy(&self, device: &DeviceInfo) -> Counter {
+        self.families.device_busy.with_label_values(&[&device.name])
     }
 
     /// The counter of the batches that this device has completed.
