@@ -24,7 +24,7 @@ use support::{PORTS, Server};
 /// The most memory that a thousand connections may take, in MiB.
 const MOST_MEMORY: f64 = 512.0;
 
-/// How long 99 of 100 probes may take beside a flood.
+/// The 99th percentile of the time of probes beside a flood may be this long.
 const SLOWEST_PROBE: Duration = Duration::from_millis(25);
 
 /// How long a probe, or the end of an attack, is waited for at most.

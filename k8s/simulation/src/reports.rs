@@ -97,7 +97,7 @@ pub(crate) fn kept() {
     println!();
 }
 
-/// Cards needed for so many works a second with 99 % of them in time.
+/// Cards needed for this rate of works, with 99 % of them in time.
 pub(crate) fn cards() {
     // At nominal clocks and 94 % of the bound of the instructions; the first two at their power limits.
     let cards = [
