@@ -11,7 +11,7 @@ const HALF_LIFE: f64 = 60.0;
 /// How many clients without a search are remembered.
 const REMEMBERED: usize = 4096;
 
-/// A nonce given now counts for this many of the first before all are scaled down.
+/// Once a nonce weighs more than this, all weights are scaled down.
 const HEAVIEST: f64 = 1e100;
 
 /// The clients that have searches, and those that had some lately.
@@ -48,16 +48,22 @@ impl Clients {
     /// A search of this client has arrived. A new client counts as given as much as the one with the least that has searches,
     /// so that a client gains nothing by new names.
     pub(super) fn enter(&mut self, client: &ClientId) {
+        if !self.shares.contains_key(client) {
+            let given = self.least_given();
+            let share = Share { searches: 0, given };
+            self.shares.insert(client.clone(), share);
+        }
+        if let Some(share) = self.shares.get_mut(client) {
+            self.active += usize::from(share.searches == 0);
+            share.searches += 1;
+        }
+    }
+
+    /// What the client with the least was given, of those that have searches.
+    fn least_given(&self) -> f64 {
         let active = self.shares.values().filter(|share| share.searches > 0);
-        let least = active
-            .map(|share| share.given)
-            .fold(f64::INFINITY, f64::min);
-        let share = self.shares.entry(client.clone()).or_insert(Share {
-            searches: 0,
-            given: if least.is_finite() { least } else { 0.0 },
-        });
-        self.active += usize::from(share.searches == 0);
-        share.searches += 1;
+        let given = active.map(|share| share.given);
+        given.min_by(f64::total_cmp).unwrap_or_default()
     }
 
     /// A search of this client has ended.
