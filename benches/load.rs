@@ -2,6 +2,7 @@
 //! compared with the same search without one. The service is the real one, in this process.
 //!
 //!     cargo bench --bench load
+//!     cargo bench --bench load -- card    easy work on the first card, for one to 64 clients
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
@@ -12,8 +13,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atto_work_server::device::cpu;
-use atto_work_server::device::{Device, OpenDevices};
+use atto_work_server::device::{Device, OpenDevices, cpu, gpu, rate};
 use atto_work_server::scheduler::Scheduler;
 use atto_work_server::telemetry::Metrics;
 use atto_work_server::work::{Network, Timestamp, WorkRequest};
@@ -29,14 +29,66 @@ const DURATION: Duration = Duration::from_secs(5);
 const SEARCHES: u64 = 4000;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "card") {
+        card();
+    } else {
+        processor_and_service();
+    }
+}
+
+/// How many LOCAL works a second clients get from a card, beside what the rate of its kernel allows.
+fn card() {
+    const ROUNDS: usize = 5;
+    const NUMBERS: [u64; 5] = [1, 2, 4, 16, 64];
+    let adapters = gpu::adapters().expect("the adapters can be listed");
+    let adapter = adapters
+        .first()
+        .expect("no Vulkan adapter here: install Mesa's lavapipe (mesa-vulkan-drivers)");
+    println!("{}, {}", adapter.info().label, adapter.info().driver);
+    let open = || gpu::open(adapter, None).expect("the adapter works");
+    let mut alone = open().engines.remove(0);
+    let mut raw = || {
+        let measured = rate::measure(&mut *alone, Duration::from_millis(750));
+        measured.expect("it works").rate()
+    };
+    let service = Service::with_limits(limits(4, 200), vec![open()], None);
+    let mut measured = NUMBERS.map(|_| (Vec::new(), Vec::new()));
+    for round in 0..ROUNDS as u64 {
+        for ((rates, shares), clients) in measured.iter_mut().zip(NUMBERS) {
+            let before = raw();
+            let targets = |client, number| {
+                target(((round + 1) << 40 | clients << 32) + (client << 20) + number)
+            };
+            let rate = load(service.address, clients, targets);
+            let possible = (before + raw()) / 2.0 / expected_of_local();
+            rates.push(rate);
+            shares.push(rate / possible);
+        }
+    }
+    println!("LOCAL over HTTP, medians of {ROUNDS} rounds");
+    for ((rates, shares), clients) in measured.into_iter().zip(NUMBERS) {
+        println!(
+            "{clients:>2} clients: {:4.0} works/s, {:3.0} % of what the rate of the kernel allows",
+            median(rates),
+            100.0 * median(shares)
+        );
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn processor_and_service() {
     println!("{CLIENTS} clients, each on a kept connection, for {DURATION:?}");
     let service = Service::with_limits(limits(4, 200), vec![clairvoyant()], None);
     // Each client repeats one request, whose answer the device knows.
-    let per_second = load(service.address, |client, _| target(client));
+    let per_second = load(service.address, CLIENTS, |client, _| target(client));
     println!("a device that knows every answer at once: {per_second:.0} requests/s");
     drop(service);
     let service = Service::with_limits(limits(4, 200), vec![processor()], None);
-    let per_second = load(service.address, |client, number| {
+    let per_second = load(service.address, CLIENTS, |client, number| {
         target(1_000_000 * (client + 1) + number)
     });
     println!("LOCAL on every core: {per_second:.0} requests/s");
@@ -60,10 +112,14 @@ fn processor() -> Device {
 }
 
 /// Requests a second, for targets by the client's number and the request's.
-fn load(address: SocketAddr, target: fn(u64, u64) -> String) -> f64 {
+fn load(
+    address: SocketAddr,
+    clients: u64,
+    target: impl Fn(u64, u64) -> String + Copy + Send,
+) -> f64 {
     let started = Instant::now();
     let answered: u64 = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
+        let clients: Vec<_> = (0..clients)
             .map(|client| {
                 scope.spawn(move || {
                     let mut stream = connect(address);
@@ -102,6 +158,18 @@ fn over_socket(service: &Service) -> Vec<Duration> {
     })
 }
 
+/// A request for LOCAL work.
+fn local(number: u64) -> WorkRequest {
+    let time = Timestamp::now();
+    let target = target(number).parse().expect("64 hex digits");
+    WorkRequest::new(Network::Local, time, target, time).expect("not ahead")
+}
+
+/// How many nonces a LOCAL work takes on average.
+fn expected_of_local() -> f64 {
+    local(0).threshold().expected_hashes()
+}
+
 /// The sorted times of the same searches without a socket.
 fn bare() -> Vec<Duration> {
     let scheduler =
@@ -114,10 +182,7 @@ fn bare() -> Vec<Duration> {
         .put_to_work(opened)
         .expect("threads can be started");
     sorted(|number| {
-        let time = Timestamp::now();
-        let target = target(number).parse().expect("64 hex digits");
-        let request = WorkRequest::new(Network::Local, time, target, time).expect("not ahead");
-        pollster::block_on(scheduler.solve(request)).expect("there is room");
+        pollster::block_on(scheduler.solve(local(number))).expect("there is room");
     })
 }
 

@@ -13,6 +13,43 @@
 //!             -> http::works                  200 {"work": …}
 //! ```
 //!
+//! | module | job |
+//! | --- | --- |
+//! | [`work`] | the values of the protocol, and the hash that every answer is checked by |
+//! | [`device`] | what searches: the processor, cards, their self-test |
+//! | [`scheduler`] | which search gets which device, and what happens when a device fails |
+//! | [`connections`] | clients' connections: limits, time-outs, how they end |
+//! | [`http`], [`management`] | the port for clients, and the one for probes, metrics and people |
+//! | [`access`], [`problem`] | who may ask, and what a refusal looks like |
+//! | [`telemetry`] | logs, metrics, traces |
+//! | [`service`], [`lifecycle`] | the start and the end of the whole |
+//! | [`config`], [`cli`] | settings, and the command line |
+//!
+//! # As a library
+//!
+//! One work, on every core of this machine:
+//!
+//! ```
+//! use std::{num::NonZeroUsize, time::Duration};
+//!
+//! use atto_work_server::device::{OpenDevices, cpu};
+//! use atto_work_server::scheduler::{Limits, Scheduler};
+//! use atto_work_server::telemetry::Metrics;
+//! use atto_work_server::work::{Network, Timestamp, WorkRequest};
+//!
+//! let processor = cpu::open(None, cpu::available_threads())?;
+//! let scheduler = Scheduler::start(Limits::new(NonZeroUsize::MIN, 0), Metrics::new())?;
+//! scheduler.put_to_work(OpenDevices { devices: vec![processor], ..OpenDevices::default() })?;
+//!
+//! let target = "5CE06EC5DABAAA7BAC605EAF337B9681D0B6533CD6F4C1E8C92CAC52D9FC4786".parse()?;
+//! let now = Timestamp::now();
+//! let request = WorkRequest::new(Network::Local, now, target, now)?;
+//! let solved = pollster::block_on(scheduler.solve(request))?;
+//! println!("{}", solved.work); // 16 hex digits
+//! scheduler.stop(Duration::from_secs(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Invariants
 //!
 //! - Modules depend downwards only, and in no circle: [`work`], [`build_info`] ← [`device`] ← [`telemetry`] ← [`scheduler`]

@@ -39,12 +39,20 @@ impl Restart {
     }
 }
 
+/// Without this variable, Mesa's drivers complain on standard error that they cannot reach a display. None is needed.
+const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
+
 /// Restarts the process, with the same process id and arguments, if the Vulkan loader needs more environment variables to
-/// find NVIDIA's driver. Returns if it needs none, or if the restart fails.
+/// find NVIDIA's driver. If the command `is_quiet`, it also restarts to keep Mesa's drivers quiet. Returns if nothing is
+/// missing, or if the restart fails.
 ///
 /// Must be called before there are threads, files or sockets, which a restart loses.
-pub(super) fn with_missing_variables(args: &[OsString]) -> Restart {
-    let variables = variables_to_add(&Machine::here());
+pub(super) fn with_missing_variables(args: &[OsString], is_quiet: bool) -> Restart {
+    let mut variables = variables_to_add(&Machine::here());
+    if is_quiet && env::var_os(RUNTIME_FOLDER).is_none() {
+        let folder = env::temp_dir().to_string_lossy().into_owned();
+        variables.push((RUNTIME_FOLDER, folder));
+    }
     if !variables.is_empty() {
         let Err(error) = replace_process(args, &variables);
         return Restart::Failed(error);

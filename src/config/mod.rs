@@ -55,7 +55,12 @@ pub struct DeviceArgs {
 
     /// Kernel of the processor (avx512, avx512-mixed, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or portable) or of cards
     /// (such as pair64), as `work-server devices` shows them [default: the fastest on each device, measured at the start]
-    #[arg(long, env = "ATTO_WORK_KERNEL", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "ATTO_WORK_KERNEL",
+        value_name = "NAME",
+        hide_short_help = true
+    )]
     pub kernel: Option<ChosenKernel>,
 }
 
@@ -76,6 +81,7 @@ impl DeviceArgs {
 
 /// How the service listens, and its limits.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "What is seldom set is in --help.")]
 pub struct ServeArgs {
     /// Which devices search, and how.
     #[command(flatten)]
@@ -87,7 +93,8 @@ pub struct ServeArgs {
         env = "ATTO_WORK_ADDRESS",
         value_name = "IP:PORT",
         default_value = "[::]:8080",
-        value_parser = address
+        value_parser = address,
+        help_heading = "Listening"
     )]
     pub address: SocketAddr,
 
@@ -97,82 +104,107 @@ pub struct ServeArgs {
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
         value_name = "IP:PORT",
         default_value = "[::]:8081",
-        value_parser = address
+        value_parser = address,
+        help_heading = "Listening"
     )]
     pub management_address: SocketAddr,
 
     /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
     /// most likely ends, needs no slot [range: 1 to 1024]
-    #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024))]
+    #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024), help_heading = "Searches")]
     pub queue_size: usize,
 
     /// Searches allowed beyond the slots; one more is refused with 503 [range: 0 to 100000]
-    #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000))]
+    #[arg(long, env = "ATTO_WORK_QUEUE_CAPACITY", value_name = "COUNT", default_value = "1000", value_parser = count(0, 100_000), help_heading = "Searches")]
     pub queue_capacity: usize,
 
     /// Seconds until a request without an answer is refused with 504; fractions allowed [range: 1 to 86400]
-    #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "3600", value_parser = seconds_within(1.0, 86_400.0))]
+    #[arg(long, env = "ATTO_WORK_DEADLINE", value_name = "SECONDS", default_value = "3600", value_parser = seconds_within(1.0, 86_400.0), help_heading = "Searches")]
     pub deadline: Duration,
 
     /// Answers cached for ten minutes, for clients that ask again; 0 switches the cache off [range: 0 to 1000000]
-    #[arg(long, env = "ATTO_WORK_ANSWER_MEMORY", value_name = "COUNT", default_value = "4096", value_parser = count(0, 1_000_000))]
+    #[arg(long, env = "ATTO_WORK_ANSWER_MEMORY", value_name = "COUNT", default_value = "4096", value_parser = count(0, 1_000_000), help_heading = "Searches", hide_short_help = true)]
     pub answer_memory: usize,
 
     /// Open client connections allowed. Further clients wait; the connection idle for longest is closed to make room
     /// [range: 1 to 1000000]
-    #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000))]
+    #[arg(long, env = "ATTO_WORK_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000", value_parser = count(1, 1_000_000), help_heading = "Connections", hide_short_help = true)]
     pub max_connections: usize,
 
     /// Seconds for the head of a request to arrive; fractions allowed [range: 0.1 to 3600]
-    #[arg(long, env = "ATTO_WORK_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
+    #[arg(long, env = "ATTO_WORK_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1), help_heading = "Connections", hide_short_help = true)]
     pub header_timeout: Duration,
 
     /// Seconds for the body of a request to arrive, and for a client to read some of its answer; fractions allowed
     /// [range: 0.1 to 3600]
-    #[arg(long, env = "ATTO_WORK_BODY_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1))]
+    #[arg(long, env = "ATTO_WORK_BODY_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.1), help_heading = "Connections", hide_short_help = true)]
     pub body_timeout: Duration,
 
     /// Seconds that a connection may stay open without a request; fractions allowed [range: 0.1 to 3600]
-    #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1))]
+    #[arg(long, env = "ATTO_WORK_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds(0.1), help_heading = "Connections", hide_short_help = true)]
     pub idle_timeout: Duration,
 
     /// Seconds until the client of a connection is asked to reconnect, so that a server added behind a load balancer
     /// gets its share of the clients; fractions allowed [range: 1 to 3600]
-    #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0))]
+    #[arg(long, env = "ATTO_WORK_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0), help_heading = "Connections", hide_short_help = true)]
     pub max_connection_age: Duration,
 
     /// File of API keys; a client must send one of them. Reloaded when it changes [default: no key is needed]
-    #[arg(long, env = "ATTO_WORK_API_KEYS_FILE", value_name = "PATH")]
+    #[arg(
+        long,
+        env = "ATTO_WORK_API_KEYS_FILE",
+        value_name = "PATH",
+        help_heading = "Access"
+    )]
     pub api_keys_file: Option<PathBuf>,
 
     /// Requests in progress allowed to the API keys of one name; one more is refused with 429 [range: 1 to 100000]
-    #[arg(long, env = "ATTO_WORK_API_KEY_REQUESTS", value_name = "COUNT", default_value = "64", value_parser = count(1, 100_000))]
+    #[arg(long, env = "ATTO_WORK_API_KEY_REQUESTS", value_name = "COUNT", default_value = "64", value_parser = count(1, 100_000), help_heading = "Access", hide_short_help = true)]
     pub api_key_requests: usize,
 
     /// Allowed CORS origins: `*`, or a comma-separated list such as `https://wallet.example` [default: none]
-    #[arg(long, env = "ATTO_WORK_CORS_ORIGINS", value_name = "LIST")]
+    #[arg(
+        long,
+        env = "ATTO_WORK_CORS_ORIGINS",
+        value_name = "LIST",
+        help_heading = "Access",
+        hide_short_help = true
+    )]
     pub cors_origins: Option<CorsOrigins>,
 
     /// Names of this host that requests may name, on both ports: a comma-separated list such as `work.example`; IP
     /// addresses and `localhost` are always allowed [default: any]
-    #[arg(long, env = "ATTO_WORK_ALLOWED_HOSTS", value_name = "LIST")]
+    #[arg(
+        long,
+        env = "ATTO_WORK_ALLOWED_HOSTS",
+        value_name = "LIST",
+        help_heading = "Access",
+        hide_short_help = true
+    )]
     pub allowed_hosts: Option<AllowedHosts>,
+
     /// Whether clients without an API key are told apart by their addresses, so that one with many requests does not make
     /// others wait. `false` where a gateway in front sends for many
-    #[arg(long, env = "ATTO_WORK_FAIR_BY_ADDRESS", value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    #[arg(long, env = "ATTO_WORK_FAIR_BY_ADDRESS", value_name = "BOOL", default_value = "true", action = ArgAction::Set, help_heading = "Access", hide_short_help = true)]
     pub fair_by_address: bool,
 
     /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
     /// fractions allowed [range: 0 to 3600]
-    #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0))]
+    #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0), help_heading = "Stopping")]
     pub shutdown_delay: Duration,
 
     /// Seconds after that delay for accepted requests to finish; fractions allowed [range: 0 to 3600]
-    #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0))]
+    #[arg(long, env = "ATTO_WORK_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "25", value_parser = seconds(0.0), help_heading = "Stopping", hide_short_help = true)]
     pub shutdown_grace: Duration,
 
     /// Format of log lines on standard output [default: text on a terminal, else json]
-    #[arg(long, env = "ATTO_WORK_LOG_FORMAT", value_enum, ignore_case = true)]
+    #[arg(
+        long,
+        env = "ATTO_WORK_LOG_FORMAT",
+        value_enum,
+        ignore_case = true,
+        help_heading = "Log"
+    )]
     pub log_format: Option<LogFormat>,
 }
 

@@ -754,6 +754,42 @@ fn a_card_that_is_not_there_stops_the_start_of_gpu_and_not_of_auto() {
 }
 
 #[test]
+fn a_command_that_succeeds_without_a_card_prints_its_answer_and_nothing_else() {
+    let args = ["solve", "--network", "LOCAL", "--target", &target(1)];
+    let mut command = work_server(&args);
+    // As in containers. Mesa's drivers complain without it.
+    command.env_remove("XDG_RUNTIME_DIR");
+    let solved = command.output().unwrap();
+    assert_eq!(code(&solved), 0, "{solved:?}");
+    assert_eq!(stdout(&solved).len(), 16);
+    // A card that is there and cannot be used is worth a line.
+    let has_card = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
+    if !has_card.into_iter().any(|node| fs::exists(node).unwrap()) {
+        assert_eq!(stderr(&solved), "");
+    }
+    assert!(!stderr(&solved).contains("XDG_RUNTIME_DIR"), "{solved:?}");
+}
+
+#[test]
+fn short_help_fits_a_screen_and_long_help_has_everything() {
+    for command in ["", "serve", "devices", "solve", "health", "verify", "bench"] {
+        let help = |flag| {
+            let args: Vec<_> = [command, flag]
+                .into_iter()
+                .filter(|arg| !arg.is_empty())
+                .collect();
+            stdout(&run(&args)).to_owned()
+        };
+        let short = help("-h");
+        assert!(short.lines().count() <= 50, "{command}: {short}");
+        if command == "serve" {
+            assert!(!short.contains("--idle-timeout"), "{short}");
+            assert!(help("--help").contains("--idle-timeout"));
+        }
+    }
+}
+
+#[test]
 fn a_card_that_is_not_there_keeps_no_other_from_serving() {
     if is_left_out(Need::Vulkan) {
         return;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::collector::{Collector, Manner, Received, Vacant, text};
@@ -25,6 +25,8 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
+/// gRPC's path.
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const GONE: &str = "the collector does not take traces: they are lost until it does, and requests are served as before";
 const BACK: &str = "the collector takes traces again";
 const LOST: &str = "the collector has not taken the last traces in time: they are lost";
@@ -248,10 +250,7 @@ fn a_request_is_traced_over_http() {
 
 #[test]
 fn a_request_is_traced_over_grpc() {
-    is_traced(
-        "grpc",
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-    );
+    is_traced("grpc", EXPORT);
 }
 
 #[test]
@@ -569,6 +568,77 @@ fn what_is_not_sampled_is_not_sent() {
     assert_eq!(ids, vec![TRACE.to_owned(); 4]);
 }
 
+/// A file with this text, which is removed in the end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("{}-{name}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_collector_is_reached_by_tls_if_its_certificate_is_trusted() {
+    for (protocol, path, trusted_by) in [
+        (
+            "http/protobuf",
+            "/v1/traces",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ),
+        ("grpc", EXPORT, "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"),
+        // The system's certificates, which this variable of OpenSSL names.
+        ("http/protobuf", "/v1/traces", "SSL_CERT_FILE"),
+    ] {
+        let collector = Collector::with_tls();
+        let trusted = Temporary::new("trusted.pem", collector.certificate());
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            (trusted_by, trusted.path()),
+        ];
+        let server = server(&collector.url(), &variables, &[]);
+        assert_eq!(ask(&server, &sampled(TRACE), 1).status, 200);
+        let spans = collector.trace(TRACE, 4);
+        assert!(spans.iter().all(|span| span.path == path), "{spans:#?}");
+    }
+}
+
+#[test]
+fn a_collector_that_is_not_trusted_gets_nothing() {
+    let other = Collector::with_tls();
+    let other = Temporary::new("other.pem", other.certificate());
+    for protocol in ["http/protobuf", "grpc"] {
+        let collector = Collector::with_tls();
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", other.path()),
+        ];
+        let server = server(&collector.url(), &variables, &[]);
+        assert_eq!(ask(&server, &sampled(TRACE), 1).status, 200);
+        let lines = server.log_until(GONE);
+        let gone = lines.last().unwrap();
+        if protocol == "grpc" {
+            println!("{gone}");
+        } else {
+            let cause = gone["cause"].as_str().unwrap();
+            assert!(cause.contains("certificate"), "{cause}");
+        }
+        assert_eq!(collector.received().len(), 0);
+    }
+}
+
 #[test]
 fn a_caller_that_is_not_followed_begins_no_trace() {
     let collector = Collector::start(Manner::Takes);
@@ -628,8 +698,8 @@ fn what_cannot_be_exported_is_said_and_served() {
     for (variable, value, expected) in [
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "https://collector:4318",
-            "https, which is not supported",
+            "ftp://collector:4318",
+            "another than http and https",
         ),
         (
             "OTEL_EXPORTER_OTLP_PROTOCOL",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -24,9 +25,14 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tonic::body::Body;
 use warp::http::{Request, Response};
 
@@ -108,6 +114,8 @@ pub(crate) struct Collector {
     ended: Arc<AtomicUsize>,
     closing: Arc<Notify>,
     spans: Inbox,
+    /// Its certificate in PEM, if it speaks TLS.
+    certificate: Option<String>,
     runtime: Option<Runtime>,
 }
 
@@ -134,8 +142,39 @@ impl Collector {
         Self::at(Vacant::new(), manner)
     }
 
+    /// One that speaks TLS, with a certificate that it signed itself.
+    pub(crate) fn with_tls() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let names = ["127.0.0.1".to_owned()];
+        let parameters = CertificateParams::new(names).expect("a name");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a certificate and its key");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let mut collector = Self::on(Vacant::new(), Manner::Takes, Some(tls));
+        collector.certificate = Some(certificate.pem());
+        collector
+    }
+
+    /// Its certificate in PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        self.certificate.as_deref().expect("it speaks TLS")
+    }
+
     /// One on this port.
     pub(crate) fn at(vacant: Vacant, manner: Manner) -> Self {
+        Self::on(vacant, manner, None)
+    }
+
+    fn on(vacant: Vacant, manner: Manner, tls: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -160,18 +199,15 @@ impl Collector {
                 }
                 let inbox = inbox.clone();
                 let (end_count, close) = (Arc::clone(&end_count), Arc::clone(&close));
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let service = hyper::service::service_fn(move |request| {
-                        let inbox = inbox.clone();
-                        async move { inbox.answer(request).await }
-                    });
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    let mut served = pin!(server.serve_connection(TokioIo::new(stream), service));
-                    tokio::select! {
-                        _ = &mut served => {}
-                        () = close.notified() => {
-                            served.as_mut().graceful_shutdown();
-                            let _ = served.await;
+                    match tls {
+                        None => inbox.serve(TokioIo::new(stream), &close).await,
+                        // A client that does not trust it ends the handshake.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                inbox.serve(TokioIo::new(stream), &close).await;
+                            }
                         }
                     }
                     end_count.fetch_add(1, Ordering::SeqCst);
@@ -184,13 +220,18 @@ impl Collector {
             ended,
             closing,
             spans,
+            certificate: None,
             runtime: Some(runtime),
         }
     }
 
     /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT` that means it.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = match self.certificate {
+            None => "http",
+            Some(_) => "https",
+        };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Closes the connections that there are, as one that restarts does, and waits until they are.
@@ -241,6 +282,23 @@ impl Drop for Collector {
 struct Inbox(Arc<Mutex<Vec<Received>>>);
 
 impl Inbox {
+    /// Serves a connection until it ends, or until it is to be closed.
+    async fn serve(&self, stream: impl Read + Write + Unpin + Send + 'static, close: &Notify) {
+        let service = hyper::service::service_fn(move |request| {
+            let inbox = self.clone();
+            async move { inbox.answer(request).await }
+        });
+        let server = auto::Builder::new(TokioExecutor::new());
+        let mut served = pin!(server.serve_connection(stream, service));
+        tokio::select! {
+            _ = &mut served => {}
+            () = close.notified() => {
+                served.as_mut().graceful_shutdown();
+                let _ = served.await;
+            }
+        }
+    }
+
     async fn answer(
         &self,
         request: Request<Incoming>,

@@ -90,7 +90,7 @@ impl Finder {
         } = self.open_new(listed);
         let has_news = opened.missing_cards != before;
         if has_news {
-            log(&reasons);
+            log(&reasons, true);
         }
         let has_cards = !opened.devices.is_empty() || !opened.unopened.is_empty();
         (has_news || has_cards).then_some(opened)
@@ -248,10 +248,14 @@ fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// Warns of each reason why a card is not used.
-pub(super) fn log(reasons: &[String]) {
+/// Logs each reason why a card is not used. If none is expected, that is no cause for a warning.
+pub(super) fn log(reasons: &[String], is_expected: bool) {
     for reason in reasons {
-        tracing::warn!(reason, "a graphics card cannot be used");
+        if is_expected {
+            tracing::warn!(reason, "a graphics card cannot be used");
+        } else {
+            tracing::info!(reason, "no graphics card is used");
+        }
     }
 }
 

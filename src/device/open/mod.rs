@@ -71,12 +71,16 @@ fn open_with(choice: &Choice, lister: Option<Lister>) -> Result<OpenDevices, Ope
         if opened.devices.is_empty() && !(is_service && may_appear) {
             return Err(OpenError::Gpu(reasons.join("; ")));
         }
-        cards::log(&reasons);
+        cards::log(&reasons, true);
         return Ok(opened);
     }
-    cards::log(&reasons);
+    cards::log(&reasons, may_appear || is_expected);
     if opened.devices.is_empty() && opened.unopened.is_empty() {
-        tracing::warn!("no graphics card can be used: falling back to the processor");
+        if is_expected {
+            tracing::warn!("no graphics card can be used: falling back to the processor");
+        } else {
+            tracing::info!("there is no graphics card: the processor searches");
+        }
         if opened.lookout.is_none() {
             let device = processor().map_err(OpenError::Cpu)?;
             return Ok(OpenDevices::only(device, opened.missing_cards));

@@ -17,7 +17,9 @@ use opentelemetry_sdk::trace::{
 use prometheus::IntCounter;
 use tokio::runtime::Runtime;
 
+use super::client::{Cause, Client};
 use super::export::{Export, Protocol};
+use super::tls::{self, TlsError};
 use crate::telemetry::{Metrics, SpanOutcome};
 
 /// Why no spans can be exported.
@@ -26,6 +28,8 @@ pub(super) enum StartError {
     /// Without the library's text, which repeats the values of variables.
     #[error("the exporter cannot be made for what the OTEL_EXPORTER_OTLP_ variables say")]
     Exporter(#[from] ExporterBuildError),
+    #[error("no connection to the collector can be protected: {0}")]
+    Tls(#[from] TlsError),
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
 }
@@ -73,39 +77,18 @@ pub(super) fn start(
         .thread_name("otlp")
         .enable_all()
         .build()?;
+    let cause = Cause::default();
     let made = {
         // The gRPC client starts a task when it is made.
         let _inside = runtime.enter();
-        match export.protocol {
-            Protocol::Http => {
-                let mut http = SpanExporter::builder()
-                    .with_http()
-                    .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                    .with_endpoint(&export.url)
-                    .with_timeout(export.timeout);
-                if export.gzip {
-                    http = http.with_compression(Compression::Gzip);
-                }
-                http.build()
-            }
-            Protocol::Grpc => {
-                let mut grpc = SpanExporter::builder()
-                    .with_tonic()
-                    .with_endpoint(&export.url)
-                    .with_timeout(export.timeout);
-                if export.gzip {
-                    grpc = grpc.with_compression(Compression::Gzip);
-                }
-                grpc.build()
-            }
-        }
+        exporter(export, &cause)
     };
     let exporter = match made {
         Ok(exporter) => exporter,
         Err(error) => {
             // A runtime panics if it is dropped inside another one.
             runtime.shutdown_background();
-            return Err(error.into());
+            return Err(error);
         }
     };
     let delivery = Delivery {
@@ -113,6 +96,7 @@ pub(super) fn start(
         runtime,
         endpoint: export.endpoint.clone(),
         timeout: export.timeout,
+        cause,
         spans: Arc::clone(&spans),
         failing: AtomicBool::new(false),
     };
@@ -128,6 +112,37 @@ pub(super) fn start(
         said: AtomicBool::new(false),
     };
     Ok((bounded, spans))
+}
+
+fn exporter(export: &Export, cause: &Cause) -> Result<SpanExporter, StartError> {
+    Ok(match export.protocol {
+        Protocol::Http => {
+            let client = Client::new(export.tls.as_ref(), export.timeout, cause.clone())?;
+            let mut http = SpanExporter::builder()
+                .with_http()
+                .with_http_client(client)
+                .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+                .with_endpoint(&export.url)
+                .with_timeout(export.timeout);
+            if export.gzip {
+                http = http.with_compression(Compression::Gzip);
+            }
+            http.build()?
+        }
+        Protocol::Grpc => {
+            let mut grpc = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(&export.url)
+                .with_timeout(export.timeout);
+            if export.gzip {
+                grpc = grpc.with_compression(Compression::Gzip);
+            }
+            if let Some(authorities) = &export.tls {
+                grpc = grpc.with_tls_config(tls::config(authorities)?);
+            }
+            grpc.build()?
+        }
+    })
 }
 
 /// Takes spans that have ended, up to a bound. The SDK's own queue has the same bound, but reports what it drops only when
@@ -183,6 +198,7 @@ struct Delivery {
     endpoint: String,
     /// For a batch, with all retries.
     timeout: Duration,
+    cause: Cause,
     spans: Arc<Spans>,
     /// Whether the last batch failed.
     failing: AtomicBool,
@@ -208,6 +224,7 @@ impl Delivery {
                 tracing::warn!(
                     endpoint,
                     %error,
+                    cause = self.cause.take(),
                     "the collector does not take traces: they are lost until it does, and requests are served as before"
                 );
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use warp::http::{HeaderName, Uri};
 
 use super::export::{Export, Protocol, Sampling};
+use super::tls::Authorities;
 
 /// What is wrong with a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,15 @@ const HEADERS: Pair = [
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "OTEL_EXPORTER_OTLP_HEADERS",
 ];
+const CERTIFICATES: Pair = [
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+];
+/// Its own certificate, which this process cannot present.
+const CLIENT_CERTIFICATES: Pair = [
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+];
 const INSECURE: Pair = [
     "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
     "OTEL_EXPORTER_OTLP_INSECURE",
@@ -79,6 +89,15 @@ const TRACES: &str = "/v1/traces";
 
 /// Bounds the queue and the batch: their places, of some 400 bytes each, are allocated at the start.
 const MOST_SPANS: usize = 65_536;
+
+/// Where spans go.
+struct Endpoint {
+    /// The whole URL.
+    url: String,
+    /// What the log shows of it.
+    shown: String,
+    is_tls: bool,
+}
 
 struct Reader<L> {
     lookup: L,
@@ -138,7 +157,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return Ok(None);
         };
         let protocol = self.protocol()?;
-        let (url, endpoint) = self.endpoint(variable, &endpoint, protocol)?;
+        let Endpoint { url, shown, is_tls } = self.endpoint(variable, &endpoint, protocol)?;
         self.check_headers();
         let compression = self.first(COMPRESSIONS);
         let queue = self.spans("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
@@ -148,7 +167,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Ok(Some(Export {
             protocol,
             url,
-            endpoint,
+            endpoint: shown,
+            tls: is_tls.then(|| self.authorities()),
             gzip: compression.is_some_and(|(_, name)| name.eq_ignore_ascii_case("gzip")),
             sampling: self.sampling(),
             timeout: Duration::from_millis(self.number(timeout, 10_000)),
@@ -180,13 +200,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// The whole URL, and what the log shows of it.
+    /// Whose certificates are trusted.
+    fn authorities(&mut self) -> Authorities {
+        if let Some((variable, _)) = self.first(CLIENT_CERTIFICATES) {
+            let reason = "is not supported: the collector gets no certificate of this process";
+            self.complain(variable, reason);
+        }
+        self.first(CERTIFICATES)
+            .map_or(Authorities::System, |(_, path)| {
+                Authorities::File(path.into())
+            })
+    }
+
     fn endpoint(
         &mut self,
         variable: &'static str,
         given: &str,
         protocol: Protocol,
-    ) -> Result<(String, String), Complaint> {
+    ) -> Result<Endpoint, Complaint> {
         let wrong = |reason: &str| {
             Err(Complaint {
                 variable,
@@ -197,17 +228,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return wrong("is no URL, such as http://collector:4318");
         };
         let is_plain = Self::is_true(self.first(INSECURE).map(|(_, value)| value));
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return wrong(
-                    "has the scheme https, which is not supported: name a collector or an agent inside the cluster, \
-                     which may speak TLS to the outside",
-                );
-            }
-            None if protocol == Protocol::Grpc && is_plain => {}
-            _ => return wrong("has no scheme, or another than http"),
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            None if protocol == Protocol::Grpc && is_plain => false,
+            _ => return wrong("has no scheme, or another than http and https"),
+        };
         let Some(authority) = uri.authority().filter(|all| !all.host().is_empty()) else {
             return wrong("names no host");
         };
@@ -216,7 +242,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.complain(variable, reason);
         }
         let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
-        let endpoint = format!("http://{}{port}", authority.host());
+        let scheme = if is_tls { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}{port}", authority.host());
         let query = uri
             .query()
             .map_or(String::new(), |query| format!("?{query}"));
@@ -233,8 +260,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.complain(variable, reason);
         }
         let shown = path.split('?').next().unwrap_or_default();
-        let shown = format!("{endpoint}{shown}");
-        Ok((format!("{endpoint}{path}"), shown))
+        Ok(Endpoint {
+            shown: format!("{endpoint}{shown}"),
+            url: format!("{endpoint}{path}"),
+            is_tls,
+        })
     }
 
     /// A number of spans, bounded by [`MOST_SPANS`].

@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use super::tls::Authorities;
+
 /// The transport of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -45,6 +47,8 @@ pub(super) struct Export {
     pub(super) url: String,
     /// For the log, without the query, which may hold a secret.
     pub(super) endpoint: String,
+    /// Whose certificates are trusted; `None` without TLS.
+    pub(super) tls: Option<Authorities>,
     pub(super) gzip: bool,
     pub(super) sampling: Sampling,
     /// For one batch.

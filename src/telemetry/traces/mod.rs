@@ -11,12 +11,14 @@
 //! Spans are made with OpenTelemetry's own interface and not from `tracing`'s spans. So no library's span gets into a
 //! trace, least of all the exporter's, and a request that is not sampled costs next to nothing.
 
+mod client;
 mod delivery;
 mod environment;
 mod export;
 #[cfg(test)]
 pub(crate) mod kept;
 mod resource;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

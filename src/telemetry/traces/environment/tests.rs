@@ -42,6 +42,7 @@ fn the_defaults_are_those_of_the_specification() {
             protocol: Protocol::Http,
             url: "http://collector:4318/v1/traces".to_owned(),
             endpoint: "http://collector:4318/v1/traces".to_owned(),
+            tls: None,
             gzip: false,
             sampling: Sampling {
                 follows_caller: true,
@@ -165,7 +166,7 @@ fn what_cannot_be_done_is_said() {
     let cases = [
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "https://collector:4318",
+            "ftp://collector:4318",
             "https",
         ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "scheme"),
@@ -190,6 +191,28 @@ fn grpc_may_leave_the_scheme_out_where_it_is_said_to_be_plain() {
     let export = reading(&variables).export.unwrap().unwrap();
     assert_eq!(export.endpoint, "http://collector:4317");
     assert!(reading(&variables[..2]).export.is_err());
+}
+
+#[test]
+fn https_trusts_the_system_or_a_file() {
+    let https = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318");
+    let read = reading(&[https]);
+    let export = read.export.unwrap().unwrap();
+    assert_eq!(export.url, "https://collector:4318/v1/traces");
+    assert_eq!(export.tls, Some(Authorities::System));
+    assert_eq!(read.complaints, []);
+
+    let [own, all] = CERTIFICATES;
+    for (variables, path) in [
+        (vec![https, (all, "/a.pem")], "/a.pem"),
+        (vec![https, (all, "/a.pem"), (own, "/b.pem")], "/b.pem"),
+    ] {
+        let export = reading(&variables).export.unwrap().unwrap();
+        assert_eq!(export.tls, Some(Authorities::File(path.into())));
+    }
+
+    let read = reading(&[https, (CLIENT_CERTIFICATES[1], "/own.pem")]);
+    assert_eq!(complaints(&read), [CLIENT_CERTIFICATES[1]]);
 }
 
 #[test]
