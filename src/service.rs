@@ -174,6 +174,7 @@ pub async fn run(
         configuration,
         keys: access.keys.clone(),
         slots: settings.limits.running.get(),
+        nano: None,
     };
     let routes = management::routes(
         lifecycle.clone(),

@@ -3,7 +3,7 @@
 //!
 //! | span | from | to | attributes beyond the conventions |
 //! | --- | --- | --- | --- |
-//! | the method and the route, such as `POST /works`, of kind server | the head has arrived | the response is made, or the client has disconnected | `atto.work.network`, `atto.work.threshold`, `atto.work.origin`, `atto.work.outcome` |
+//! | the method and the route, such as `POST /works`, of kind server | the head has arrived | the response is made, or the client has disconnected | `atto.work.network`, `atto.work.threshold` or for Nano `atto.work.difficulty`, `atto.work.origin`, `atto.work.outcome` |
 //! | `queue` | the request is admitted | a device begins to search | |
 //! | `search` | then | a device has found the work, or no client waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
 //! | `verify` | then | the reference hash has confirmed the work | |
@@ -27,7 +27,7 @@ use super::head::{Head, Route};
 use crate::problem::{Code, RequestId};
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
-use crate::work::{Network, Threshold};
+use crate::work::{AnyNetwork, Rule};
 
 /// The trace of one request, from when its head has arrived until this is dropped.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(super) struct Trace {
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
     /// What it asked for, if it was read.
-    pub(super) asked: Option<(Network, Threshold)>,
+    pub(super) asked: Option<(AnyNetwork, Rule)>,
     pub(super) search: Option<&'a Search<'a>>,
     /// When the reference hash began and ended.
     pub(super) verified: Option<(Instant, Instant)>,
@@ -139,11 +139,9 @@ impl Trace {
             return;
         };
         let span = recording.span();
-        if let Some((network, threshold)) = ending.asked {
+        if let Some((network, rule)) = ending.asked {
             span.set_attribute(KeyValue::new("atto.work.network", network.as_str()));
-            // As text: half of its values are beyond the signed integers that attributes have.
-            let threshold = threshold.get().to_string();
-            span.set_attribute(KeyValue::new("atto.work.threshold", threshold));
+            span.set_attribute(attributes::bound(rule));
         }
         span.set_attribute(KeyValue::new("atto.work.outcome", ending.outcome.label()));
         if let Some(search) = ending.search {

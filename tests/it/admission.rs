@@ -145,7 +145,7 @@ fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
     let idle = scheduler(limits(1, 16), vec![paced()]);
     let request = work_request(Network::Live, 1);
     let estimate = idle.estimate(&request).unwrap();
-    let seconds = request.threshold().expected_hashes() / 12_345.0;
+    let seconds = request.rule().expected_hashes() / 12_345.0;
     assert_eq!(estimate.wait, Duration::ZERO);
     assert!(
         (estimate.solve.as_secs_f64() / seconds - 1.0).abs() < 1e-6,

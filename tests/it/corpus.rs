@@ -46,6 +46,7 @@ fn configuration_of_the_corpus_stays_within_its_ranges() {
 fn nearly_hex() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "[0-9a-fA-F]{16}|[0-9a-fA-F]{64}",
+        2 => "[0-9a-fA-F]{1,17}",
         2 => "[0-9a-fA-F]{0,70}",
         1 => "[0-9a-gA-Gé ]{16}|[0-9a-gA-Gé ]{64}",
         1 => any::<String>(),

@@ -18,7 +18,7 @@ use atto_work_server::device::{
 };
 use atto_work_server::scheduler::{AnswerCache, Backoff, Limits};
 use atto_work_server::service::{self, Listeners, Settings};
-use atto_work_server::work::{Nonce, Threshold};
+use atto_work_server::work::{Nonce, Rule};
 use tokio::sync::oneshot;
 
 /// How long an engine may take for a slice before it is passed over, in these tests.
@@ -47,8 +47,8 @@ where
         self.capacity
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.length; thresholds.len()]
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.length; rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

@@ -9,7 +9,9 @@ use atto_work_server::config::ServeArgs;
 use atto_work_server::device::gpu::Selection;
 use atto_work_server::http::parse;
 use atto_work_server::problem::Problem;
-use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
+use atto_work_server::work::{
+    Difficulty, NanoWork, Network, Nonce, Target, Threshold, Timestamp, parse_root,
+};
 use clap::{Args, Command, FromArgMatches};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -30,8 +32,9 @@ pub(crate) fn request(body: &[u8]) {
             let (network, timestamp, target) = expected.expect("a wrong body is accepted");
             assert_eq!(request.network().as_str(), network);
             let timestamp = Timestamp::from_millis(timestamp).expect("a time with a threshold");
-            let threshold = Threshold::required(request.network(), timestamp);
-            assert_eq!(request.threshold(), threshold);
+            let threshold =
+                Threshold::required(network.parse().expect("it was accepted"), timestamp);
+            assert_eq!(request.rule(), threshold.into());
             assert!(threshold.get() > 0, "such work cannot be found");
             assert_eq!(request.target().as_bytes(), &bytes_of::<32>(&target));
             let again = json!({
@@ -139,14 +142,15 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Reads the text as a target and as a work.
+/// Reads the text as a target and as a work of Atto, and as a root, a work and a difficulty of Nano.
 ///
-/// It is accepted exactly if it has the right number of hex digits; the value is that of the digits; it is written in upper
-/// case, and read the same in either.
+/// It is accepted exactly if it has the right number of hex digits; the value is that of the digits; it is written in one
+/// case, and read the same in either. Nano's numbers may have fewer digits, and are written with all.
 pub(crate) fn hex(text: &[u8]) {
     let Ok(text) = str::from_utf8(text) else {
         return;
     };
+    nano(text);
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let (upper, lower) = (text.to_uppercase(), text.to_lowercase());
     match text.parse::<Target>() {
@@ -174,6 +178,35 @@ pub(crate) fn hex(text: &[u8]) {
             assert_eq!(error.field(), "work");
             assert!(!error.to_string().is_empty());
         }
+    }
+}
+
+/// Reads the text as the values of Nano.
+fn nano(text: &str) {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (parse_root(text), text.parse::<Target>()) {
+        (Ok(root), Ok(target)) => assert_eq!(root, target),
+        (Err(error), Err(_)) => assert_eq!(error.field(), "hash"),
+        (root, target) => panic!("{root:?} is no other than {target:?}"),
+    }
+    let is_number = is_hex && (1..=16).contains(&text.len());
+    let padded = || format!("{text:0>16}").to_lowercase();
+    match (text.parse::<NanoWork>(), text.parse::<Difficulty>()) {
+        (Ok(work), Ok(difficulty)) => {
+            assert!(is_number, "{text:?} is no number");
+            let number = u64::from_be_bytes(bytes_of(&padded()));
+            assert_eq!((work.nonce().get(), difficulty.get()), (number, number));
+            assert_eq!(
+                (work.to_string(), difficulty.to_string()),
+                (padded(), padded())
+            );
+        }
+        (Err(work), Err(difficulty)) => {
+            assert!(!is_number, "{text:?} is a number");
+            assert_eq!((work.field(), difficulty.field()), ("work", "difficulty"));
+            assert!(!work.to_string().is_empty());
+        }
+        (work, difficulty) => panic!("{work:?} is no other than {difficulty:?}"),
     }
 }
 

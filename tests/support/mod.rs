@@ -253,8 +253,9 @@ pub(crate) fn assert_work(answer: &http::Response, request: &Value) {
     let network: Network = request["network"].as_str().unwrap().parse().unwrap();
     let timestamp = Timestamp::from_millis(request["timestamp"].as_i64().unwrap()).unwrap();
     let target: Target = request["target"].as_str().unwrap().parse().unwrap();
+    let rule = Threshold::required(network, timestamp).into();
     assert!(
-        Work::verify(nonce, &target, Threshold::required(network, timestamp)).is_some(),
+        Work::verify(nonce, &target, rule).is_some(),
         "{body} for {request}"
     );
 }

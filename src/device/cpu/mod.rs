@@ -33,7 +33,7 @@ use super::error::DeviceError;
 use super::opened::{Backend, Device, DeviceInfo, Trial};
 use super::self_test;
 use super::slice::{Searched, Slice};
-use crate::work::{Nonce, Threshold};
+use crate::work::{Nonce, Rule};
 
 /// The device's name.
 const NAME: &str = "cpu";
@@ -129,15 +129,12 @@ impl CpuEngine {
 
     fn search(&mut self, slice: &Slice) -> Searched {
         let started = Instant::now();
-        let midstate = Midstate::new(&slice.target);
+        let midstate = Midstate::new(&slice.target, slice.rule);
         let mut tried = 0;
         while tried < slice.nonces.count && !slice.stop.is_set() {
             let start = slice.nonces.start.wrapping_add(tried);
             let count = STEP.min(slice.nonces.count - tried);
-            if let Some(nonce) = self
-                .kernel
-                .search(&midstate, slice.threshold.get(), start, count)
-            {
+            if let Some(nonce) = self.kernel.search(&midstate, start, count) {
                 return Searched {
                     tried: tried + nonce.wrapping_sub(start) + 1,
                     found: Some(Nonce::new(nonce)),
@@ -153,9 +150,9 @@ impl CpuEngine {
 }
 
 impl Engine for CpuEngine {
-    /// The same for every threshold: an answer ends the slice, so a length beyond it costs nothing.
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.slice_length; thresholds.len()]
+    /// The same for every rule: an answer ends the slice, so a length beyond it costs nothing.
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.slice_length; rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

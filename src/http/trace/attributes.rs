@@ -5,6 +5,7 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Version, header};
 
 use crate::http::head::Head;
+use crate::work::Rule;
 
 /// How many bytes of a client's text a trace keeps.
 const LONGEST: usize = 256;
@@ -24,6 +25,15 @@ pub(super) fn known_method(method: &Method) -> Option<&'static str> {
         "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
     ];
     KNOWN.into_iter().find(|known| *known == method.as_str())
+}
+
+/// What a digest is compared with, as its protocol writes it. Also a threshold is text: half of its values are beyond the
+/// signed integers that attributes have.
+pub(super) fn bound(rule: Rule) -> KeyValue {
+    match rule {
+        Rule::AtMost(threshold) => KeyValue::new("atto.work.threshold", threshold.to_string()),
+        Rule::AtLeast(difficulty) => KeyValue::new("atto.work.difficulty", difficulty.to_string()),
+    }
 }
 
 /// The attributes of a request's span that are known from its head.

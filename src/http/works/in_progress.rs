@@ -13,7 +13,7 @@ use crate::http::trace::{Ending, Trace};
 use crate::problem::Problem;
 use crate::scheduler::{ClientId, Origin, Search, SolveError, Solved};
 use crate::telemetry::{EndedRequest, Outcome, Telemetry};
-use crate::work::{Network, Threshold, WorkRequest};
+use crate::work::{AnyNetwork, Rule, WorkRequest};
 
 /// Which metrics count a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct RequestInProgress<'a> {
     /// The client, if it is known by a key.
     client: Option<Client>,
     /// What is asked for, once the request is read.
-    asked: Option<(Network, Threshold)>,
+    asked: Option<(AnyNetwork, Rule)>,
     /// Its part in a search. If no other request waits for that search, the search is cancelled when this is dropped.
     search: Option<Search<'a>>,
     times: Times,
@@ -105,7 +105,7 @@ impl<'a> RequestInProgress<'a> {
 
     /// The request is read: this is what it asks for.
     pub(super) fn asks(&mut self, request: &WorkRequest) {
-        self.asked = Some((request.network(), request.threshold()));
+        self.asked = Some((request.network(), request.rule()));
     }
 
     /// The request waits for this search.

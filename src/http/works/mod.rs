@@ -74,7 +74,7 @@ impl Works {
             let began = Instant::now();
             let digest = digest(nonce, request.target());
             in_progress.verified(began);
-            Ok(VerifyResponse::new(digest, request.threshold()))
+            Ok(VerifyResponse::new(digest, request.rule()))
         }
         .await;
         in_progress.respond(result)

@@ -75,6 +75,7 @@ mod series;
 mod system;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TraceId;
@@ -82,7 +83,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::device::{Backend, DeviceInfo};
-use crate::work::{Network, Threshold, Timestamp};
+use crate::work::{AnyNetwork, Difficulty, Network, Timestamp};
 use exemplars::Exemplars;
 use families::Families;
 pub use http::HttpRequest;
@@ -100,6 +101,8 @@ pub struct Metrics {
     families: Families,
     exemplars: Exemplars,
     started: Instant,
+    /// The difficulty by which Nano's searches are expected to take their time, if Nano is served.
+    nano: Arc<OnceLock<Difficulty>>,
 }
 
 impl Metrics {
@@ -115,6 +118,7 @@ impl Metrics {
             registry,
             exemplars: Exemplars::default(),
             started: Instant::now(),
+            nano: Arc::default(),
         };
         metrics.begin();
         metrics
@@ -123,15 +127,7 @@ impl Metrics {
     /// Creates the children whose labels are known at the start.
     fn begin(&self) {
         for network in Network::ALL {
-            self.families
-                .requests
-                .begin(Some(network), &Outcome::OF_UNDERSTOOD);
-            self.families
-                .request_times
-                .begin(Some(network), &[Outcome::Ok]);
-            self.families
-                .verifications
-                .begin(Some(network), &[Outcome::Ok]);
+            self.begin_network(network.into());
         }
         self.families.requests.begin(None, &Outcome::OF_OTHERS);
         self.families.verifications.begin(None, &Outcome::OF_OTHERS);
@@ -143,11 +139,28 @@ impl Metrics {
         self.families.ready_time.set(f64::NAN);
     }
 
+    /// The server works for Nano too: creates its children, and from now on expects its searches to be of this difficulty.
+    /// Only the first call counts.
+    pub fn begin_nano(&self, base: Difficulty) {
+        self.nano.get_or_init(|| base);
+        self.begin_network(AnyNetwork::Nano);
+    }
+
+    fn begin_network(&self, network: AnyNetwork) {
+        let families = &self.families;
+        let understood = &Outcome::OF_UNDERSTOOD;
+        families.requests.begin(Some(network), understood);
+        families.request_times.begin(Some(network), &[Outcome::Ok]);
+        families.verifications.begin(Some(network), &[Outcome::Ok]);
+        families.waits.child(network);
+        families.solves.child(network);
+    }
+
     /// Counts a request for work that has ended, and the time since its head had come. `network` is `None` for a request
     /// that was not understood; `trace` is that of the request, if it is sampled.
     pub fn request_ended(
         &self,
-        network: Option<Network>,
+        network: Option<AnyNetwork>,
         outcome: Outcome,
         took: Duration,
         trace: Option<TraceId>,
@@ -167,7 +180,7 @@ impl Metrics {
     /// Takes in the times for which a request that a search has answered waited, and was searched for.
     pub fn search_ended(
         &self,
-        network: Network,
+        network: AnyNetwork,
         waited: Duration,
         searched: Duration,
         trace: Option<TraceId>,
@@ -178,14 +191,14 @@ impl Metrics {
         ];
         for (name, histograms, time) in times {
             let seconds = time.as_secs_f64();
-            histograms[network as usize].observe(seconds);
+            histograms.child(network).observe(seconds);
             let key = (name, network.as_str(), None);
             self.exemplars.observe(key, seconds, trace);
         }
     }
 
     /// Counts a request to verify work that has ended; `network` as for [`request_ended`](Self::request_ended).
-    pub fn verification_ended(&self, network: Option<Network>, outcome: Outcome) {
+    pub fn verification_ended(&self, network: Option<AnyNetwork>, outcome: Outcome) {
         self.families.verifications.child(network, outcome).inc();
     }
 
@@ -218,10 +231,9 @@ impl Metrics {
         let seconds = expected_wait.map_or(f64::NAN, |wait| wait.as_secs_f64());
         self.families.expected_wait.set(seconds);
         let now = Timestamp::now();
-        for network in Network::ALL {
-            let hashes = Threshold::required(network, now).expected_hashes();
+        for (network, rule) in AnyNetwork::served(now, self.nano.get().copied()) {
             let seconds = if hash_rate > 0.0 {
-                hashes / hash_rate
+                rule.expected_hashes() / hash_rate
             } else {
                 f64::NAN
             };
