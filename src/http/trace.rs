@@ -23,8 +23,8 @@ use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use warp::reply::Response;
 
-use super::head::{Head, Route};
-use crate::problem::{Code, RequestId};
+use super::head::Head;
+use crate::problem::{Refused, RequestId};
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
 use crate::work::{AnyNetwork, Rule};
@@ -60,7 +60,7 @@ impl Trace {
     /// Begins the trace of a request whose head has arrived.
     pub(super) fn begin(traces: &Traces, head: &Head) -> Self {
         let started = Instant::now();
-        let route = head.route().map(Route::pattern);
+        let route = head.endpoint.map(|endpoint| endpoint.pattern);
         let method = attributes::known_method(&head.method);
         let caller = traces.caller(&head.headers);
         let span =
@@ -115,10 +115,8 @@ impl Trace {
             "http.response.status_code",
             i64::from(status.as_u16()),
         ));
-        let code = response
-            .extensions()
-            .get::<Code>()
-            .map(|code| code.as_str());
+        let refused = response.extensions().get::<Refused>();
+        let code = refused.map(|refused| refused.code);
         if let Some(code) = code {
             recording.event(
                 "atto.work.refused",

@@ -48,8 +48,8 @@ pub(super) fn of_request(head: &Head) -> Vec<KeyValue> {
     if known_method(method).is_none() {
         add("http.request.method_original", cut(method.as_str()).into());
     }
-    if let Some(route) = head.route() {
-        add("http.route", route.pattern().into());
+    if let Some(endpoint) = head.endpoint {
+        add("http.route", endpoint.pattern.into());
     }
     add("url.scheme", "http".into());
     add("url.path", cut(&head.path).into());
@@ -108,6 +108,7 @@ mod tests {
         Head {
             method: method.clone(),
             path: path.to_owned(),
+            endpoint: Route::of(path).map(Route::endpoint),
             id: RequestId::of(&warp::http::HeaderMap::new()),
             headers: Arc::default(),
             arrival: None,
@@ -128,7 +129,7 @@ mod tests {
         ];
         for (method, path, expected) in names {
             let head = head(&method, path);
-            let route = head.route().map(Route::pattern);
+            let route = head.endpoint.map(|endpoint| endpoint.pattern);
             assert_eq!(
                 name(known_method(&method), route),
                 expected,
