@@ -11,8 +11,6 @@ struct Slice {
     m2: Word,
     m3: Word,
     m4: Word,
-    // The word of the last step: the first word of the initial state, 0x6a09e667f2bdc900, or its complement.
-    h0: Word,
     // The most that is valid after the last step: the threshold, or the complement of the difficulty.
     limit: Word,
     // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
@@ -23,6 +21,9 @@ struct Slice {
     workgroups: u32,
     // The number of the slice's search. Never 0.
     search: u32,
+    // The word of the last step: the first word of the initial state, 0x6a09e667f2bdc900, or its complement. It stands here
+    // because RADV needs more instructions for two kernels if it stands beside `limit` (counted with Mesa 25.0.7).
+    h0: Word,
     // The elements of an array of uniforms begin at multiples of 16 bytes.
     padding: vec2<u32>,
 }

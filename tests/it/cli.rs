@@ -225,12 +225,12 @@ fn verify_knows_nano_s_published_works() {
     assert_eq!(code(&valid), 0);
     assert_eq!(
         stdout(&valid),
-        "digest     fffffff93c41ec94\ndifficulty fffffff800000000\nvalid\n"
+        "digest     fffffff93c41ec94\ndifficulty fffffff800000000\nvalid"
     );
     // Enough for a receive, and not for a send, which is the default.
     let wrong = verify("2bf29ef00786a6bc", &[]);
     assert_eq!(code(&wrong), 1);
-    assert!(stdout(&wrong).ends_with("not valid: the digest is below the difficulty\n"));
+    assert!(stdout(&wrong).ends_with("not valid: the digest is below the difficulty"));
     let report = json(&verify(
         "2BF29EF00786A6BC",
         &["--multiplier", "0.015625", "--json"],

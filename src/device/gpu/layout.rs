@@ -24,7 +24,6 @@ pub(super) struct GpuSlice {
     pub(super) m2: u64,
     pub(super) m3: u64,
     pub(super) m4: u64,
-    pub(super) h0: u64,
     pub(super) limit: u64,
     pub(super) start: u64,
     /// At most [`MAX_NONCES`].
@@ -33,6 +32,7 @@ pub(super) struct GpuSlice {
     pub(super) workgroups: u32,
     /// Never 0.
     pub(super) search: u32,
+    pub(super) h0: u64,
     /// The elements of an array of uniforms begin at multiples of 16 bytes.
     pub(super) padding: [u32; 2],
 }
@@ -47,11 +47,11 @@ impl GpuSlice {
             m2,
             m3,
             m4,
-            h0,
             limit,
             start: slice.nonces.start,
             count: u32::try_from(slice.nonces.count).expect("at most MAX_NONCES"),
             search,
+            h0,
             ..Self::default()
         }
     }

@@ -9,11 +9,12 @@ use prometheus::{
 
 use super::active::Active;
 use super::http::HttpRequests;
-use super::outcome::{PerNetwork, PerRequest};
+use super::outcome::{Outcome, PerNetwork, PerRequest};
 use super::series::LABELS;
 use super::system::System;
 use crate::build_info::{COMMIT, FEATURES, VERSION};
 use crate::telemetry::log::{log_lines, lost_lines};
+use crate::work::AnyNetwork;
 
 /// The upper bounds of the histograms' buckets in seconds, from an easy search on a card to a hard one on a processor.
 /// The time of a search is spread exponentially, so steps of 2 to 2.5 are fine enough.
@@ -223,6 +224,16 @@ impl Families {
                 ),
             ),
         }
+    }
+
+    /// Creates the children of this network that are known at the start.
+    pub(super) fn begin_network(&self, network: AnyNetwork) {
+        let ok = &[Outcome::Ok];
+        self.requests.begin(Some(network), &Outcome::OF_UNDERSTOOD);
+        self.request_times.begin(Some(network), ok);
+        self.verifications.begin(Some(network), ok);
+        self.waits.child(network);
+        self.solves.child(network);
     }
 }
 

@@ -19,7 +19,7 @@
 //! | `atto_work_queue_capacity` | gauge | | searches that may wait |
 //! | `atto_work_hash_rate` | gauge | | hashes a second of all engines in service while they search, as measured recently |
 //! | `atto_work_expected_wait_seconds` | gauge | | mean time that a hard search would wait for a slot now; NaN while no rate is known |
-//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known |
+//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known. Of `NANO` it is that of the base difficulty |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches completed; on a card, dispatches |
 //! | `atto_work_device_busy_seconds_total` | counter | `device` | seconds that the device's engines have worked on completed batches, by a card's own clock if it has one; its rate, divided by `atto_work_device_engines`, is the busy part |
@@ -58,7 +58,8 @@
 //!
 //! Label values come from enums, from the devices of this machine and from the names of its API keys, never from a
 //! request's text. Series that can be known at the start exist from then on, at zero: every possible counter, and of the
-//! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one.
+//! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one, and those of the
+//! network `NANO` only if the server works for Nano.
 //!
 //! The reference server's other metrics have no counterpart: `jvm_*`, `disk_*`, and `process_cpu_time_ns_total`, which is
 //! `process_cpu_seconds_total` here.
@@ -127,7 +128,7 @@ impl Metrics {
     /// Creates the children whose labels are known at the start.
     fn begin(&self) {
         for network in Network::ALL {
-            self.begin_network(network.into());
+            self.families.begin_network(network.into());
         }
         self.families.requests.begin(None, &Outcome::OF_OTHERS);
         self.families.verifications.begin(None, &Outcome::OF_OTHERS);
@@ -143,17 +144,7 @@ impl Metrics {
     /// Only the first call counts.
     pub fn begin_nano(&self, base: Difficulty) {
         self.nano.get_or_init(|| base);
-        self.begin_network(AnyNetwork::Nano);
-    }
-
-    fn begin_network(&self, network: AnyNetwork) {
-        let families = &self.families;
-        let understood = &Outcome::OF_UNDERSTOOD;
-        families.requests.begin(Some(network), understood);
-        families.request_times.begin(Some(network), &[Outcome::Ok]);
-        families.verifications.begin(Some(network), &[Outcome::Ok]);
-        families.waits.child(network);
-        families.solves.child(network);
+        self.families.begin_network(AnyNetwork::Nano);
     }
 
     /// Counts a request for work that has ended, and the time since its head had come. `network` is `None` for a request
@@ -403,3 +394,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;
