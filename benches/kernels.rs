@@ -17,7 +17,7 @@ use atto_work_server::device::cpu::clock::cpu_seconds;
 use atto_work_server::device::cpu::probe::{Figures, Probe, Quantiles, Runs};
 use atto_work_server::device::cpu::{self, Bound, Kernel};
 use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
-use atto_work_server::work::{Nonce, Target, Threshold, digest};
+use atto_work_server::work::{Nonce, Rule, Target, digest};
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
@@ -61,7 +61,7 @@ impl Candidate {
             Box::new(move |start, count| {
                 let slice = Slice {
                     target: Target::new([7; 32]),
-                    threshold: Threshold::new(0),
+                    rule: Rule::HARDEST,
                     nonces: NonceRange { start, count },
                     stop: StopFlag::default(),
                 };

@@ -40,8 +40,7 @@ fn main() {
         // The machine's speed changes, so the raw rate is measured right before and right after.
         let before = raw_rate(kernel, threads);
         let measured = [1, MANY].map(|at_once| works_per_second(&scheduler, at_once));
-        let raw =
-            (before + raw_rate(kernel, threads)) / 2.0 / request().threshold().expected_hashes();
+        let raw = (before + raw_rate(kernel, threads)) / 2.0 / request().rule().expected_hashes();
         println!(
             "raw {raw:7.0} works/s, one after another {:7.0}, {MANY} at once {:7.0}",
             measured[0], measured[1]

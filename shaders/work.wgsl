@@ -1,5 +1,6 @@
-// Tests ranges of nonces, one for each slice of a dispatch, until a digest, Blake2b-64(nonce || target), is at most the
-// slice's threshold.
+// Tests ranges of nonces, one for each slice of a dispatch, until a digest, Blake2b-64(nonce || target), is valid under the
+// slice's rule: at most a threshold, or at least a difficulty. A digest is at least the difficulty if its complement is at
+// most the complement of the difficulty, so both rules are one comparison after a last step with another word.
 //
 // The host puts one of the preludes word_*.wgsl before this text. A prelude defines the 64-bit Word for one kind of
 // device: the type, word, add, at_most and the four rotations. Kernels differ in nothing else.
@@ -10,8 +11,8 @@ struct Slice {
     m2: Word,
     m3: Word,
     m4: Word,
-    // The largest valid digest.
-    threshold: Word,
+    // The most that is valid after the last step: the threshold, or the complement of the difficulty.
+    limit: Word,
     // The nonces to test: start, start + 1, ... start + count - 1, wrapping at 2^64.
     start: Word,
     count: u32,
@@ -20,6 +21,11 @@ struct Slice {
     workgroups: u32,
     // The number of the slice's search. Never 0.
     search: u32,
+    // The word of the last step: the first word of the initial state, 0x6a09e667f2bdc900, or its complement. It stands here
+    // because RADV needs more instructions for two kernels if it stands beside `limit` (counted with Mesa 25.0.7).
+    h0: Word,
+    // The elements of an array of uniforms begin at multiples of 16 bytes.
+    padding: vec2<u32>,
 }
 
 // Constants that a compiler must not know, or it turns products back into shifts: see word_dot24.wgsl.
@@ -96,7 +102,7 @@ fn test(first: u32, end: u32, slice: Slice, slot: u32) -> u32 {
     while offset < end {
         let nonce = add(slice.start, word(0u, offset));
         offset++;
-        if at_most(digest(nonce, slice, midstate), slice.threshold) {
+        if at_most(last_step(nonce, slice, midstate), slice.limit) {
             // Only the first invocation may write: the two halves of a nonce must come from the same one.
             if atomicExchange(&found[slot].answered, slice.search) != slice.search {
                 found[slot].nonce = nonce;
@@ -220,7 +226,8 @@ fn midstate_of(slice: Slice) -> Midstate {
     return Midstate(v3, v5, v6, v7, v9, v10, v11, v14, v15, v1, v2, v13);
 }
 
-fn digest(m0: Word, slice: Slice, midstate: Midstate) -> Word {
+// The digest, or its complement, as the rule compares it.
+fn last_step(m0: Word, slice: Slice, midstate: Midstate) -> Word {
     let m1 = slice.m1;
     let m2 = slice.m2;
     let m3 = slice.m3;
@@ -366,6 +373,5 @@ fn digest(m0: Word, slice: Slice, midstate: Midstate) -> Word {
     gx(&v0, &v5, &v10, &v15, m1);
     g(&v2, &v7, &v8, &v13);
 
-    // The first word of the initial state, before the rounds, is 0x6a09e667f2bdc900.
-    return word(0x6a09e667u, 0xf2bdc900u) ^ v0 ^ v8;
+    return slice.h0 ^ v0 ^ v8;
 }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! POST /works -> connections                  accept, time out, close
-//!             -> http, http::works            read and validate: a work::WorkRequest cannot hold a wrong value
+//!             -> http, http::works            read and validate: a work::WorkRequest cannot hold a wrong value; http::nano
+//!                                             does so on Nano's port
 //!             -> scheduler::Scheduler::search join a search, take a cached answer, or queue a new search
 //!             -> scheduler::threads::worker   one thread an engine: take a batch, test a slice of each of its searches
 //!             -> device::Engine               on a core (device::cpu) or a card (device::gpu)

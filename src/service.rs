@@ -1,7 +1,7 @@
 //! The service as a whole: the order in which it starts and ends.
 //!
 //! ```text
-//! starting  management listener -> devices (self-test) -> waits until one can serve -> public listener
+//! starting  management listener -> devices (self-test) -> waits until one can serve -> listeners for clients
 //! serving   ready
 //! leaving   signal -> not ready, but serving as before until load balancers have noticed
 //! draining  no new connections -> accepted requests are finished -> after the grace time, the rest is refused
@@ -12,10 +12,12 @@ mod systemd;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use crate::access::AccessRules;
 use crate::connections::{self, ConnectionLimits, DRAIN_GRACE, Port};
 use crate::device::{OpenDevices, OpenError};
+use crate::http::nano::{self, Difficulties};
 use crate::http::{self, BodyLimits};
 use crate::lifecycle;
 use crate::management::{self, About, Setting};
@@ -40,28 +43,45 @@ pub struct Settings {
     pub limits: Limits,
     /// Of connections.
     pub connections: ConnectionLimits,
+    /// Of Nano's API, if there is a listener for it.
+    pub nano: NanoSettings,
     /// How long requests are served as before after the signal to stop, although the service is not ready any more.
     pub delay: Duration,
     /// How long accepted requests may take after that.
     pub grace: Duration,
 }
 
-/// The two open ports. The caller binds them, so that tests can let the system choose.
+/// What Nano's API has of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct NanoSettings {
+    /// The difficulties that it goes by.
+    pub difficulties: Difficulties,
+    /// How many connections are open at once.
+    pub connections: NonZeroUsize,
+}
+
+/// The open ports. The caller binds them, so that tests can let the system choose.
 #[derive(Debug)]
 pub struct Listeners {
     /// For clients.
     pub public: TcpListener,
+    /// For clients of Nano and Banano, if the server works for them.
+    pub nano: Option<TcpListener>,
     /// For probes and scrapers.
     pub management: TcpListener,
 }
 
 impl Listeners {
-    /// Opens both ports. Must be called within a Tokio runtime.
+    /// Opens the ports. Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
     /// [`ServiceError::Bind`] if one cannot be opened.
-    pub fn bind(public: SocketAddr, management: SocketAddr) -> Result<Self, ServiceError> {
+    pub fn bind(
+        public: SocketAddr,
+        nano: Option<SocketAddr>,
+        management: SocketAddr,
+    ) -> Result<Self, ServiceError> {
         let bind = |address, option| {
             let listener = connections::bind(address);
             listener.map_err(|source| ServiceError::Bind {
@@ -72,6 +92,9 @@ impl Listeners {
         };
         Ok(Self {
             public: bind(public, "--address (ATTO_WORK_ADDRESS)")?,
+            nano: nano
+                .map(|nano| bind(nano, "--nano-address (ATTO_WORK_NANO_ADDRESS)"))
+                .transpose()?,
             management: bind(
                 management,
                 "--management-address (ATTO_WORK_MANAGEMENT_ADDRESS)",
@@ -116,7 +139,7 @@ fn refusal(error: &io::Error) -> String {
 fn advice(error: &io::Error, option: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "something listens there already, perhaps another work server or this one's other port: end it, or choose \
+            "something listens there already, perhaps another work server or another port of this one: end it, or choose \
              another port with {option}"
         ),
         io::ErrorKind::PermissionDenied => format!(
@@ -147,7 +170,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let metrics = Metrics::new();
-    connections::register_metrics(&metrics);
+    let base = settings.nano.difficulties.base;
+    let nano_base = listeners.nano.is_some().then_some(base);
+    connections::register_metrics(&metrics, &[Port::Public, Port::Management]);
+    if let Some(base) = nano_base {
+        connections::register_metrics(&metrics, &[Port::Nano]);
+        metrics.begin_nano(base);
+    }
     let traces = Traces::start(&metrics);
     let scheduler = Scheduler::start(settings.limits, metrics.clone())?;
     let (transitions, lifecycle) = lifecycle::begin();
@@ -157,11 +186,16 @@ pub async fn run(
     )));
     let history = History::new();
     let address = listeners.public.local_addr()?;
+    let nano_address = listeners.nano.as_ref().map(TcpListener::local_addr);
+    let nano_address = nano_address.transpose()?;
     let management_address = listeners.management.local_addr()?;
     let mut shutdown = pin!(shutdown);
 
+    let nano_wanted = nano_address.map(|_| settings.nano.connections);
+    let (public_open, nano_open) =
+        connections::reserve_descriptors(settings.connections.open, nano_wanted);
     let limits = ConnectionLimits {
-        open: connections::reserve_descriptors(settings.connections.open),
+        open: public_open,
         ..settings.connections
     };
     let _observer = Aborting(tokio::spawn(management::observe(
@@ -174,6 +208,7 @@ pub async fn run(
         configuration,
         keys: access.keys.clone(),
         slots: settings.limits.running.get(),
+        nano: nano_base,
     };
     let routes = management::routes(
         lifecycle.clone(),
@@ -215,15 +250,32 @@ pub async fn run(
         history,
         traces: traces.clone(),
     };
+    let serve = |listener, port, routes, limits| {
+        let served = connections::serve(
+            listener,
+            port,
+            routes,
+            limits,
+            lifecycle.clone(),
+            metrics.clone(),
+        );
+        Aborting(tokio::spawn(served))
+    };
+    let nano = listeners.nano.zip(nano_open).map(|(listener, open)| {
+        let routes = nano::routes(
+            scheduler.clone(),
+            telemetry.clone(),
+            body.clone(),
+            access.clone(),
+            settings.nano.difficulties,
+            &settings.limits,
+        );
+        let limits = ConnectionLimits { open, ..limits };
+        serve(listener, Port::Nano, routes, limits)
+    });
     let routes = http::routes(scheduler.clone(), telemetry, body, access);
-    let mut public = Aborting(tokio::spawn(connections::serve(
-        listeners.public,
-        Port::Public,
-        routes,
-        limits,
-        lifecycle,
-        metrics.clone(),
-    )));
+    let public = serve(listeners.public, Port::Public, routes, limits);
+    let mut clients: Vec<_> = [Some(public), nano].into_iter().flatten().collect();
     transitions.serving();
     let started = telemetry::since_start();
     if let Some(time) = started {
@@ -232,7 +284,8 @@ pub async fn run(
     let milliseconds = started.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
     // Test containers of the reference server's project wait for a line with these words.
     tracing::info!("started on port {} (http)", address.port());
-    tracing::info!(%address, %management_address, milliseconds, "ready");
+    let nano_address = nano_address.map(tracing::field::display);
+    tracing::info!(%address, nano_address, %management_address, milliseconds, "ready");
 
     shutdown.await;
     if !settings.delay.is_zero() {
@@ -243,8 +296,8 @@ pub async fn run(
     let status = scheduler.status();
     transitions.draining();
     tracing::info!(running = status.running, waiting = status.waiting, grace = ?settings.grace, "draining");
-    drain(&mut public.0, &scheduler, settings.grace).await;
-    drop(public);
+    drain(&mut clients, &scheduler, settings.grace).await;
+    drop(clients);
     let stop = on_thread("stop", move || scheduler.stop(DRAIN_GRACE))?;
     let (stopped, ()) = tokio::join!(stop, traces.stop(FLUSH));
     stopped?;
@@ -253,9 +306,10 @@ pub async fn run(
     Ok(())
 }
 
-/// Lets the public listener finish the requests that it has accepted. After `grace`, the rest is refused.
-async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Duration) {
-    if timeout(grace, &mut *public).await.is_ok() {
+/// Lets the listeners for clients finish the requests that they have accepted. After `grace`, the rest is refused.
+async fn drain(clients: &mut [Aborting], scheduler: &Scheduler, grace: Duration) {
+    let mut ended = join_all(clients.iter_mut().map(|client| &mut client.0));
+    if timeout(grace, &mut ended).await.is_ok() {
         return;
     }
     let status = scheduler.status();
@@ -271,7 +325,7 @@ async fn drain(public: &mut JoinHandle<()>, scheduler: &Scheduler, grace: Durati
     }
     scheduler.abort();
     // A connection that outlasts this has a client that does not read.
-    let _ = timeout(DRAIN_GRACE, public).await;
+    let _ = timeout(DRAIN_GRACE, ended).await;
 }
 
 /// Does this on a thread of its own. Not on one of Tokio's blocking threads: if the system refuses another of those,

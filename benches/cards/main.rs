@@ -22,7 +22,7 @@ use atto_work_server::device::{
 };
 use atto_work_server::scheduler::{Limits, Scheduler};
 use atto_work_server::telemetry::Metrics;
-use atto_work_server::work::{Network, Target, Threshold, Timestamp, WorkRequest};
+use atto_work_server::work::{Network, Rule, Target, Timestamp, WorkRequest};
 use futures_util::future::join_all;
 
 fn main() {
@@ -182,9 +182,9 @@ fn together(adapter: &Adapter) {
     for _ in 0..ROUNDS {
         raw.push(raw_rate(&mut *engine));
         for (index, [works, nonces]) in figures.iter_mut().enumerate() {
-            let mut keep = |threshold| keep_busy(&mut *engine, index + 1, threshold, TURN);
-            works.push(keep(local().threshold()).0 * expected_of_local());
-            nonces.push(keep(Threshold::new(0)).1);
+            let mut keep = |rule| keep_busy(&mut *engine, index + 1, rule, TURN);
+            works.push(keep(local().rule()).0 * expected_of_local());
+            nonces.push(keep(Rule::HARDEST).1);
         }
     }
     let raw = median(raw);
@@ -263,17 +263,17 @@ fn raw_rate(engine: &mut dyn Engine) -> f64 {
     measured.expect("it works").rate()
 }
 
-/// Keeps dispatches of this many LOCAL searches in flight, whose slices have this threshold. Returns how many of them were
+/// Keeps dispatches of this many LOCAL searches in flight, whose slices are under this rule. Returns how many of them were
 /// answered and how many nonces were tested, both a second.
 fn keep_busy(
     engine: &mut dyn Engine,
     searches: usize,
-    threshold: Threshold,
+    rule: Rule,
     duration: Duration,
 ) -> (f64, f64) {
     let new = || Slice {
         target: *local().target(),
-        threshold,
+        rule,
         nonces: NonceRange { start: 0, count: 0 },
         stop: StopFlag::default(),
     };
@@ -287,7 +287,7 @@ fn keep_busy(
         while started.elapsed() < duration
             && let Some(mut group) = groups.pop_front()
         {
-            let lengths = engine.lengths(&vec![local().threshold(); searches]);
+            let lengths = engine.lengths(&vec![local().rule(); searches]);
             for (slice, count) in group.iter_mut().zip(lengths) {
                 slice.nonces = NonceRange {
                     start: slice.nonces.start.wrapping_add(slice.nonces.count),
@@ -321,7 +321,7 @@ fn local() -> WorkRequest {
 
 /// How many nonces a LOCAL work takes on average.
 fn expected_of_local() -> f64 {
-    local().threshold().expected_hashes()
+    local().rule().expected_hashes()
 }
 
 /// A scheduler with the adapter's engine, which counts.
@@ -417,8 +417,8 @@ impl Engine for Counting {
         (self.capacity)(self.engine.capacity())
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        self.engine.lengths(thresholds)
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        self.engine.lengths(rules)
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

@@ -4,11 +4,11 @@
 //! Then the page's requests are of its own origin, and no rule for other origins stops them. But they name the site's host.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use warp::http::uri::Authority;
-use warp::http::{HeaderMap, Version, header};
+use warp::http::{HeaderMap, HeaderValue, Version, header};
 
 use crate::problem::Problem;
 
@@ -49,6 +49,30 @@ pub fn named_host(
             host: host.host().to_owned(),
         }),
         (host, _) => Ok(host),
+    }
+}
+
+/// Checks the host that a request names as [`named_host`] does, but it may also be an IPv6 address without brackets, with a zone
+/// or without: Nano's nodes write `Host: ::1`.
+///
+/// # Errors
+///
+/// As [`named_host`].
+pub fn named_host_or_address(
+    version: Version,
+    authority: Option<&Authority>,
+    headers: &HeaderMap,
+    allowed: Option<&AllowedHosts>,
+) -> Result<(), Problem> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let is_bare = |host: &HeaderValue| {
+        let host = host.to_str().ok();
+        let address = host.and_then(|host| host.split('%').next());
+        address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    };
+    match (given.next(), given.next()) {
+        (Some(host), None) if authority.is_none() && is_bare(host) => Ok(()),
+        _ => named_host(version, authority, headers, allowed).map(drop),
     }
 }
 
@@ -101,8 +125,6 @@ pub struct InvalidHostName(String);
 
 #[cfg(test)]
 mod tests {
-    use warp::http::HeaderValue;
-
     use super::*;
 
     fn named(version: Version, hosts: &[&'static str]) -> Result<Option<String>, Problem> {
@@ -128,6 +150,32 @@ mod tests {
             let error = named(Version::HTTP_11, wrong).unwrap_err();
             assert!(matches!(error, Problem::InvalidHost(_)), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_address_without_brackets_is_a_host_where_nodes_ask() {
+        let allowed: AllowedHosts = "work.example".parse().unwrap();
+        let is_right = |hosts: &[&'static str], allowed| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, HeaderValue::from_static(host));
+            }
+            named_host_or_address(Version::HTTP_11, None, &headers, allowed).is_ok()
+        };
+        for host in [
+            "::1",
+            "2001:db8::7",
+            "fe80::1%eth0",
+            "::ffff:192.0.2.1",
+            "[::1]:7000",
+        ] {
+            assert!(is_right(&[host], Some(&allowed)), "{host}");
+        }
+        assert!(is_right(&["any.example"], None));
+        for wrong in [&[][..], &["::1", "::1"], &["::1::"], &["a b"]] {
+            assert!(!is_right(wrong, None), "{wrong:?}");
+        }
+        assert!(!is_right(&["rebound.example"], Some(&allowed)));
     }
 
     #[test]

@@ -127,13 +127,24 @@ impl Keys {
         self.entries().len()
     }
 
-    /// The client that sent these headers.
+    /// The client that sent these headers, or else this key in the body.
     ///
     /// # Errors
     ///
-    /// [`Problem::KeyMissing`] or [`Problem::KeyUnknown`].
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Client, Problem> {
-        let given = KeyHash::of(bearer(headers).ok_or(Problem::KeyMissing)?);
+    /// [`Problem::KeyMissing`] if there is no key, [`Problem::KeyUnknown`] if neither is known.
+    pub fn identify(&self, headers: &HeaderMap, in_body: Option<&str>) -> Result<Client, Problem> {
+        let keys = [bearer(headers), in_body.map(str::as_bytes)];
+        let mut keys = keys.into_iter().flatten().peekable();
+        if keys.peek().is_none() {
+            return Err(Problem::KeyMissing);
+        }
+        keys.find_map(|key| self.find(key))
+            .ok_or(Problem::KeyUnknown)
+    }
+
+    /// The client with this key.
+    fn find(&self, key: &[u8]) -> Option<Client> {
+        let given = KeyHash::of(key);
         let entries = self.entries();
         let mut found = None;
         // Compares with every key, so that the time does not tell which one matches.
@@ -142,8 +153,7 @@ impl Keys {
                 found = Some(entry);
             }
         }
-        let entry = found.ok_or(Problem::KeyUnknown)?;
-        Ok(Client {
+        found.map(|entry| Client {
             name: entry.name.clone(),
             slots: Arc::clone(&entry.slots),
             limit: self.0.requests,

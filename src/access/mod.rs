@@ -7,7 +7,7 @@ mod keys;
 mod origins;
 
 pub use file::{InvalidFile, InvalidLine};
-pub use hosts::{AllowedHosts, InvalidHostName, named_host};
+pub use hosts::{AllowedHosts, InvalidHostName, named_host, named_host_or_address};
 pub use key::{ApiKey, InvalidKey, InvalidName, KeyHash, KeyName};
 pub use keys::{Client, Keys, KeysError};
 pub use origins::{CorsOrigins, InvalidOrigin};

@@ -36,7 +36,7 @@ pub(super) enum CommandError {
         path.display()
     )]
     Output { path: PathBuf, error: io::Error },
-    /// Flags that exclude each other.
+    /// Flags that exclude each other or are missing.
     #[error("{0}")]
     Usage(String),
     #[error("the report cannot be written: {0}")]

@@ -7,6 +7,7 @@
 //! | 64 | a flag or an environment variable has a wrong value |
 
 mod bench;
+mod block;
 mod completions;
 mod devices;
 mod error;
@@ -42,7 +43,7 @@ use restart::Restart;
 /// A flag or an environment variable has a wrong value (`EX_USAGE` of BSD's sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
-/// Computes proof of work for the Atto network
+/// Computes proof of work for Atto, Nano and Banano
 #[derive(Debug, Parser)]
 #[command(
     name = "work-server",
@@ -65,7 +66,7 @@ enum Command {
     Solve(solve::Args),
     /// Check whether a running server is ready, for container health checks: exit 0 if it is and 1 if not
     Health(health::Args),
-    /// Check one work: print its digest and the threshold, exit 0 if it is valid and 1 if not
+    /// Check one work: print its digest and the threshold or difficulty, exit 0 if it is valid and 1 if not
     Verify(verify::Args),
     /// Measure the search alone, device by device
     Bench(bench::Args),

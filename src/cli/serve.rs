@@ -60,7 +60,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
         Some(keys) => tokio::spawn(keys.follow(hangup)),
         None => tokio::spawn(ignore(hangup)),
     };
-    let listeners = Listeners::bind(args.address, args.management_address)?;
+    let listeners = Listeners::bind(args.address, args.nano_address, args.management_address)?;
     let choice = args.devices.choice();
     // The file that runs, even if its path has another one by now.
     let lister = Lister::new("/proc/self/exe", [list_cards::NAME]);

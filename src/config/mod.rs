@@ -17,13 +17,15 @@ use crate::connections::ConnectionLimits;
 use crate::device::cpu;
 use crate::device::gpu::Selection;
 use crate::device::{BackendChoice, Choice, ChosenKernel};
+use crate::http::nano::Difficulties;
 use crate::management::Setting;
 use crate::scheduler::{AnswerCache, Limits};
-use crate::service::Settings;
+use crate::service::{NanoSettings, Settings};
 use crate::telemetry::LogFormat;
+use crate::work::{Difficulty, Multiplier};
 pub use environment::{Environment, ForeignDefault, WrongVariable};
 pub(crate) use values::{address, seconds};
-use values::{count, seconds_within};
+use values::{count, multiplier_within, seconds_within};
 
 /// Which devices search, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -109,6 +111,29 @@ pub struct ServeArgs {
     )]
     pub management_address: SocketAddr,
 
+    /// IP address and port for clients of Nano and Banano [default: none: they are not served]
+    #[arg(long, env = "ATTO_WORK_NANO_ADDRESS", value_name = "IP:PORT", value_parser = address)]
+    pub nano_address: Option<SocketAddr>,
+
+    /// Base difficulty of Nano's API, 1 to 16 hex digits: what is searched for by default, and what multipliers refer to.
+    /// Banano's is `fffffe0000000000`
+    #[arg(
+        long,
+        env = "ATTO_WORK_NANO_DIFFICULTY",
+        value_name = "HEX",
+        default_value = "fffffff800000000"
+    )]
+    pub nano_difficulty: Difficulty,
+
+    /// Hardest request allowed in Nano's API, as a multiple of the base difficulty; fractions allowed [range: 1 to 1000000]
+    #[arg(long, env = "ATTO_WORK_NANO_MAX_MULTIPLIER", value_name = "FACTOR", default_value = "64", value_parser = multiplier_within(1.0, 1e6))]
+    pub nano_max_multiplier: Multiplier,
+
+    /// Open connections allowed on Nano's port. Further clients wait; the connection idle for longest is closed to make room
+    /// [range: 1 to 1000000]
+    #[arg(long, env = "ATTO_WORK_NANO_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1000", value_parser = count(1, 1_000_000))]
+    pub nano_max_connections: usize,
+
     /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
     /// most likely ends, needs no slot [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024), help_heading = "Searches")]
@@ -172,7 +197,7 @@ pub struct ServeArgs {
     )]
     pub cors_origins: Option<CorsOrigins>,
 
-    /// Names of this host that requests may name, on both ports: a comma-separated list such as `work.example`; IP
+    /// Names of this host that requests may name, on all ports: a comma-separated list such as `work.example`; IP
     /// addresses and `localhost` are always allowed [default: any]
     #[arg(
         long,
@@ -299,6 +324,14 @@ impl ServeArgs {
                 body: self.body_timeout,
                 idle: self.idle_timeout,
                 age: self.max_connection_age,
+            },
+            nano: NanoSettings {
+                difficulties: Difficulties {
+                    base: self.nano_difficulty,
+                    most: self.nano_max_multiplier,
+                },
+                connections: NonZeroUsize::new(self.nano_max_connections)
+                    .unwrap_or(NonZeroUsize::MIN),
             },
             delay: self.shutdown_delay,
             grace: self.shutdown_grace,

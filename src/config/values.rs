@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::work::Multiplier;
+
 /// The most seconds that most settings may have.
 const HOUR: f64 = 3600.0;
 
@@ -15,6 +17,19 @@ pub(super) fn count(
         let number = text.parse().ok();
         let allowed = number.filter(|number| (from..=to).contains(number));
         allowed.ok_or_else(|| format!("it must be a whole number from {from} to {to}"))
+    }
+}
+
+/// Reads a multiplier of a difficulty from `from` to `to`.
+pub(super) fn multiplier_within(
+    from: f64,
+    to: f64,
+) -> impl Fn(&str) -> Result<Multiplier, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let multiplier = text.parse().ok();
+        let allowed =
+            multiplier.filter(|multiplier: &Multiplier| (from..=to).contains(&multiplier.get()));
+        allowed.ok_or_else(|| format!("it must be a number from {from} to {to}"))
     }
 }
 
@@ -63,6 +78,17 @@ mod tests {
         for wrong in ["localhost:8080", "0.0.0.0", ":8080", "0.0.0.0:99999"] {
             let error = address(wrong).expect_err(wrong);
             assert!(error.contains("such as [::]:8080"), "{error}");
+        }
+    }
+
+    #[test]
+    fn multipliers_are_read_within_their_range() {
+        let read = multiplier_within(1.0, 1e6);
+        assert_eq!(read("1.5").map(Multiplier::get), Ok(1.5));
+        assert_eq!(read("1000000").map(Multiplier::get), Ok(1e6));
+        for wrong in ["0", "0.99", "1000001", "-1", "NaN", "inf", "", "x"] {
+            let error = read(wrong).expect_err(wrong);
+            assert_eq!(error, "it must be a number from 1 to 1000000");
         }
     }
 

@@ -20,6 +20,11 @@ use super::shared::Shared;
 use super::socket::Socket;
 use crate::telemetry::Metrics;
 
+/// How often hyper is polled after a client has left while its request is in progress. The request may have arrived together with
+/// the end of the connection, and hyper takes a poll for each step from its bytes to its handler: for the head, for each part of
+/// the body, and for its end. A handler that answers at once, as `work_cancel` of Nano's API does, has acted by then.
+const LAST_POLLS: u32 = 16;
+
 /// How a connection ended: a label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -62,9 +67,9 @@ impl Ending {
     }
 }
 
-/// Makes every metric of connections appear from the start, with the value 0.
-pub fn register_metrics(metrics: &Metrics) {
-    for port in Port::ALL {
+/// Makes every metric of the connections of these ports appear from the start, with the value 0.
+pub fn register_metrics(metrics: &Metrics, ports: &[Port]) {
+    for port in ports {
         metrics.connections(port.label());
         for ending in Ending::ALL {
             metrics.connections_closed(port.label(), ending.label());
@@ -119,6 +124,7 @@ impl Connection {
         let mut is_told = false;
         let mut is_old = false;
         let mut ageing = pin!(sleep_until(old_at));
+        let mut polls_left = LAST_POLLS;
         let mut clock = pin!(sleep_until(Instant::now()));
         let mut evicted = pin!(None::<Notified<'_>>);
         poll_fn(|cx| {
@@ -149,7 +155,11 @@ impl Connection {
             }
             let busy = activity.is_busy();
             if busy && !activity.is_http2() && socket.poll_left(cx).is_ready() {
-                return Poll::Ready(Ending::Broken);
+                if polls_left == 0 {
+                    return Poll::Ready(Ending::Broken);
+                }
+                polls_left -= 1;
+                cx.waker().wake_by_ref();
             }
             let idle = activity.is_idle() && !socket.is_ahead();
             match (idle, evicted.is_some()) {

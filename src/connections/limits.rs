@@ -22,7 +22,10 @@ const MANAGEMENT_STREAMS: u32 = 8;
 
 /// How many requests of a port may be in progress beside the first of each connection, all connections together. One more
 /// is refused. Twice as many as may wait for searches by default.
-pub(super) const SHARED_PLACES: usize = 4096;
+const SHARED_PLACES: usize = 4096;
+
+/// The same on Nano's port, whose nodes open a connection for each request.
+const NANO_PLACES: usize = 1024;
 
 /// How many requests an HTTP/2 connection may abandon within a second. An abandoned request costs about as much as an
 /// answered one, so this bounds the work that a client can cause for nothing.
@@ -55,10 +58,18 @@ pub struct ConnectionLimits {
     pub age: Duration,
 }
 
+/// How many requests of this port may be in progress beside the first of each connection.
+pub(super) const fn shared_places(port: Port) -> usize {
+    match port {
+        Port::Public | Port::Management => SHARED_PLACES,
+        Port::Nano => NANO_PLACES,
+    }
+}
+
 /// hyper, with the limits that it keeps itself.
 pub(super) fn protocol(port: Port) -> auto::Builder<TokioExecutor> {
     let streams = match port {
-        Port::Public => MAX_STREAMS,
+        Port::Public | Port::Nano => MAX_STREAMS,
         Port::Management => MANAGEMENT_STREAMS,
     };
     let mut protocol = auto::Builder::new(TokioExecutor::new());

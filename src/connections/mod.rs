@@ -1,4 +1,4 @@
-//! Connections of both ports: which are accepted, how long each part of one may take, and how they end.
+//! Connections of all ports: which are accepted, how long each part of one may take, and how they end.
 //!
 //! hyper speaks HTTP/1.1 and HTTP/2 (with prior knowledge) on them. The timeouts are here, since hyper has one for the
 //! head of an HTTP/1.1 request only, and none before it knows the protocol. A connection is closed when
@@ -10,7 +10,7 @@
 //! - another client needs its slot, and it has been idle for longest. While a response waits to be read it is not idle.
 //!
 //! A request may have 64 header fields over HTTP/1 and HTTP/2 alike, of which those that the routes read are kept. Each
-//! connection may have one request in progress, and all of them together a fixed number of further ones.
+//! connection may have one request in progress, and all of a port together a fixed number of further ones.
 //!
 //! A running search has no time limit here. It is cancelled when its client disconnects: at once if the server can see
 //! that, which takes reading ahead of hyper (`socket`, `framing`), and by TCP keep-alive if the client's machine

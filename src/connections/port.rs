@@ -23,26 +23,26 @@ const BACKLOG: u32 = 4096;
 /// How many connections the management port takes: probes and scrapers are few.
 pub const MANAGEMENT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// How many descriptors are kept for everything but the public port's connections: those of the management port, the
-/// devices and the runtime.
+/// How many descriptors are kept for everything but the connections of clients: those of the management port, the devices and
+/// the runtime.
 const RESERVED_DESCRIPTORS: u64 = 64 + MANAGEMENT_CONNECTIONS.get() as u64;
 
-/// The two ports: a label of the metrics of connections.
+/// The ports: a label of the metrics of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
     /// For clients.
     Public,
+    /// For clients of Nano and Banano, if the server works for them.
+    Nano,
     /// For probes and scrapers.
     Management,
 }
 
 impl Port {
-    /// Both ports.
-    pub(super) const ALL: [Self; 2] = [Self::Public, Self::Management];
-
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Public => "public",
+            Self::Nano => "nano",
             Self::Management => "management",
         }
     }
@@ -112,10 +112,15 @@ fn listen(address: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Raises the process's limit of open descriptors for `wanted` connections of the public port, if the system allows it.
-/// Returns for how many connections there are descriptors: at most `wanted`.
-pub fn reserve_descriptors(wanted: NonZeroUsize) -> NonZeroUsize {
-    let needed = (wanted.get() as u64).saturating_add(RESERVED_DESCRIPTORS);
+/// Raises the process's limit of open descriptors for `wanted` connections of the public port and `nano` connections of Nano's,
+/// if the system allows it. Returns for how many of both there are descriptors: at most as many.
+pub fn reserve_descriptors(
+    wanted: NonZeroUsize,
+    nano: Option<NonZeroUsize>,
+) -> (NonZeroUsize, Option<NonZeroUsize>) {
+    let all = nano.map_or(0, NonZeroUsize::get);
+    let all = all.saturating_add(wanted.get()) as u64;
+    let needed = all.saturating_add(RESERVED_DESCRIPTORS);
     let limit = getrlimit(Resource::Nofile);
     let mut allowed = limit.current.unwrap_or(u64::MAX);
     if allowed < needed {
@@ -132,22 +137,56 @@ pub fn reserve_descriptors(wanted: NonZeroUsize) -> NonZeroUsize {
         }
     }
     if allowed >= needed {
-        return wanted;
+        return (wanted, nano);
     }
     let room = usize::try_from(allowed.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
-    let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
+    let (public, nano_room) = shares(room, wanted, nano);
     tracing::warn!(
         descriptors = allowed,
         wanted,
-        connections = room,
+        connections = public,
+        nano_connections = nano_room,
         "the limit of open descriptors (ulimit -n) allows fewer connections than wanted"
     );
-    room
+    (public, nano_room)
+}
+
+/// Divides `room` for connections: Nano's port has half of it at most, and the public port the rest.
+fn shares(
+    room: usize,
+    wanted: NonZeroUsize,
+    nano: Option<NonZeroUsize>,
+) -> (NonZeroUsize, Option<NonZeroUsize>) {
+    let one_at_least = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+    let nano = nano.map(|nano| nano.min(one_at_least(room / 2)));
+    let rest = room.saturating_sub(nano.map_or(0, NonZeroUsize::get));
+    (wanted.min(one_at_least(rest)), nano)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_port_has_at_least_half_of_what_there_is() {
+        let count = |count| NonZeroUsize::new(count).unwrap();
+        let cases = [
+            (896, 10_000, None, (896, None)),
+            (896, 10_000, Some(1000), (448, Some(448))),
+            (896, 10_000, Some(100), (796, Some(100))),
+            (896, 100, Some(1000), (100, Some(448))),
+            (1, 10_000, Some(1000), (1, Some(1))),
+            (0, 10_000, Some(1000), (1, Some(1))),
+        ];
+        for (room, wanted, nano, (public, rest)) in cases {
+            let expected = (count(public), rest.map(count));
+            assert_eq!(
+                shares(room, count(wanted), nano.map(count)),
+                expected,
+                "{room} {nano:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_kernel_without_ipv6_is_known_by_its_errors() {

@@ -54,7 +54,7 @@ impl Shared {
             limits,
             lifecycle,
             metrics,
-            places: Arc::new(Semaphore::new(limits::SHARED_PLACES)),
+            places: Arc::new(Semaphore::new(limits::shared_places(port))),
             evict: Notify::new(),
         }
     }

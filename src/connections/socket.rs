@@ -116,11 +116,13 @@ impl AsyncRead for Socket {
         let mut wire = self.wire();
         if !self.activity.may_give() {
             // hyper does not ask again by itself, neither when the request is answered nor when the next one arrives.
+            // Nor is it told of the end of the connection: it would drop a request that it has whole and has not answered. That is
+            // for [`Socket::poll_left`] to notice.
             let left = wire.poll_ahead(cx);
-            if !wire.ahead.is_empty() {
+            if left.is_ready() || !wire.ahead.is_empty() {
                 self.activity.wake_at_end(cx.waker());
             }
-            return left.map(Ok);
+            return Poll::Pending;
         }
         let Wire { stream, ahead } = &mut *wire;
         if ahead.is_empty() {

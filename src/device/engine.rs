@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::DeviceError;
 use super::slice::{Searched, Slice};
-use crate::work::Threshold;
+use crate::work::Rule;
 
 /// The part of a device that one thread drives.
 ///
@@ -16,11 +16,11 @@ pub trait Engine: Send {
         Capacity::ONE
     }
 
-    /// How many nonces the slice of each search should have, in a batch of searches with these thresholds. Each length
-    /// is at least 1, and all of them together keep the device busy for some tens of milliseconds at most.
+    /// How many nonces the slice of each search should have, in a batch of searches under these rules. Each length is at
+    /// least 1, and all of them together keep the device busy for some tens of milliseconds at most.
     ///
-    /// There must be at most [`Capacity::searches`] thresholds.
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64>;
+    /// There must be at most [`Capacity::searches`] rules.
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64>;
 
     /// Puts a batch of slices in flight, each of a different search. There must be 1 to [`Capacity::searches`] of them,
     /// and at most [`Capacity::batches`] batches may be in flight.

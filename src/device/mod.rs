@@ -12,6 +12,7 @@ pub mod cpu;
 mod engine;
 mod error;
 pub mod gpu;
+mod last_step;
 mod open;
 mod opened;
 pub mod rate;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::engine::Engine;
 use super::error::DeviceError;
 use super::slice::{NonceRange, Slice, StopFlag};
-use crate::work::{Target, Threshold};
+use crate::work::{Rule, Target};
 
 /// The result of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +29,18 @@ impl Measured {
 ///
 /// The engine's error.
 pub fn measure(engine: &mut dyn Engine, duration: Duration) -> Result<Measured, DeviceError> {
-    // Next to no digest meets this threshold, so every slice runs to its end.
-    let threshold = Threshold::new(0);
+    // Next to no digest is valid, so every slice runs to its end.
+    let rule = Rule::HARDEST;
     let stop = StopFlag::default();
     let started = Instant::now();
     let mut start = fastrand::u64(..);
     let (mut hashes, mut in_flight) = (0, 0);
     loop {
         while in_flight < engine.capacity().batches && started.elapsed() < duration {
-            let count = engine.lengths(&[threshold]).into_iter().sum();
+            let count = engine.lengths(&[rule]).into_iter().sum();
             engine.submit(vec![Slice {
                 target: Target::new(*b"a target that stands for all oth"),
-                threshold,
+                rule,
                 nonces: NonceRange { start, count },
                 stop: stop.clone(),
             }])?;

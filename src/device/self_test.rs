@@ -5,38 +5,50 @@ use std::collections::VecDeque;
 use super::engine::Engine;
 use super::error::DeviceError;
 use super::slice::{NonceRange, Searched, Slice, StopFlag};
-use crate::work::{Nonce, Threshold};
+use crate::work::{Difficulty, Nonce, Rule, Threshold};
 
-/// A search with its answer: `nonce` is the first nonce from `start` on that meets `threshold`.
+/// A search with its answer: `nonce` is the first nonce from `start` on that is valid under `rule`.
 struct KnownAnswer {
     target: &'static str,
-    threshold: u64,
+    rule: Rule,
     start: u64,
     nonce: u64,
 }
 
-/// Two of the conformance vectors (`tests/vectors.json`, "searches"). One crosses 2^32, where the low word of a card
-/// carries. The other crosses 2^64, where the counter wraps.
-const KNOWN_ANSWERS: [KnownAnswer; 2] = [
+/// Two of the conformance vectors for each rule (`tests/vectors.json`, "searches" and "nano"). One crosses 2^32, where the
+/// low word of a card carries. The other crosses 2^64, where the counter wraps.
+const KNOWN_ANSWERS: [KnownAnswer; 4] = [
     KnownAnswer {
         target: "3666C8F9A066E607EEDDC4455A769DD7A6C97FA5E4593A9773EAA80B7E90D249",
-        threshold: 429_496_729_550_000,
+        rule: Rule::AtMost(Threshold::new(429_496_729_550_000)),
         start: 0x0000_0000_ffff_b1e0,
         nonce: 0x0000_0001_0000_23df,
     },
     KnownAnswer {
         target: "D6B101BBB0EFCC9B4AB7DCAB436BBB2F0EA1102C50407619D52C1F16D6439BD0",
-        threshold: 429_496_729_550_000,
+        rule: Rule::AtMost(Threshold::new(429_496_729_550_000)),
         start: 0xffff_ffff_ffff_ec78,
         nonce: 0x0000_0000_0000_17ff,
     },
+    KnownAnswer {
+        target: "73CA6E387B5594C54C8123BAF1DFEA6709A3B38922F18D588129ED978EB9BD92",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_0000_0000_0000)),
+        start: 0x0000_0000_ffff_a90c,
+        nonce: 0x0000_0001_0000_01d8,
+    },
+    KnownAnswer {
+        target: "1586AB4553DD55D336DF0245B905959983496FB5F8C89D4D370A468D2083651D",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_0000_0000_0000)),
+        start: 0xffff_ffff_ffff_c876,
+        nonce: 0x0000_0000_0000_0ee8,
+    },
 ];
 
-/// A nonce whose digest is less than that of every other nonce no farther from it than `alone`. With its digest as the
-/// threshold it is the one answer of any slice there that holds it.
+/// A nonce whose digest is better by its rule than that of every other nonce no farther from it than `alone`. As the rule
+/// has its digest as the bound, it is the one answer of any slice there that holds it.
 struct Lonely {
     target: &'static str,
-    digest: u64,
+    rule: Rule,
     nonce: u64,
     alone: u64,
 }
@@ -44,35 +56,59 @@ struct Lonely {
 /// For a slice that fills a whole dispatch.
 const FAR_ALONE: Lonely = Lonely {
     target: "3C62D4B1BAD21716B0B5E18F016427C1A3E497D1BFC045C8139D9A6AE01B5871",
-    digest: 0x0000_0000_c2c9_8fb9,
+    rule: Rule::AtMost(Threshold::new(0x0000_0000_c2c9_8fb9)),
     nonce: 0x0ba8_9d55_783f_b5cf,
     alone: 1 << 28,
 };
 
-/// For slices that share one.
-const ALONE: [Lonely; 4] = [
+/// For slices that share one. The rules alternate.
+const ALONE: [Lonely; 8] = [
     Lonely {
         target: "1B08AD850A523757E2F2FBB6AE38EC6B00AF42810943F8AD10422C355797DA81",
-        digest: 0x0000_0114_20bd_8029,
+        rule: Rule::AtMost(Threshold::new(0x0000_0114_20bd_8029)),
         nonce: 0x967c_52ae_dcee_ee24,
         alone: 1 << 23,
     },
     Lonely {
+        target: "3F93C5CD2E314FA16702189041E68E68C07B27961BF37F0B7705145BEFBA3AA3",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_ffff_2877_41bf)),
+        nonce: 0x2054_5223_7a9b_01f4,
+        alone: 1 << 23,
+    },
+    Lonely {
         target: "3C62D4B1BAD21716B0B5E18F016427C1A3E497D1BFC045C8139D9A6AE01B5871",
-        digest: 0x0000_0000_c2c9_8fb9,
+        rule: Rule::AtMost(Threshold::new(0x0000_0000_c2c9_8fb9)),
         nonce: 0x0ba8_9d55_783f_b5cf,
         alone: 1 << 23,
     },
     Lonely {
+        target: "2514452A978F08D1CF76BB40B6AD064183CF275D3CC5D3E0515DC96E2112AD4E",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_fffc_c195_40e9)),
+        nonce: 0xfa05_5f79_fa56_abcf,
+        alone: 1 << 23,
+    },
+    Lonely {
         target: "4AFFE210A5A425B99E5CF3B39716E96BEFE3B138A6C6C1751DF5155895D5993A",
-        digest: 0x0000_004d_f6d6_82ec,
+        rule: Rule::AtMost(Threshold::new(0x0000_004d_f6d6_82ec)),
         nonce: 0xb81c_c822_0794_d0d7,
         alone: 1 << 23,
     },
     Lonely {
+        target: "718CC2121C3E641059BC1C2CFC45666C99E8AE922F7A807B7D07B62C995D79E2",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_fff9_3c41_ec94)),
+        nonce: 0x2b3d_689b_bcb2_1dca,
+        alone: 1 << 23,
+    },
+    Lonely {
         target: "BF32911AEAC13ED01B13BFBC275E703FFF1A86F9B1D7B49AFF83BD15A1844DD5",
-        digest: 0x0000_021c_3b33_e5fc,
+        rule: Rule::AtMost(Threshold::new(0x0000_021c_3b33_e5fc)),
         nonce: 0x1e3a_f062_e941_df38,
+        alone: 1 << 23,
+    },
+    Lonely {
+        target: "E89208DD038FBB269987689621D52292AE9C35941A7484756ECCED92A65093BA",
+        rule: Rule::AtLeast(Difficulty::new(0xffff_fff4_000d_3dac)),
+        nonce: 0x62f0_5417_dd3f_b691,
         alone: 1 << 23,
     },
 ];
@@ -123,7 +159,7 @@ struct Case {
 
 impl Case {
     /// A search of its own for the nonce `offset` after the first of `count`.
-    fn new(target: &str, threshold: u64, nonce: u64, offset: u64, count: u64) -> Self {
+    fn new(target: &str, rule: Rule, nonce: u64, offset: u64, count: u64) -> Self {
         let nonces = NonceRange {
             start: nonce.wrapping_sub(offset),
             count,
@@ -132,7 +168,7 @@ impl Case {
         Self {
             slice: Slice {
                 target: target.parse().expect("64 hex digits"),
-                threshold: Threshold::new(threshold),
+                rule,
                 nonces,
                 stop: StopFlag::default(),
             },
@@ -144,7 +180,7 @@ impl Case {
     fn of_length(known: &Lonely, place: Place, length: u64) -> Self {
         let count = length.min(known.alone);
         let offset = place.offset(count);
-        Self::new(known.target, known.digest, known.nonce, offset, count)
+        Self::new(known.target, known.rule, known.nonce, offset, count)
     }
 
     fn check(&self, searched: &Searched) -> Result<(), DeviceError> {
@@ -178,7 +214,7 @@ pub fn run(engine: &mut dyn Engine) -> Result<(), DeviceError> {
         let distance = known.nonce.wrapping_sub(known.start);
         // The answer is the last nonce of this slice, and one past the end of the next, which has no answer.
         for count in [distance + 1, distance] {
-            let case = Case::new(known.target, known.threshold, known.nonce, distance, count);
+            let case = Case::new(known.target, known.rule, known.nonce, distance, count);
             run_batches(engine, vec![vec![case]])?;
         }
     }
@@ -186,15 +222,15 @@ pub fn run(engine: &mut dyn Engine) -> Result<(), DeviceError> {
     if most == 1 {
         return Ok(());
     }
-    let alone = engine.lengths(&[Threshold::new(FAR_ALONE.digest)]);
+    let alone = engine.lengths(&[FAR_ALONE.rule]);
     let alone = alone
         .into_iter()
         .map(|length| Case::of_length(&FAR_ALONE, Place::Last, length));
     let known = || ALONE.iter().cycle().take(most);
-    let thresholds: Vec<_> = known().map(|known| Threshold::new(known.digest)).collect();
+    let rules: Vec<_> = known().map(|known| known.rule).collect();
     let together = known()
         .zip(Place::ALL.into_iter().cycle())
-        .zip(engine.lengths(&thresholds))
+        .zip(engine.lengths(&rules))
         .map(|((known, place), length)| Case::of_length(known, place, length));
     run_batches(engine, vec![alone.collect(), together.collect()])
 }

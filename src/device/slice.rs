@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::work::{Nonce, Target, Threshold};
+use crate::work::{Nonce, Rule, Target};
 
 /// A piece of a search, small enough to wait for.
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// The target of the work.
     pub target: Target,
-    /// The largest valid digest.
-    pub threshold: Threshold,
+    /// Which digests are valid.
+    pub rule: Rule,
     /// The nonces to test.
     pub nonces: NonceRange,
     /// Set once nobody waits for the answer. The slice may then end early without one. Slices of one search share this

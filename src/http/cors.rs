@@ -32,7 +32,7 @@ const VARY: HeaderValue = HeaderValue::from_static(
 
 /// The response to a preflight. `None` if this is not a preflight, its path has no route, or its origin is not allowed.
 pub(super) fn preflight(origins: &CorsOrigins, head: &Head) -> Option<Response> {
-    let methods = head.route()?.methods();
+    let methods = head.endpoint?.methods;
     let headers = &head.headers;
     if head.method != Method::OPTIONS
         || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
@@ -68,6 +68,13 @@ pub(super) fn expose(origins: &CorsOrigins, headers: &HeaderMap, response: &mut 
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS),
     ]);
+}
+
+/// Whether a page of another origin sent the request, and that origin is not allowed. For requests that browsers send without
+/// a preflight.
+pub(super) fn is_foreign(origins: Option<&CorsOrigins>, headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+        && origins.is_none_or(|origins| allowed(origins, headers).is_none())
 }
 
 /// The origin that may see the response, or `*`. `None` if the page's origin is not allowed, or `headers` name none.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use warp::http::{HeaderMap, HeaderName, Method, header};
 
-use crate::access::{AllowedHosts, named_host};
+use crate::access::{AllowedHosts, named_host, named_host_or_address};
 use crate::connections::Arrival;
 use crate::problem::{Problem, REQUEST_ID, RequestId};
 
-/// Every header field that this module reads. No other arrives in [`Head::headers`].
-pub(super) static FIELDS: [HeaderName; 11] = [
+/// Every header field that the ports for clients read. No other arrives in [`Head::headers`].
+pub(super) static FIELDS: [HeaderName; 12] = [
+    header::ACCEPT,
     header::ACCESS_CONTROL_REQUEST_METHOD,
     header::AUTHORIZATION,
     header::CONTENT_ENCODING,
@@ -29,6 +30,8 @@ pub(super) static FIELDS: [HeaderName; 11] = [
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
+    /// What is at the path; `None` if there is nothing.
+    pub(super) endpoint: Option<Endpoint>,
     pub(super) id: RequestId,
     /// Those of [`FIELDS`].
     pub(super) headers: Arc<HeaderMap>,
@@ -47,11 +50,6 @@ impl Head {
         arrival.is_none_or(|arrival| arrival.is_admitted)
     }
 
-    /// The route; `None` if there is nothing at the path.
-    pub(super) fn route(&self) -> Option<Route<'_>> {
-        Route::of(&self.path)
-    }
-
     /// Checks that the request names its host as its version of HTTP requires, and that the host is allowed.
     pub(super) fn require_host(&self, allowed: Option<&AllowedHosts>) -> Result<(), Problem> {
         let Some(arrival) = &self.arrival else {
@@ -60,6 +58,27 @@ impl Head {
         let authority = arrival.authority.as_ref();
         named_host(arrival.version, authority, &self.headers, allowed).map(drop)
     }
+
+    /// The same, but the host may also be a bare IPv6 address.
+    pub(super) fn require_host_or_address(
+        &self,
+        allowed: Option<&AllowedHosts>,
+    ) -> Result<(), Problem> {
+        let Some(arrival) = &self.arrival else {
+            return Ok(());
+        };
+        let authority = arrival.authority.as_ref();
+        named_host_or_address(arrival.version, authority, &self.headers, allowed)
+    }
+}
+
+/// What a path stands for, as far as metrics, traces and CORS go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// Its name in metrics and traces, which no client can make up.
+    pub(super) pattern: &'static str,
+    /// The methods, as the `Allow` header lists them.
+    pub(super) methods: &'static str,
 }
 
 /// Everything that the public port serves.
@@ -88,7 +107,8 @@ pub(super) enum Format {
 const PAGES: &str = "/swagger-ui/";
 
 impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
+    /// The route of a path; `None` if there is nothing at it.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
         match path {
             "/works" => Some(Self::Works),
             "/works/verify" => Some(Self::Verify),
@@ -101,8 +121,16 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// What it is for metrics, traces and CORS.
+    pub(super) const fn endpoint(self) -> Endpoint {
+        Endpoint {
+            pattern: self.pattern(),
+            methods: self.methods(),
+        }
+    }
+
     /// The name of the route in metrics and traces: the path, or the pattern that all pages have in common.
-    pub(super) const fn pattern(self) -> &'static str {
+    const fn pattern(self) -> &'static str {
         match self {
             Self::Works => "/works",
             Self::Verify => "/works/verify",

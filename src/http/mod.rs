@@ -1,14 +1,20 @@
-//! The public port: `POST /works`, `POST /works/verify`, and the description of both.
+//! The ports for clients: `POST /works`, `POST /works/verify` and the description of both on the public port, and Nano's API
+//! on a port of its own.
 //!
 //! One request, in the order of the files that it goes through:
 //!
 //! ```text
-//! connections -> Api::answer (counts, times and traces it) -> Api::with_cors (for web pages) -> Api::dispatch (by its route)
-//!             -> works (reads it, asks the scheduler, responds) or openapi (the description)
+//! connections -> exchange (counts, times and traces it; for web pages, cors)
+//!             -> Public (by its route) -> works (reads it, asks the scheduler, responds) or openapi (the description)
+//!             -> or nano (by its action)
 //! ```
 
+mod body;
 mod cors;
+mod exchange;
 mod head;
+mod in_progress;
+pub mod nano;
 mod openapi;
 mod refusals;
 mod request;
@@ -16,138 +22,67 @@ mod trace;
 mod works;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use tracing::Instrument;
-use warp::filters::path::FullPath;
+use warp::Reply;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
-use crate::access::{AccessRules, AllowedHosts, CorsOrigins};
-use crate::connections::{Arrival, Routes};
+use crate::access::{AccessRules, AllowedHosts};
+use crate::connections::Routes;
 use crate::lifecycle::Phase;
-use crate::problem::{Code, Problem, REQUEST_ID, RequestId};
+use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
-use head::{Head, Route};
+pub use body::BodyLimits;
+use exchange::Api;
+use head::{Endpoint, Route};
 use openapi::Description;
-use refusals::Refusals;
 use request::{Body, Request};
-use trace::Trace;
-pub use works::BodyLimits;
 use works::Works;
 #[doc(hidden)]
 pub use works::parse;
 
-/// The route of requests without one, in metrics: the pattern of Spring's resource handler, which answers them in the
-/// reference server.
-const NO_ROUTE: &str = "/**";
-
 /// Answers the requests of the public port.
-struct Api {
-    telemetry: Telemetry,
-    origins: Option<CorsOrigins>,
+struct Public {
     hosts: Option<AllowedHosts>,
     works: Works,
     description: Description,
-    refusals: Refusals,
 }
 
-/// Everything that the public port serves. One filter takes every request, so that no rejection of warp's own reaches a
-/// client.
+/// Everything that the public port serves.
 pub fn routes(
     scheduler: Scheduler,
     telemetry: Telemetry,
     limits: BodyLimits,
     access: AccessRules,
 ) -> Routes {
-    let api = Arc::new(Api {
-        telemetry: telemetry.clone(),
-        origins: access.origins,
+    let public = Public {
         hosts: access.hosts,
         description: Description::new(access.keys.is_some()),
-        refusals: Refusals::default(),
         works: Works {
             scheduler,
-            telemetry,
+            telemetry: telemetry.clone(),
             limits,
             keys: access.keys,
             by_address: access.by_address,
         },
-    });
-    let filter = warp::method()
-        .and(warp::path::full())
-        .and(warp::ext::optional::<Arrival>())
-        .map(|method: Method, path: FullPath, arrival: Option<Arrival>| {
-            let fields = arrival.as_ref().map(|arrival| Arc::clone(&arrival.fields));
-            let headers = fields.unwrap_or_default();
-            Head {
-                method,
-                path: path.as_str().to_owned(),
-                id: RequestId::of(&headers),
-                headers,
-                arrival,
-            }
-        })
-        .and(warp::body::stream())
-        .then(move |head: Head, body| {
-            let api = Arc::clone(&api);
-            async move { api.answer(&head, body).await }
-        })
-        .boxed();
-    Routes {
-        filter,
-        fields: &head::FIELDS,
-    }
+    };
+    exchange::routes(public, telemetry, access.origins)
 }
 
-impl Api {
-    /// Answers a request, and counts, times and traces it. If the client disconnects first, the future is dropped, and the
-    /// request is counted as unanswered.
-    async fn answer(&self, head: &Head, body: impl Body) -> Response {
-        let uri = head.route().map_or(NO_ROUTE, Route::pattern);
-        let metrics = &self.telemetry.metrics;
-        let counted = metrics.http_request(head.method.as_str(), uri);
-        let mut trace = Trace::begin(&self.telemetry.traces, head);
-        let lines = trace.lines();
-        let request = Request {
-            head,
-            trace: &trace,
-            body,
-        };
-        let mut response = self.with_cors(request).instrument(lines.clone()).await;
-        let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, head.id.header());
-        let refusal = response.extensions().get::<Code>().copied();
-        if let Some(code) = refusal {
-            lines.in_scope(|| self.refusals.log(head, code));
-        }
-        trace.answered(&response);
-        counted.answered(response.status().as_u16(), refusal.map(Code::class));
-        response
+impl Api for Public {
+    fn endpoint(path: &str) -> Option<Endpoint> {
+        Route::of(path).map(Route::endpoint)
     }
 
-    /// Answers a request. If web pages may ask, the response has the headers that let an allowed page see it.
-    async fn with_cors(&self, request: Request<'_, impl Body>) -> Response {
-        let Some(origins) = &self.origins else {
-            return self.dispatch(request).await;
-        };
-        let head = request.head;
-        if let Some(response) = cors::preflight(origins, head) {
-            return response;
-        }
-        let mut response = self.dispatch(request).await;
-        cors::expose(origins, &head.headers, &mut response);
-        response
-    }
-
-    async fn dispatch(&self, request: Request<'_, impl Body>) -> Response {
+    async fn answer(&self, request: Request<'_, impl Body>) -> Response {
         let head = request.head;
         let response = self.route(request).await;
         response.unwrap_or_else(|problem| problem.response(&head.path, &head.id))
     }
+}
 
+impl Public {
     /// Answers a request by its route and method.
     async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
         let head = request.head;
@@ -158,7 +93,7 @@ impl Api {
         let not_found = || Problem::NotFound {
             path: head.path.clone(),
         };
-        let route = head.route().ok_or_else(not_found)?;
+        let route = Route::of(&head.path).ok_or_else(not_found)?;
         Ok(match (route, &head.method) {
             (Route::Works, &Method::POST) => self.works.solve(request).await,
             (Route::Verify, &Method::POST) => self.works.verify(request).await,
@@ -172,7 +107,7 @@ impl Api {
             (Route::Page(file), &Method::GET | &Method::HEAD) => {
                 self.description.page(file)?.ok_or_else(not_found)?
             }
-            (route, &Method::OPTIONS) => options(route),
+            (route, &Method::OPTIONS) => options(route.methods()),
             (route, method) => {
                 return Err(Problem::MethodNotAllowed {
                     method: method.clone(),
@@ -196,11 +131,11 @@ impl Api {
     }
 }
 
-/// The methods of a route, for `OPTIONS` (RFC 9110, 9.3.7).
-fn options(route: Route<'_>) -> Response {
+/// The methods of a path, for `OPTIONS` (RFC 9110, 9.3.7).
+fn options(methods: &'static str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
-    let methods = HeaderValue::from_static(route.methods());
+    let methods = HeaderValue::from_static(methods);
     response.headers_mut().insert(header::ALLOW, methods);
     response
 }

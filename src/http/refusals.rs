@@ -3,8 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use warp::http::StatusCode;
+
 use super::head::Head;
-use crate::problem::Code;
+use crate::problem::Refused;
 
 /// How many lines a second: any client can cause them.
 const LINES: u32 = 10;
@@ -23,14 +25,14 @@ struct Second {
 
 impl Refusals {
     /// Logs the error response to a request. The line has nothing of the request but its id, which was checked.
-    pub(super) fn log(&self, head: &Head, code: Code) {
+    pub(super) fn log(&self, head: &Head, refused: Refused, status: StatusCode) {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = second.admit(Instant::now());
         drop(second);
         if let Some(left_out) = admitted {
             let left_out = (left_out > 0).then_some(left_out);
-            let status = code.status().as_u16();
-            tracing::info!(request_id = %head.id, code = code.as_str(), status, left_out, "refused");
+            let (code, status) = (refused.code, status.as_u16());
+            tracing::info!(request_id = %head.id, code, status, left_out, "refused");
         }
     }
 }

@@ -16,14 +16,14 @@ pub(super) struct Request<'a, B> {
 }
 
 /// A body as warp hands it over: a stream of chunks.
-pub(super) trait Body: Stream<Item = Result<Self::Chunk, warp::Error>> {
-    type Chunk: Buf;
+pub(super) trait Body: Stream<Item = Result<Self::Chunk, warp::Error>> + Send {
+    type Chunk: Buf + Send;
 }
 
 impl<S, C> Body for S
 where
-    S: Stream<Item = Result<C, warp::Error>>,
-    C: Buf,
+    S: Stream<Item = Result<C, warp::Error>> + Send,
+    C: Buf + Send,
 {
     type Chunk = C;
 }

@@ -3,7 +3,7 @@
 //!
 //! | span | from | to | attributes beyond the conventions |
 //! | --- | --- | --- | --- |
-//! | the method and the route, such as `POST /works`, of kind server | the head has arrived | the response is made, or the client has disconnected | `atto.work.network`, `atto.work.threshold`, `atto.work.origin`, `atto.work.outcome` |
+//! | the method and the route, such as `POST /works`, of kind server | the head has arrived | the response is made, or the client has disconnected | `atto.work.network`, `atto.work.threshold` or for Nano `atto.work.difficulty`, `atto.work.origin`, `atto.work.outcome` |
 //! | `queue` | the request is admitted | a device begins to search | |
 //! | `search` | then | a device has found the work, or no client waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
 //! | `verify` | then | the reference hash has confirmed the work | |
@@ -23,11 +23,11 @@ use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use warp::reply::Response;
 
-use super::head::{Head, Route};
-use crate::problem::{Code, RequestId};
+use super::head::Head;
+use crate::problem::{Refused, RequestId};
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
-use crate::work::{Network, Threshold};
+use crate::work::{AnyNetwork, Rule};
 
 /// The trace of one request, from when its head has arrived until this is dropped.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(super) struct Trace {
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
     /// What it asked for, if it was read.
-    pub(super) asked: Option<(Network, Threshold)>,
+    pub(super) asked: Option<(AnyNetwork, Rule)>,
     pub(super) search: Option<&'a Search<'a>>,
     /// When the reference hash began and ended.
     pub(super) verified: Option<(Instant, Instant)>,
@@ -60,7 +60,7 @@ impl Trace {
     /// Begins the trace of a request whose head has arrived.
     pub(super) fn begin(traces: &Traces, head: &Head) -> Self {
         let started = Instant::now();
-        let route = head.route().map(Route::pattern);
+        let route = head.endpoint.map(|endpoint| endpoint.pattern);
         let method = attributes::known_method(&head.method);
         let caller = traces.caller(&head.headers);
         let span =
@@ -115,10 +115,8 @@ impl Trace {
             "http.response.status_code",
             i64::from(status.as_u16()),
         ));
-        let code = response
-            .extensions()
-            .get::<Code>()
-            .map(|code| code.as_str());
+        let refused = response.extensions().get::<Refused>();
+        let code = refused.map(|refused| refused.code);
         if let Some(code) = code {
             recording.event(
                 "atto.work.refused",
@@ -139,11 +137,9 @@ impl Trace {
             return;
         };
         let span = recording.span();
-        if let Some((network, threshold)) = ending.asked {
+        if let Some((network, rule)) = ending.asked {
             span.set_attribute(KeyValue::new("atto.work.network", network.as_str()));
-            // As text: half of its values are beyond the signed integers that attributes have.
-            let threshold = threshold.get().to_string();
-            span.set_attribute(KeyValue::new("atto.work.threshold", threshold));
+            span.set_attribute(attributes::bound(rule));
         }
         span.set_attribute(KeyValue::new("atto.work.outcome", ending.outcome.label()));
         if let Some(search) = ending.search {

@@ -14,7 +14,7 @@ use crate::device::{Backend, MissingCards};
 use crate::lifecycle::Phase;
 use crate::scheduler::{self, DeviceState, DeviceStatus, Event, Incident, Scheduler};
 use crate::telemetry::{History, Sample, Snapshot};
-use crate::work::{Network, Threshold, Timestamp};
+use crate::work::{AnyNetwork, Difficulty, Rule, Timestamp};
 
 /// How often the history takes a sample.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub struct About {
     pub keys: Option<Keys>,
     /// How many slots there are for hard searches.
     pub slots: usize,
+    /// The base difficulty of Nano's work, if the server works for Nano.
+    pub nano: Option<Difficulty>,
 }
 
 /// A setting of the server.
@@ -63,7 +65,8 @@ struct Status<'a> {
     /// Why other cards do not serve; `None` if there is nothing to report.
     missing_cards: Option<MissingCards>,
     queue: Queue,
-    /// How long a search takes if it has all devices to itself, hardest network first. Empty while no hash rate is known.
+    /// How long a search takes if it has all devices to itself: of Atto's networks, the hardest first, then of Nano if it
+    /// is served. Empty while no hash rate is known.
     expected: Vec<Expected>,
     history: Snapshot,
     /// The latest incidents of devices, the latest last.
@@ -157,8 +160,12 @@ impl Temperature {
 #[derive(Debug, Serialize)]
 struct Expected {
     network: &'static str,
-    /// The threshold now, in decimal digits, as `POST /works/verify` returns it.
-    threshold: String,
+    /// Of a network of Atto: the threshold now, in decimal digits, as `POST /works/verify` returns it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<String>,
+    /// Of Nano: the base difficulty, 16 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difficulty: Option<String>,
     mean_seconds: f64,
     /// 99 % of searches take no longer.
     p99_seconds: f64,
@@ -275,7 +282,7 @@ pub(super) fn data(phase: Phase, scheduler: &Scheduler, about: &About) -> Respon
             expected_wait_seconds: status.expected_wait.map(|wait| wait.as_secs_f64()),
             temperature: Temperature::of(&status, about.slots),
         },
-        expected: expected(status.hash_rate, Timestamp::now()),
+        expected: expected(status.hash_rate, Timestamp::now(), about.nano),
         incidents: incidents
             .iter()
             .skip(incidents.len().saturating_sub(INCIDENTS))
@@ -288,22 +295,26 @@ pub(super) fn data(phase: Phase, scheduler: &Scheduler, about: &About) -> Respon
     guarded(warp::reply::json(&body).into_response())
 }
 
-/// How long searches take at `rate` hashes per second, by the thresholds of now.
-fn expected(rate: f64, now: Timestamp) -> Vec<Expected> {
+/// How long searches take at `rate` hashes per second, by the rules of now.
+fn expected(rate: f64, now: Timestamp, nano: Option<Difficulty>) -> Vec<Expected> {
     if rate <= 0.0 {
         return Vec::new();
     }
-    let of = |network| {
-        let threshold = Threshold::required(network, now);
-        let mean_seconds = threshold.expected_hashes() / rate;
+    let of = |(network, rule): (AnyNetwork, Rule)| {
+        let (threshold, difficulty) = match rule {
+            Rule::AtMost(threshold) => (Some(threshold.to_string()), None),
+            Rule::AtLeast(difficulty) => (None, Some(difficulty.to_string())),
+        };
+        let mean_seconds = rule.expected_hashes() / rate;
         Expected {
-            network: Network::as_str(network),
-            threshold: threshold.get().to_string(),
+            network: network.as_str(),
+            threshold,
+            difficulty,
             mean_seconds,
             p99_seconds: P99 * mean_seconds,
         }
     };
-    Network::ALL.into_iter().map(of).collect()
+    AnyNetwork::served(now, nano).map(of).collect()
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -44,8 +44,7 @@ impl Problem {
         );
         headers.insert(REQUEST_ID, id.header());
         headers.extend(self.header().map(|(name, value)| (Some(name), value)));
-        // For the request's trace, its metrics and the log.
-        response.extensions_mut().insert(self.code());
+        response.extensions_mut().insert(self.code().refused());
         response
     }
 

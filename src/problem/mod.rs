@@ -16,6 +16,15 @@ use warp::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::scheduler::SolveError;
 pub use request_id::{REQUEST_ID, RequestId};
 
+/// What the log, the trace and the metrics say of an error response, as an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The word for programs.
+    pub code: &'static str,
+    /// What the labels `error` and `exception` say of it.
+    pub class: &'static str,
+}
+
 /// Makes the table. A row has a name, a status, the code, the class for metrics, and when it is sent. The class is that of the
 /// reference server where it refuses the same, so that alerts by it go on, and else the code.
 macro_rules! codes {
@@ -49,6 +58,14 @@ macro_rules! codes {
             pub const fn class(self) -> &'static str {
                 match self {
                     $(Self::$row => $class,)+
+                }
+            }
+
+            /// What is told of it besides the response.
+            pub const fn refused(self) -> Refused {
+                Refused {
+                    code: self.as_str(),
+                    class: self.class(),
                 }
             }
 

@@ -1,9 +1,10 @@
 //! The cache of recent answers, for clients that lost the connection on which the answer came and ask again.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-use crate::work::{Target, Work, WorkRequest, digest};
+use crate::work::{Rule, Target, Work, WorkRequest, digest};
 
 /// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,20 @@ impl AnswerCache {
     };
 }
 
-/// The cached answers, for each target the one with the smallest digest: it serves every request that another would.
+/// What answers are cached by: an answer under one rule is none under the other.
+type Key = (Target, Discriminant<Rule>);
+
+fn key(request: &WorkRequest) -> Key {
+    (*request.target(), discriminant(&request.rule()))
+}
+
+/// The cached answers, for each key the one with the best digest: it serves every request that another would.
 #[derive(Debug)]
 pub(super) struct Answers {
     limits: AnswerCache,
-    works: HashMap<Target, (Work, Instant)>,
-    /// The targets in the order of their answers; a target with several answers is there several times.
-    order: VecDeque<(Target, Instant)>,
+    works: HashMap<Key, (Work, Instant)>,
+    /// The keys in the order of their answers; one with several answers is there several times.
+    order: VecDeque<(Key, Instant)>,
 }
 
 impl Answers {
@@ -42,49 +50,55 @@ impl Answers {
         }
     }
 
-    /// Caches an answer that was found at `now`, which is never before the last.
-    pub(super) fn keep(&mut self, target: Target, work: Work, now: Instant) {
+    /// Caches an answer to this request that was found at `now`, which is never before the last.
+    pub(super) fn keep(&mut self, request: &WorkRequest, work: Work, now: Instant) {
         if self.limits.entries == 0 {
             return;
         }
-        let best = match self.works.get(&target) {
+        let key = key(request);
+        let met = |work: Work| {
+            request
+                .rule()
+                .met_by(digest(work.nonce(), request.target()))
+        };
+        let best = match self.works.get(&key) {
             Some(&(kept, since))
                 if now.duration_since(since) < self.limits.lasts
-                    && digest(kept.nonce(), &target) < digest(work.nonce(), &target) =>
+                    && met(kept).implies(met(work)) =>
             {
                 kept
             }
             _ => work,
         };
-        self.works.insert(target, (best, now));
-        self.order.push_back((target, now));
-        while let Some(&(target, since)) = self.order.front() {
+        self.works.insert(key, (best, now));
+        self.order.push_back((key, now));
+        while let Some(&(key, since)) = self.order.front() {
             let is_old = now.duration_since(since) >= self.limits.lasts;
             if !is_old && self.order.len() <= self.limits.entries {
                 break;
             }
             self.order.pop_front();
-            // A newer answer for the same target stays.
-            if self.works.get(&target).is_some_and(|kept| kept.1 == since) {
-                self.works.remove(&target);
+            // A newer answer of the same key stays.
+            if self.works.get(&key).is_some_and(|kept| kept.1 == since) {
+                self.works.remove(&key);
             }
         }
     }
 
-    /// A cached answer that meets this request's threshold.
+    /// A cached answer that is valid under this request's rule.
     pub(super) fn recall(&self, request: &WorkRequest, now: Instant) -> Option<Work> {
-        let &(work, since) = self.works.get(request.target())?;
+        let &(work, since) = self.works.get(&key(request))?;
         if now.duration_since(since) >= self.limits.lasts {
             return None;
         }
-        Work::verify(work.nonce(), request.target(), request.threshold())
+        Work::verify(work.nonce(), request.target(), request.rule())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::{Network, Nonce, Timestamp};
+    use crate::work::{Difficulty, Network, Nonce, Timestamp};
 
     const CACHE: AnswerCache = AnswerCache {
         entries: 3,
@@ -103,8 +117,8 @@ mod tests {
     /// Work for LOCAL that is none for LIVE.
     fn work(number: u8) -> Work {
         let under = |nonce, network| {
-            let threshold = request(network, number).threshold();
-            Work::verify(Nonce::new(nonce), &target(number), threshold)
+            let rule = request(network, number).rule();
+            Work::verify(Nonce::new(nonce), &target(number), rule)
         };
         (0..)
             .filter(|&nonce| under(nonce, Network::Live).is_none())
@@ -117,7 +131,7 @@ mod tests {
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         let asked = request(Network::Local, 1);
         assert_eq!(answers.recall(&asked, now), None);
-        answers.keep(target(1), work(1), now);
+        answers.keep(&request(Network::Local, 1), work(1), now);
         let last = now + CACHE.lasts - Duration::from_nanos(1);
         assert_eq!(answers.recall(&asked, last), Some(work(1)));
         assert_eq!(answers.recall(&asked, now + CACHE.lasts), None);
@@ -126,9 +140,46 @@ mod tests {
     #[test]
     fn an_answer_serves_no_harder_request() {
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
-        answers.keep(target(1), work(1), now);
+        answers.keep(&request(Network::Local, 1), work(1), now);
         assert_eq!(answers.recall(&request(Network::Live, 1), now), None);
         assert_eq!(answers.recall(&request(Network::Local, 2), now), None);
+    }
+
+    #[test]
+    fn an_answer_under_one_rule_is_none_under_the_other() {
+        let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+        let atto = request(Network::Local, 1);
+        let easy = WorkRequest::nano(target(1), Difficulty::new(1));
+        answers.keep(&atto, work(1), now);
+        // Almost every nonce is valid under the easy rule, that of Atto's answer too.
+        assert!(Work::verify(work(1).nonce(), &target(1), easy.rule()).is_some());
+        assert_eq!(answers.recall(&easy, now), None);
+        let hard = WorkRequest::nano(target(1), Difficulty::new(0xFFFF_0000_0000_0000));
+        let found =
+            (0..).find_map(|nonce| Work::verify(Nonce::new(nonce), &target(1), hard.rule()));
+        let found = found.unwrap();
+        answers.keep(&hard, found, now);
+        assert_eq!(answers.recall(&easy, now), Some(found));
+        // Neither displaces the other.
+        assert_eq!(answers.recall(&atto, now), Some(work(1)));
+    }
+
+    #[test]
+    fn the_larger_digest_stays_under_nano_s_rule() {
+        let easy = WorkRequest::nano(target(1), Difficulty::new(0));
+        let works = [0, 1].map(|nonce| {
+            Work::verify(Nonce::new(nonce), &target(1), easy.rule()).expect("all are valid")
+        });
+        let value = |work: &Work| digest(work.nonce(), &target(1));
+        let better = *works.iter().max_by_key(|work| value(work)).unwrap();
+        for works in [works, [works[1], works[0]]] {
+            let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
+            for work in works {
+                answers.keep(&easy, work, now);
+            }
+            let asked = WorkRequest::nano(target(1), value(&better).into());
+            assert_eq!(answers.recall(&asked, now), Some(better));
+        }
     }
 
     #[test]
@@ -136,7 +187,7 @@ mod tests {
         let (start, mut answers) = (Instant::now(), Answers::new(CACHE));
         for number in 0..10 {
             let now = start + Duration::from_millis(number.into());
-            answers.keep(target(number), work(number), now);
+            answers.keep(&request(Network::Local, number), work(number), now);
             assert!(answers.works.len() <= 3 && answers.order.len() <= 3);
         }
         let now = start + Duration::from_secs(1);
@@ -150,8 +201,8 @@ mod tests {
     #[test]
     fn expired_answers_are_evicted_when_a_new_one_comes() {
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
-        answers.keep(target(1), work(1), now);
-        answers.keep(target(2), work(2), now + CACHE.lasts);
+        answers.keep(&request(Network::Local, 1), work(1), now);
+        answers.keep(&request(Network::Local, 2), work(2), now + CACHE.lasts);
         assert_eq!((answers.works.len(), answers.order.len()), (1, 1));
     }
 
@@ -159,9 +210,9 @@ mod tests {
     fn a_newer_answer_outlives_the_older_for_its_target() {
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         let later = now + Duration::from_secs(30);
-        answers.keep(target(1), work(1), now);
-        answers.keep(target(1), work(1), later);
-        answers.keep(target(2), work(2), now + CACHE.lasts);
+        answers.keep(&request(Network::Local, 1), work(1), now);
+        answers.keep(&request(Network::Local, 1), work(1), later);
+        answers.keep(&request(Network::Local, 2), work(2), now + CACHE.lasts);
         assert!(
             answers
                 .recall(&request(Network::Local, 1), now + CACHE.lasts)
@@ -172,22 +223,22 @@ mod tests {
     #[test]
     fn the_smaller_digest_stays_whichever_came_first() {
         let asked = request(Network::Local, 1);
-        let under = |nonce| Work::verify(Nonce::new(nonce), &target(1), asked.threshold());
+        let under = |nonce| Work::verify(Nonce::new(nonce), &target(1), asked.rule());
         let mut works: Vec<_> = (0..).filter_map(under).take(2).collect();
         works.sort_by_key(|work| digest(work.nonce(), &target(1)));
         let [better, worse] = [works[0], works[1]];
         for works in [[better, worse], [worse, better]] {
             let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
             for work in works {
-                answers.keep(target(1), work, now);
+                answers.keep(&request(Network::Local, 1), work, now);
             }
             assert_eq!(answers.recall(&asked, now), Some(better));
         }
         // One that is too old to serve is no better than any.
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
-        answers.keep(target(1), better, now);
+        answers.keep(&request(Network::Local, 1), better, now);
         let later = now + CACHE.lasts;
-        answers.keep(target(1), worse, later);
+        answers.keep(&request(Network::Local, 1), worse, later);
         assert_eq!(answers.recall(&asked, later), Some(worse));
     }
 
@@ -198,7 +249,7 @@ mod tests {
             ..CACHE
         };
         let (now, mut answers) = (Instant::now(), Answers::new(none));
-        answers.keep(target(1), work(1), now);
+        answers.keep(&request(Network::Local, 1), work(1), now);
         assert_eq!(answers.recall(&request(Network::Local, 1), now), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The hash rates of engines, and how long searches may be expected to wait and to take.
 //!
-//! A search has no memory: however long it has run, it still needs 2^64 / (threshold + 1) hashes on average. So the
-//! thresholds alone say how much is ahead of a search.
+//! A search has no memory: however long it has run, it still needs as many hashes on average as at its start. So the
+//! rules alone say how much is ahead of a search.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fleet::{DeviceRecord, Role};
 use crate::device::{Backend, Capacity, DeviceError, DeviceInfo, Engine, Opener, Searched, Slice};
 use crate::telemetry::Metrics;
-use crate::work::{Network, Target, Threshold, Timestamp, WorkRequest};
+use crate::work::{Network, Rule, Target, Timestamp, WorkRequest};
 
 /// An engine that is only asked how much it takes on.
 pub(super) struct Fake(Capacity);
@@ -15,8 +15,8 @@ impl Engine for Fake {
         self.0
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![1000; thresholds.len()]
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![1000; rules.len()]
     }
 
     fn submit(&mut self, _: Vec<Slice>) -> Result<(), DeviceError> {

@@ -122,7 +122,7 @@ impl SolveError {
 /// Work, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Solved {
-    /// Meets the threshold of the request.
+    /// Valid under the rule of the request.
     pub work: Work,
     /// From the request until a device began to search. Zero if one had begun already.
     pub waited: Duration,

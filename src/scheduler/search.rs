@@ -119,12 +119,8 @@ impl<'a> Search<'a> {
         }?;
         let (waited, searched) = self.times(Instant::now());
         // The search was at least as hard as the request.
-        let work = Work::verify(
-            found.nonce(),
-            self.request.target(),
-            self.request.threshold(),
-        )
-        .expect("a search is joined only by requests that its answer serves");
+        let work = Work::verify(found.nonce(), self.request.target(), self.request.rule())
+            .expect("a search is joined only by requests that its answer serves");
         Ok(Solved {
             work,
             waited,

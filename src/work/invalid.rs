@@ -39,6 +39,17 @@ pub enum InvalidRequest {
         /// Its position, counted in characters from zero.
         index: usize,
     },
+    /// A number in hex has no digit, or too many.
+    #[error("{field} has {actual} characters; it must be 1 to 16 hex digits")]
+    HexNumberLength {
+        /// The name of the value.
+        field: &'static str,
+        /// How many characters it has.
+        actual: usize,
+    },
+    /// The multiplier of a difficulty is no number, or no finite one above zero.
+    #[error("multiplier {0:?} is not a finite number above zero")]
+    Multiplier(String),
     /// The timestamp is not a number.
     #[error("timestamp {0:?} is not a whole number of Unix milliseconds")]
     TimestampNumber(String),
@@ -63,7 +74,10 @@ impl InvalidRequest {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::Network(_) => "network",
-            Self::HexLength { field, .. } | Self::HexDigit { field, .. } => field,
+            Self::HexLength { field, .. }
+            | Self::HexDigit { field, .. }
+            | Self::HexNumberLength { field, .. } => field,
+            Self::Multiplier(_) => "multiplier",
             Self::TimestampNumber(_)
             | Self::TimestampBeforeFirst(_)
             | Self::TimestampAfterLast(_)
@@ -77,17 +91,7 @@ pub(super) fn parse_hex<const N: usize>(
     text: &str,
     field: &'static str,
 ) -> Result<[u8; N], InvalidRequest> {
-    if let Some((index, character)) = text
-        .chars()
-        .enumerate()
-        .find(|(_, c)| !c.is_ascii_hexdigit())
-    {
-        return Err(InvalidRequest::HexDigit {
-            field,
-            character,
-            index,
-        });
-    }
+    only_hex_digits(text, field)?;
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidRequest::HexLength {
         field,
@@ -95,4 +99,32 @@ pub(super) fn parse_hex<const N: usize>(
         expected: 2 * N,
     })?;
     Ok(bytes)
+}
+
+/// Parses a number of 1 to 16 hex digits of either case. `field` is the value's name in errors.
+pub(super) fn parse_hex_number(text: &str, field: &'static str) -> Result<u64, InvalidRequest> {
+    only_hex_digits(text, field)?;
+    let wrong_length = InvalidRequest::HexNumberLength {
+        field,
+        actual: text.len(),
+    };
+    if text.len() > 16 {
+        return Err(wrong_length);
+    }
+    u64::from_str_radix(text, 16).map_err(|_| wrong_length)
+}
+
+fn only_hex_digits(text: &str, field: &'static str) -> Result<(), InvalidRequest> {
+    let wrong = text
+        .chars()
+        .enumerate()
+        .find(|(_, c)| !c.is_ascii_hexdigit());
+    match wrong {
+        None => Ok(()),
+        Some((index, character)) => Err(InvalidRequest::HexDigit {
+            field,
+            character,
+            index,
+        }),
+    }
 }

@@ -4,16 +4,20 @@
 //! verified a [`Work`]. Nothing in this module does input or output, and nothing in it knows a device or a wire format.
 //!
 //! The rules are those of the Atto reference implementation (`AttoWork`, `AttoNetwork` and `AttoWorkTarget` of
-//! attocash/commons).
+//! attocash/commons). Nano's and Banano's work is the same hash under the opposite comparison (`nano`, [`Rule`]).
 
 mod blake2b;
 mod invalid;
+mod nano;
 mod network;
 mod request;
+mod rule;
 mod values;
 
 pub use blake2b::digest;
 pub use invalid::{InvalidRequest, MAX_AHEAD};
-pub use network::{Network, Timestamp};
+pub use nano::{Difficulty, Multiplier, NanoWork, parse_root};
+pub use network::{AnyNetwork, Network, Timestamp};
 pub use request::{Work, WorkRequest};
+pub use rule::Rule;
 pub use values::{Digest, Nonce, Target, Threshold};

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use super::invalid::{FIRST_TIMESTAMP, InvalidRequest, LAST_TIMESTAMP, MAX_AHEAD};
+use super::nano::Difficulty;
+use super::rule::Rule;
 use super::values::Threshold;
 
 /// A network of Atto. The fifth value of the reference, `UNKNOWN`, has no work and is not included.
@@ -57,6 +59,68 @@ impl FromStr for Network {
 }
 
 impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A network that this server computes work for: one of Atto's, or Nano's. Banano counts as Nano, from which it differs in
+/// nothing but the difficulty.
+///
+/// Atto's API accepts a [`Network`] only, and nothing parses this type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AnyNetwork {
+    /// A network of Atto.
+    Atto(Network),
+    /// Nano or Banano.
+    Nano,
+}
+
+impl AnyNetwork {
+    /// Every network.
+    pub const ALL: [Self; 5] = [
+        Self::Atto(Network::Live),
+        Self::Atto(Network::Beta),
+        Self::Atto(Network::Dev),
+        Self::Atto(Network::Local),
+        Self::Nano,
+    ];
+
+    /// The name in metrics, traces, logs and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Atto(network) => network.as_str(),
+            Self::Nano => "NANO",
+        }
+    }
+
+    /// The networks that a server works for, each with its rule for a block of `now`. Nano's is that of this difficulty;
+    /// `None` for a server that only works for Atto.
+    pub fn served(now: Timestamp, nano: Option<Difficulty>) -> impl Iterator<Item = (Self, Rule)> {
+        let atto = Network::ALL.map(|network| {
+            let threshold = Threshold::required(network, now);
+            (Self::Atto(network), Rule::AtMost(threshold))
+        });
+        let nano = nano.map(|difficulty| (Self::Nano, Rule::AtLeast(difficulty)));
+        atto.into_iter().chain(nano)
+    }
+
+    /// The place in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Atto(network) => network as usize,
+            Self::Nano => Network::ALL.len(),
+        }
+    }
+}
+
+impl From<Network> for AnyNetwork {
+    fn from(network: Network) -> Self {
+        Self::Atto(network)
+    }
+}
+
+impl fmt::Display for AnyNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -204,7 +268,7 @@ mod tests {
         for network in Network::ALL {
             assert_eq!(network.to_string().parse(), Ok(network));
         }
-        for text in ["UNKNOWN", "live", "LIVE ", ""] {
+        for text in ["UNKNOWN", "NANO", "live", "LIVE ", ""] {
             let error = text.parse::<Network>().unwrap_err();
             assert_eq!(error.field(), "network");
             assert!(
@@ -212,6 +276,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn nano_is_one_more_network() {
+        for (place, network) in AnyNetwork::ALL.into_iter().enumerate() {
+            assert_eq!(network.index(), place);
+        }
+        let atto = Network::ALL.map(|network| AnyNetwork::from(network).as_str());
+        let names = AnyNetwork::ALL.map(AnyNetwork::as_str);
+        assert_eq!(names[..4], atto);
+        assert_eq!(names[4], "NANO");
     }
 
     #[test]

@@ -4,33 +4,34 @@ use std::fmt;
 
 use super::blake2b::digest;
 use super::invalid::InvalidRequest;
-use super::network::{Network, Timestamp};
+use super::nano::Difficulty;
+use super::network::{AnyNetwork, Network, Timestamp};
+use super::rule::Rule;
 use super::values::{Nonce, Target, Threshold};
 
-/// A nonce that the reference hash has found valid for some target and threshold.
+/// A nonce that the reference hash has found valid for some target under some rule.
 ///
 /// [`Work::verify`] is the only way to make one, so no nonce of a device can be returned to a client unverified.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Work(Nonce);
 
 impl Work {
-    /// The work, if `nonce` is valid for `target` under `threshold`.
+    /// The work, if `nonce` is valid for `target` under `rule`.
     ///
     /// ```
     /// use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp, Work};
     ///
     /// let target = Target::new([0; 32]);
     /// let threshold = Threshold::required(Network::Live, Timestamp::from_millis(1_704_067_200_000)?);
+    /// let rule = threshold.into();
     /// let nonce: Nonce = "576887B000000000".parse()?;
     ///
-    /// assert!(Work::verify(nonce, &target, threshold).is_some());
-    /// assert!(Work::verify(Nonce::new(0), &target, threshold).is_none());
+    /// assert!(Work::verify(nonce, &target, rule).is_some());
+    /// assert!(Work::verify(Nonce::new(0), &target, rule).is_none());
     /// # Ok::<(), atto_work_server::work::InvalidRequest>(())
     /// ```
-    pub fn verify(nonce: Nonce, target: &Target, threshold: Threshold) -> Option<Self> {
-        digest(nonce, target)
-            .meets(threshold)
-            .then_some(Self(nonce))
+    pub fn verify(nonce: Nonce, target: &Target, rule: Rule) -> Option<Self> {
+        rule.admits(digest(nonce, target)).then_some(Self(nonce))
     }
 
     /// The nonce that makes this work.
@@ -39,7 +40,8 @@ impl Work {
     }
 }
 
-/// Upper-case hex of the nonce's little-endian bytes, 16 digits, as clients read it.
+/// Upper-case hex of the nonce's little-endian bytes, 16 digits, as Atto's clients read it. Nano's read a
+/// [`NanoWork`](super::NanoWork).
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -49,13 +51,13 @@ impl fmt::Display for Work {
 /// A valid request for work.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WorkRequest {
-    network: Network,
+    network: AnyNetwork,
     target: Target,
-    threshold: Threshold,
+    rule: Rule,
 }
 
 impl WorkRequest {
-    /// The request for the work of a block.
+    /// The request for the work of a block of Atto.
     ///
     /// # Errors
     ///
@@ -68,14 +70,23 @@ impl WorkRequest {
     ) -> Result<Self, InvalidRequest> {
         let threshold = Threshold::required(network, timestamp.not_ahead_of(now)?);
         Ok(Self {
-            network,
+            network: network.into(),
             target,
-            threshold,
+            rule: threshold.into(),
         })
     }
 
+    /// The request for the work of a block of Nano or Banano with this root.
+    pub const fn nano(root: Target, difficulty: Difficulty) -> Self {
+        Self {
+            network: AnyNetwork::Nano,
+            target: root,
+            rule: Rule::AtLeast(difficulty),
+        }
+    }
+
     /// The network that the block is for.
-    pub const fn network(&self) -> Network {
+    pub const fn network(&self) -> AnyNetwork {
         self.network
     }
 
@@ -84,9 +95,9 @@ impl WorkRequest {
         &self.target
     }
 
-    /// The largest digest that is valid.
-    pub const fn threshold(&self) -> Threshold {
-        self.threshold
+    /// Which digests are valid.
+    pub const fn rule(&self) -> Rule {
+        self.rule
     }
 }
 

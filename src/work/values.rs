@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::invalid::{InvalidRequest, parse_hex};
 
 /// The 32 bytes that a work is for, in the order in which they are hashed and written in hex: the account's public key for
-/// an open block, the previous block's hash for every other block.
+/// an open block, the previous block's hash for every other block. Nano calls them the root.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target([u8; 32]);
 
@@ -126,11 +126,6 @@ impl Digest {
     /// The digest as an integer.
     pub const fn get(self) -> u64 {
         self.0
-    }
-
-    /// Whether this digest is valid under `threshold`.
-    pub const fn meets(self, threshold: Threshold) -> bool {
-        self.0 <= threshold.0
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::{Server, eventually, request, target};
 use atto_work_server::device::{Device, OpenDevices, Searched};
 use atto_work_server::scheduler::{AnswerCache, Limits, Scheduler};
 use atto_work_server::telemetry::Metrics;
-use atto_work_server::work::{Network, Target, Timestamp, WorkRequest};
+use atto_work_server::work::{Difficulty, Network, Target, Timestamp, Work, WorkRequest, digest};
 
 const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";
@@ -145,7 +145,7 @@ fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
     let idle = scheduler(limits(1, 16), vec![paced()]);
     let request = work_request(Network::Live, 1);
     let estimate = idle.estimate(&request).unwrap();
-    let seconds = request.threshold().expected_hashes() / 12_345.0;
+    let seconds = request.rule().expected_hashes() / 12_345.0;
     assert_eq!(estimate.wait, Duration::ZERO);
     assert!(
         (estimate.solve.as_secs_f64() / seconds - 1.0).abs() < 1e-6,
@@ -174,4 +174,48 @@ fn work_comes_with_the_time_that_it_took() {
         (again.waited, again.searched),
         (Duration::ZERO, Duration::ZERO)
     );
+}
+
+#[test]
+fn the_same_bytes_are_searched_for_once_under_each_rule() {
+    let limits = Limits {
+        answers: AnswerCache::DEFAULT,
+        ..limits(4, 16)
+    };
+    let scheduler = scheduler(limits, vec![honest()]);
+    let target = Target::new([1; 32]);
+    let atto = work_request(Network::Local, 1);
+    let [hard, easy] = [0xFFFF_C000_0000_0000, 0xF000_0000_0000_0000]
+        .map(|difficulty| WorkRequest::nano(target, Difficulty::new(difficulty)));
+    let value = |work: Work| digest(work.nonce(), &target);
+    let solve = |request| pollster::block_on(scheduler.solve(request)).unwrap();
+    // Each is answered from its own cached answer or search, also where that of the other is at hand.
+    let solved = solve(atto);
+    assert!(atto.rule().admits(value(solved.work)));
+    let found = solve(hard);
+    assert!(found.searched > Duration::ZERO, "{found:?}");
+    assert!(hard.rule().admits(value(found.work)));
+    assert!(!atto.rule().admits(value(found.work)));
+    let recalled = solve(easy);
+    assert_eq!(
+        (recalled.work, recalled.searched),
+        (found.work, Duration::ZERO)
+    );
+    assert_eq!(solve(atto).work, solved.work);
+    // Both at once.
+    let more = 2..10_u8;
+    thread::scope(|scope| {
+        for number in more {
+            let scheduler = &scheduler;
+            let atto = work_request(Network::Local, number);
+            let nano = WorkRequest::nano(*atto.target(), Difficulty::new(0xFFFF_0000_0000_0000));
+            for request in [atto, nano] {
+                scope.spawn(move || {
+                    let work = pollster::block_on(scheduler.solve(request)).unwrap().work;
+                    let value = digest(work.nonce(), request.target());
+                    assert!(request.rule().admits(value), "{request:?}");
+                });
+            }
+        }
+    });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::needs::{Need, is_left_out};
 use crate::support::{Server, target, work_server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn run(args: &[&str]) -> Output {
     work_server(args).output().expect("the binary runs")
@@ -155,6 +155,172 @@ fn verify_prints_digest_and_threshold() {
     assert!(stdout(&wrong).contains("not valid"), "{wrong:?}");
 }
 
+/// The root of the example in Nano's documentation.
+const ROOT: &str = "718CC2121C3E641059BC1C2CFC45666C99E8AE922F7A807B7D07B62C995D79E2";
+
+#[test]
+fn solve_finds_work_for_nano() {
+    let solve = [
+        "solve",
+        "--backend",
+        "cpu",
+        "--network",
+        "NANO",
+        "--hash",
+        ROOT,
+    ];
+    let report = json(&run(&[
+        &solve[..],
+        &["--difficulty", "ffff000000000000", "--json"],
+    ]
+    .concat()));
+    assert_eq!(
+        (&report["network"], &report["hash"]),
+        (&json!("NANO"), &json!(ROOT))
+    );
+    assert_eq!(report["difficulty"], "ffff000000000000");
+    let text = |name: &str| report[name].as_str().unwrap();
+    assert!(text("digest") >= "ffff000000000000", "{report}");
+    let multiplier: f64 = text("multiplier").parse().unwrap();
+    let digest = u64::from_str_radix(text("digest"), 16).unwrap();
+    let expected = 2_f64.powi(35) / (2_f64.powi(64) - digest as f64);
+    assert!((multiplier / expected - 1.0).abs() < 1e-6, "{report}");
+    // As text, by a multiplier: 2^29 / 2^13 hashes on average.
+    let found = run(&[&solve[..], &["--multiplier", "0.0001220703125"]].concat());
+    assert_eq!(code(&found), 0, "{found:?}");
+    for work in [text("work"), stdout(&found).trim()] {
+        assert!(
+            work.len() == 16 && !work.contains(char::is_uppercase),
+            "{work}"
+        );
+        let verify = [
+            "verify",
+            "--network",
+            "NANO",
+            "--hash",
+            ROOT,
+            "--work",
+            work,
+        ];
+        let verified = run(&[&verify[..], &["--difficulty", "ffff000000000000"]].concat());
+        assert_eq!(code(&verified), 0, "{verified:?}");
+    }
+}
+
+#[test]
+fn verify_knows_nano_s_published_works() {
+    let verify = |work: &str, more: &[&str]| {
+        let args = [
+            "verify",
+            "--network",
+            "NANO",
+            "--hash",
+            ROOT,
+            "--work",
+            work,
+        ];
+        run(&[&args[..], more].concat())
+    };
+    let valid = verify("2b3d689bbcb21dca", &[]);
+    assert_eq!(code(&valid), 0);
+    assert_eq!(
+        stdout(&valid),
+        "digest     fffffff93c41ec94\ndifficulty fffffff800000000\nvalid"
+    );
+    // Enough for a receive, and not for a send, which is the default.
+    let wrong = verify("2bf29ef00786a6bc", &[]);
+    assert_eq!(code(&wrong), 1);
+    assert!(stdout(&wrong).ends_with("not valid: the digest is below the difficulty"));
+    let report = json(&verify(
+        "2BF29EF00786A6BC",
+        &["--multiplier", "0.015625", "--json"],
+    ));
+    let expected = json!({
+        "valid": true,
+        "digest": "ffffffd21c3933f4",
+        "difficulty": "fffffe0000000000",
+        "multiplier": "0.174330860917187",
+    });
+    assert_eq!(report, expected);
+    // Short numbers are padded on the left.
+    let easy = verify("0", &["--difficulty", "6b90c9aab5d66034"]);
+    assert_eq!(code(&easy), 0, "{easy:?}");
+    assert_eq!(code(&verify("0", &["--difficulty", "6b90c9aab5d66035"])), 1);
+}
+
+#[test]
+fn flags_of_one_network_are_none_of_the_other() {
+    let target = target(1);
+    let atto = ["verify", "--network", "LOCAL", "--work", "0000000000000000"];
+    let nano = ["verify", "--network", "NANO", "--work", "0"];
+    let cases: [(&[&str], &[&str], &str); 12] = [
+        (&atto, &[], "--network LOCAL needs --target HEX"),
+        (&nano, &[], "--network NANO needs --hash HEX"),
+        (
+            &atto,
+            &["--hash", ROOT],
+            "--hash is no flag of --network LOCAL",
+        ),
+        (
+            &atto,
+            &["--target", &target, "--difficulty", "1"],
+            "--difficulty is no flag of --network LOCAL",
+        ),
+        (
+            &atto,
+            &["--target", &target, "--multiplier", "1"],
+            "--multiplier is no flag of --network LOCAL",
+        ),
+        (
+            &nano,
+            &["--target", &target],
+            "--target is no flag of --network NANO",
+        ),
+        (
+            &nano,
+            &["--hash", ROOT, "--timestamp", "1704067200000"],
+            "--timestamp is no flag of --network NANO",
+        ),
+        (
+            &nano,
+            &["--hash", ROOT, "--difficulty", "1", "--multiplier", "1"],
+            "cannot be used with",
+        ),
+        (
+            &nano,
+            &["--hash", "00"],
+            "hash has 2 characters; it must be 64 hex digits",
+        ),
+        (
+            &nano,
+            &["--hash", ROOT, "--difficulty", "0x1"],
+            "difficulty has the character 'x' at position 1",
+        ),
+        (
+            &nano,
+            &["--hash", ROOT, "--multiplier", "0"],
+            "multiplier \"0\" is not a finite number above zero",
+        ),
+        (
+            &["verify", "--network", "BANANO", "--work", "0"],
+            &[],
+            "allowed are LIVE, BETA, DEV, LOCAL and NANO",
+        ),
+    ];
+    for (command, more, message) in cases {
+        let refused = run(&[command, more].concat());
+        assert_eq!(code(&refused), 64, "{message}: {refused:?}");
+        assert!(stderr(&refused).contains(message), "{message}: {refused:?}");
+        assert_eq!(stdout(&refused), "");
+    }
+    let long = ["--hash", ROOT, "--work", "00000000000000000"];
+    let refused = run(&[&["verify", "--network", "NANO"][..], &long].concat());
+    assert_eq!(code(&refused), 64, "{refused:?}");
+    let message =
+        "--work \"00000000000000000\": work has 17 characters; it must be 1 to 16 hex digits";
+    assert!(stderr(&refused).contains(message), "{refused:?}");
+}
+
 #[test]
 fn devices_lists_the_processor_and_the_cards() {
     let report = json(&run(&["devices", "--json"]));
@@ -293,7 +459,16 @@ fn bench_measures_what_it_is_told_to() {
     for networks in [&device["networks"], &report["together"]["networks"]] {
         let names = networks.as_array().unwrap().iter();
         let names: Vec<_> = names.map(|network| &network["network"]).collect();
-        assert_eq!(names, ["LIVE", "BETA", "DEV", "LOCAL"]);
+        assert_eq!(names, ["LIVE", "BETA", "DEV", "LOCAL", "NANO", "NANO"]);
+        let [send, receive] = [4, 5].map(|place| &networks[place]);
+        assert_eq!(
+            (&send["block"], &receive["block"]),
+            (&json!("send"), &json!("receive"))
+        );
+        assert_eq!(send["difficulty"], "fffffff800000000");
+        assert_eq!(receive["difficulty"], "fffffe0000000000");
+        let seconds = receive["expected_seconds"].as_f64().unwrap();
+        assert!((seconds * number("hashes_per_second") / 2_f64.powi(23) - 1.0).abs() < 1e-9);
         let live = &networks[0];
         let needed = 2_f64.powi(64) / (live["threshold"].as_f64().unwrap() + 1.0);
         let mean = live["expected_seconds"].as_f64().unwrap();

@@ -19,7 +19,7 @@ const RUNNING: &str = "atto_work_searches_running";
 const COALESCED: &str = "atto_work_coalesced_total";
 const REMEMBERED: &str = "atto_work_remembered_total";
 
-/// How many slices there were of each search, by its target's last byte and its threshold.
+/// How many slices there were of each search, by its target's last byte and its bound.
 type Seen = Arc<Mutex<BTreeMap<(u8, u64), usize>>>;
 
 /// A device that finds nothing until the sender is used or dropped, and then searches honestly. It counts its slices.
@@ -30,7 +30,7 @@ fn recording() -> (mpsc::Sender<()>, Seen, Device) {
     let mut engine = honest_engine();
     let mut waiting = true;
     let device = fake("recording", move |slice| {
-        let search = (slice.target.as_bytes()[31], slice.threshold.get());
+        let search = (slice.target.as_bytes()[31], slice.rule.bound());
         *counts.lock().unwrap().entry(search).or_default() += 1;
         waiting = waiting && matches!(released.try_recv(), Err(mpsc::TryRecvError::Empty));
         if waiting {

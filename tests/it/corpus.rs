@@ -33,6 +33,11 @@ fn requests_of_the_corpus_are_judged_by_the_rules() {
 }
 
 #[test]
+fn requests_of_nano_in_the_corpus_are_judged_by_the_rules() {
+    replay("nano", 60, fuzzing::nano_request);
+}
+
+#[test]
 fn hex_of_the_corpus_is_read_as_it_is_written() {
     replay("hex", 40, fuzzing::hex);
 }
@@ -46,6 +51,7 @@ fn configuration_of_the_corpus_stays_within_its_ranges() {
 fn nearly_hex() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "[0-9a-fA-F]{16}|[0-9a-fA-F]{64}",
+        2 => "[0-9a-fA-F]{1,17}",
         2 => "[0-9a-fA-F]{0,70}",
         1 => "[0-9a-gA-Gé ]{16}|[0-9a-gA-Gé ]{64}",
         1 => any::<String>(),
@@ -100,6 +106,47 @@ fn nearly_request() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|members| format!("{{{}}}", members.join(",")).into_bytes())
 }
 
+/// Members of Nano's API in any order, mostly the right ones once each.
+fn nearly_nano() -> impl Strategy<Value = Vec<u8>> {
+    let quoted = |text: String| serde_json::Value::String(text).to_string();
+    let value = prop_oneof![
+        6 => nearly_hex().prop_map(quoted),
+        3 => "[0-9a-fA-F]{1,17}".prop_map(quoted),
+        3 => (-1.0..100.0).prop_map(|number: f64| number.to_string()),
+        2 => any::<f64>().prop_map(|number| format!("\"{number:e}\"")),
+        2 => "work_[12]|status|inf|NaN|1e[0-9]{1,3}|0\\.[0-9]{1,20}".prop_map(quoted),
+        1 => "null|true|[{]}|\\[\\]|\"\"|-0|0|\"\\\\u0041\"|\"\\\\ud800\"".prop_map(|text| text),
+    ];
+    let action = "work_generate|work_validate|work_cancel|status|benchmark";
+    let right = (
+        action,
+        "[0-9a-fA-F]{64}",
+        "[0-9a-f]{1,16}",
+        "fffff[0-9a-f]{11}",
+    );
+    let right = right.prop_map(|(action, hash, work, difficulty)| {
+        let member = |name: &str, value: &str| format!("\"{name}\":\"{value}\"");
+        vec![
+            member("action", &action),
+            member("hash", &hash),
+            member("work", &work),
+            member("difficulty", &difficulty),
+        ]
+    });
+    let name = "action|hash|work|difficulty|multiplier|version|key|block";
+    let other = (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+    let members = (right, vec(other, 0..3), 0..6_usize);
+    members
+        .prop_flat_map(|(mut members, others, lost)| {
+            if lost < members.len() {
+                members.remove(lost);
+            }
+            members.extend(others);
+            Just(members).prop_shuffle()
+        })
+        .prop_map(|members| format!("{{{}}}", members.join(", ")).into_bytes())
+}
+
 /// `PROPTEST_CASES` by its own rules, but with another default.
 fn cases() -> u32 {
     let is_set = std::env::var_os("PROPTEST_CASES").is_some();
@@ -131,8 +178,22 @@ proptest! {
     }
 
     #[test]
+    fn requests_of_nano_are_judged_by_the_rules(
+        mut body in nearly_nano(),
+        place: prop::sample::Index,
+        byte: u8,
+    ) {
+        fuzzing::nano_request(&body);
+        let place = place.index(body.len());
+        body[place] = byte;
+        fuzzing::nano_request(&body);
+        fuzzing::nano_request(&body[..place]);
+    }
+
+    #[test]
     fn any_bytes_are_judged_by_the_rules(bytes: Vec<u8>) {
         fuzzing::request(&bytes);
+        fuzzing::nano_request(&bytes);
         fuzzing::hex(&bytes);
         fuzzing::configuration(&bytes);
     }
@@ -144,7 +205,7 @@ proptest! {
 
     #[test]
     fn configuration_stays_within_its_ranges(
-        name in "device|threads|queue-size|queue-capacity|max-connections|(header|body|idle)-timeout|shutdown-(delay|grace)|address|kernel|backend|log-format",
+        name in "device|threads|queue-size|queue-capacity|max-connections|(header|body|idle)-timeout|shutdown-(delay|grace)|address|nano-(address|difficulty|max-multiplier|max-connections)|kernel|backend|log-format",
         value in prop_oneof![
             "[0-9]{1,7}(\\.[0-9]{1,12})?|-[0-9]|[0-9]e[0-9]|inf|NaN|nan",
             (0.0..4000.0).prop_map(|seconds: f64| seconds.to_string()),

@@ -11,7 +11,7 @@ use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::needs::{Need, is_left_out};
 use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
 use atto_work_server::device;
-use atto_work_server::work::Threshold;
+use atto_work_server::work::{Rule, Threshold};
 
 const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";
@@ -36,7 +36,7 @@ fn start_live_searches(server: &Server) -> [TcpStream; 3] {
 fn service(running: usize, waiting: usize) -> Service {
     let mut engine = honest_engine();
     let device = fake("quick", move |slice| {
-        if slice.threshold < Threshold::new(1 << 40) {
+        if slice.rule.implies(Rule::from(Threshold::new(1 << 40))) {
             unlucky(slice)
         } else {
             device::search(&mut *engine, slice.clone())

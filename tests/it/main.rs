@@ -30,6 +30,7 @@ mod lifecycle;
 mod log;
 mod memory;
 mod metrics;
+mod nano;
 mod openapi;
 mod process;
 mod recovery;

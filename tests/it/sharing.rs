@@ -140,7 +140,7 @@ fn answer(request: &serde_json::Value) -> Nonce {
     let timestamp = Timestamp::from_millis(request["timestamp"].as_i64().unwrap()).unwrap();
     let slice = Slice {
         target: request["target"].as_str().unwrap().parse().unwrap(),
-        threshold: Threshold::required(Network::Local, timestamp),
+        rule: Threshold::required(Network::Local, timestamp).into(),
         nonces: NonceRange {
             start: 0,
             count: 1 << 40,

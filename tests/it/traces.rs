@@ -515,7 +515,7 @@ fn a_device_that_fails_in_the_middle_is_told() {
 fn a_device_that_lies_is_told_without_the_target() {
     let Some((spans, page, log)) =
         with_a_failing_device("a_device_that_lies_is_told_without_the_target", |slice| {
-            let is_none = |&nonce: &Nonce| !digest(nonce, &slice.target).meets(slice.threshold);
+            let is_none = |&nonce: &Nonce| !slice.rule.admits(digest(nonce, &slice.target));
             Ok(Searched {
                 tried: slice.nonces.count,
                 found: (0..).map(Nonce::new).find(is_none),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atto_work_server::device::cpu::{self, Kernel};
 use atto_work_server::device::{self, DeviceInfo, Engine, NonceRange, Slice, StopFlag};
-use atto_work_server::work::{Nonce, Target, Threshold, digest};
+use atto_work_server::work::{Nonce, Rule, Target, digest};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -63,18 +63,18 @@ fn the_first_valid_nonce_is_the_one_that_is_found() {
             let start = random.u64(..100).wrapping_neg().wrapping_add(place);
             // From every nonce to one in 128, so that registers with several valid ones are among them.
             let (threshold, count) = (u64::MAX >> (index % 8), random.u64(..200));
-            let mut nonces = (0..count).map(|offset| Nonce::new(start.wrapping_add(offset)));
-            let first = nonces.find(|&nonce| digest(nonce, &target).get() <= threshold);
-            assert_eq!(
-                conformance::search(engine, &target, threshold, start, count),
-                first
-            );
+            for rule in conformance::rules(threshold) {
+                let mut nonces = (0..count).map(|offset| Nonce::new(start.wrapping_add(offset)));
+                let first = nonces.find(|&nonce| rule.admits(digest(nonce, &target)));
+                let found = conformance::search(engine, &target, rule, start, count);
+                assert_eq!(found, first, "{rule}");
+            }
         }
     });
 }
 
-/// Up to 52 nonces from `start` on, and a threshold that is the digest of one of them, or one below it.
-fn group() -> impl Strategy<Value = (Target, u64, u64, u64)> {
+/// Up to 52 nonces from `start` on, and a rule that the digest of one of them only just meets, or misses by one.
+fn group() -> impl Strategy<Value = (Target, u64, u64, Rule)> {
     let near = |place: u64| (0..60_u64).prop_map(move |distance| place.wrapping_sub(distance));
     let start = prop_oneof![any::<u64>(), near(0), near(1 << 32), near(1 << 63)];
     (
@@ -83,14 +83,15 @@ fn group() -> impl Strategy<Value = (Target, u64, u64, u64)> {
         1..=52_u64,
         any::<prop::sample::Index>(),
         0..2_u64,
+        0..2_usize,
     )
-        .prop_map(|(target, start, count, index, below)| {
+        .prop_map(|(target, start, count, index, misses, which)| {
             let target = Target::new(target);
             let nonce = start.wrapping_add(index.index(52) as u64 % count);
-            let threshold = digest(Nonce::new(nonce), &target)
-                .get()
-                .saturating_sub(below);
-            (target, start, count, threshold)
+            // A digest meets the difficulty that is the complement of a threshold if its own complement meets the threshold.
+            let met = digest(Nonce::new(nonce), &target).get() ^ [0, u64::MAX][which];
+            let rule = conformance::rules(met.saturating_sub(misses))[which];
+            (target, start, count, rule)
         })
 }
 
@@ -103,11 +104,11 @@ fn the_first_of_several_valid_nonces_in_a_group_is_found() {
             failure_persistence: None,
             ..Config::default()
         });
-        let agreed = runner.run(&group(), |(target, start, count, threshold)| {
+        let agreed = runner.run(&group(), |(target, start, count, rule)| {
             let mut nonces = (0..count).map(|offset| Nonce::new(start.wrapping_add(offset)));
-            let first = nonces.find(|&nonce| digest(nonce, &target).get() <= threshold);
+            let first = nonces.find(|&nonce| rule.admits(digest(nonce, &target)));
             let mut engine = engine.borrow_mut();
-            let found = conformance::search(&mut **engine, &target, threshold, start, count);
+            let found = conformance::search(&mut **engine, &target, rule, start, count);
             prop_assert_eq!(found, first);
             Ok(())
         });
@@ -121,24 +122,26 @@ fn every_count_is_tested_to_its_end_and_no_further() {
         let target = Target::new([3; 32]);
         for start in [0, u64::MAX, u64::MAX - 3, u64::MAX - 20, 1 << 32] {
             for count in (0..=52).chain([1023, 1024, 1025, 2047]) {
-                let mut search = |threshold, count| {
-                    conformance::search(engine, &target, threshold, start, count)
-                };
+                let mut search =
+                    |rule, count| conformance::search(engine, &target, rule, start, count);
                 let first = (count > 0).then(|| Nonce::new(start));
-                assert_eq!(search(u64::MAX, count), first, "{count} from {start}");
-                assert_eq!(search(0, count), None, "{count} from {start}");
+                for (easiest, hardest) in conformance::rules(u64::MAX)
+                    .into_iter()
+                    .zip(conformance::rules(0))
+                {
+                    assert_eq!(search(easiest, count), first, "{count} from {start}");
+                    assert_eq!(search(hardest, count), None, "{count} from {start}");
+                }
                 // The nonce after the range is the only one that is valid.
-                let digests =
-                    (0..=count).map(|i| digest(Nonce::new(start.wrapping_add(i)), &target));
-                let lowest = digests.min().unwrap().get();
                 let last = Nonce::new(start.wrapping_add(count));
-                if digest(last, &target).get() == lowest {
-                    assert_eq!(search(lowest, count), None, "{count} from {start}");
-                    assert_eq!(
-                        search(lowest, count + 1),
-                        Some(last),
-                        "{count} from {start}"
-                    );
+                let value = digest(last, &target);
+                for rule in conformance::rules(0).map(|rule| rule.met_by(value)) {
+                    let mut before = (0..count).map(|i| Nonce::new(start.wrapping_add(i)));
+                    if before.all(|nonce| !rule.admits(digest(nonce, &target))) {
+                        assert_eq!(search(rule, count), None, "{count} from {start}");
+                        let found = search(rule, count + 1);
+                        assert_eq!(found, Some(last), "{count} from {start}");
+                    }
                 }
             }
         }
@@ -196,7 +199,7 @@ fn a_search_that_nobody_waits_for_stops() {
         stop.set();
         let slice = Slice {
             target: Target::new([0; 32]),
-            threshold: Threshold::new(0),
+            rule: Rule::HARDEST,
             nonces,
             stop,
         };

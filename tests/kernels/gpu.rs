@@ -10,7 +10,7 @@ use atto_work_server::device::gpu::{
     open_with,
 };
 use atto_work_server::device::{self, Backend, Engine, NonceRange, Searched, Slice, StopFlag};
-use atto_work_server::work::{Digest, Nonce, Target, Threshold, digest};
+use atto_work_server::work::{Nonce, Rule, Target, Threshold, digest};
 
 use crate::conformance;
 use crate::needs::{Need, is_left_out};
@@ -46,13 +46,13 @@ fn engines() -> impl Iterator<Item = (Kernel, MutexGuard<'static, Box<dyn Engine
 }
 
 /// Asserts that all kernels find exactly this.
-fn check(target: &Target, threshold: u64, (start, count): (u64, u64), expected: Option<u64>) {
+fn check(target: &Target, rule: Rule, (start, count): (u64, u64), expected: Option<u64>) {
     for (kernel, mut engine) in engines() {
-        let found = conformance::search(&mut **engine, target, threshold, start, count);
+        let found = conformance::search(&mut **engine, target, rule, start, count);
         assert_eq!(
             found,
             expected.map(Nonce::new),
-            "{kernel}: {target} at most {threshold}, {count} from {start}"
+            "{kernel}: {target} under {rule}, {count} from {start}"
         );
     }
 }
@@ -106,21 +106,29 @@ fn every_kernel_agrees_with_the_oracle() {
     on_every_kernel(|engine| conformance::agrees_with_the_oracle(engine, 1000));
 }
 
-/// A target, a nonce near 2^32, and that nonce's digest, which is the least of all within [`ALONE`] nonces.
-fn lonely() -> (Target, Digest, Nonce) {
-    let target = Target::new([1; 32]);
-    let nonce = Nonce::new(0x1_0000_0341);
-    (target, digest(nonce, &target), nonce)
+/// A target, a rule, and the only nonce near 2^32 that is valid: it is alone within [`ALONE`] nonces. One for each rule.
+fn lonely() -> [(Target, Rule, Nonce); 2] {
+    let [at_most, at_least] = conformance::rules(0);
+    let of = |target, rule: Rule, nonce| {
+        let (target, nonce) = (Target::new(target), Nonce::new(nonce));
+        (target, rule.met_by(digest(nonce, &target)), nonce)
+    };
+    [
+        of([1; 32], at_most, 0x1_0000_0341),
+        of([2; 32], at_least, 0x1_0001_1ddf),
+    ]
 }
 
 const ALONE: u64 = 1 << 18;
 
 #[test]
 fn the_lonely_nonce_is_alone() {
-    let (target, least, nonce) = lonely();
-    for distance in 1..=ALONE {
-        for other in [nonce.get() - distance, nonce.get() + distance] {
-            assert!(digest(Nonce::new(other), &target) > least, "{other}");
+    for (target, rule, nonce) in lonely() {
+        assert!(rule.admits(digest(nonce, &target)));
+        for distance in 1..=ALONE {
+            for other in [nonce.get() - distance, nonce.get() + distance] {
+                assert!(!rule.admits(digest(Nonce::new(other), &target)), "{other}");
+            }
         }
     }
 }
@@ -130,12 +138,13 @@ fn every_invocation_of_a_dispatch_finds_its_nonce() {
     if is_left_out(Need::Vulkan) {
         return;
     }
-    let (target, least, nonce) = lonely();
     // Three workgroups of 64 and a part of a fourth.
     let count = 200;
-    for place in 0..count {
-        let start = nonce.get() - place;
-        check(&target, least.get(), (start, count), Some(nonce.get()));
+    for (target, rule, nonce) in lonely() {
+        for place in 0..count {
+            let start = nonce.get() - place;
+            check(&target, rule, (start, count), Some(nonce.get()));
+        }
     }
 }
 
@@ -144,26 +153,27 @@ fn every_turn_of_an_invocation_finds_its_nonce() {
     if is_left_out(Need::Vulkan) {
         return;
     }
-    let (target, least, nonce) = lonely();
     // Several nonces for each invocation, and fewer for the last one. Less than ALONE.
     let count = 3 * (1 << 16) + 17;
-    let ends = (0..9)
-        .chain(count / 2..count / 2 + 9)
-        .chain(count - 9..count);
-    for place in ends {
-        let start = nonce.get() - place;
-        check(&target, least.get(), (start, count), Some(nonce.get()));
-    }
-    for start in [nonce.get() + 1, nonce.get() - count] {
-        check(&target, least.get(), (start, count), None);
+    for (target, rule, nonce) in lonely() {
+        let ends = (0..9)
+            .chain(count / 2..count / 2 + 9)
+            .chain(count - 9..count);
+        for place in ends {
+            let start = nonce.get() - place;
+            check(&target, rule, (start, count), Some(nonce.get()));
+        }
+        for start in [nonce.get() + 1, nonce.get() - count] {
+            check(&target, rule, (start, count), None);
+        }
     }
 }
 
 /// A slice of a search of its own.
-fn slice(target: &Target, threshold: u64, start: u64, count: u64) -> Slice {
+fn slice(target: &Target, rule: Rule, start: u64, count: u64) -> Slice {
     Slice {
         target: *target,
-        threshold: Threshold::new(threshold),
+        rule,
         nonces: NonceRange { start, count },
         stop: StopFlag::default(),
     }
@@ -174,7 +184,7 @@ fn has_answer(slice: &Slice) -> bool {
     let NonceRange { start, count } = slice.nonces;
     (0..count).any(|offset| {
         let nonce = Nonce::new(start.wrapping_add(offset));
-        digest(nonce, &slice.target).get() <= slice.threshold.get()
+        slice.rule.admits(digest(nonce, &slice.target))
     })
 }
 
@@ -183,7 +193,7 @@ fn check_answer(slice: &Slice, searched: &Searched) {
     match searched.found {
         Some(nonce) => {
             assert!(slice.nonces.contains(nonce), "{slice:?} {searched:?}");
-            assert!(digest(nonce, &slice.target).get() <= slice.threshold.get());
+            assert!(slice.rule.admits(digest(nonce, &slice.target)));
         }
         None => {
             assert!(!has_answer(slice), "{slice:?} {searched:?}");
@@ -211,7 +221,9 @@ fn each_search_of_a_batch_gets_its_own_answer() {
                     let target = Target::new([fastrand::u8(..); 32]);
                     let count = [0, 1, 64, 1000, 5000, 20_000][number % 6];
                     let threshold = u64::MAX / [1, 100, 10_000, 1_000_000][number % 4];
-                    slice(&target, threshold, fastrand::u64(..), count)
+                    // Both rules in one dispatch.
+                    let rule = conformance::rules(threshold)[fastrand::usize(..2)];
+                    slice(&target, rule, fastrand::u64(..), count)
                 })
                 .collect();
             engine.submit(batch.clone()).unwrap();
@@ -238,7 +250,8 @@ fn batches_come_back_in_the_order_in_which_they_went() {
             .map(|_| {
                 let slice = |_| {
                     let target = Target::new([fastrand::u8(..); 32]);
-                    slice(&target, u64::MAX / 500, fastrand::u64(..), 1000)
+                    let rule = conformance::rules(u64::MAX / 500)[fastrand::usize(..2)];
+                    slice(&target, rule, fastrand::u64(..), 1000)
                 };
                 (0..fastrand::usize(1..5)).map(slice).collect()
             })
@@ -264,29 +277,30 @@ fn a_search_that_is_answered_ends_what_is_queued_for_it_on_the_device() {
         return;
     }
     on_every_kernel(|engine| {
-        let (target, least, nonce) = lonely();
-        let first = slice(&target, least.get(), nonce.get() - 1000, ALONE);
-        // Nothing is to be found here, so all of it would be tested.
-        let queued = Slice {
-            nonces: NonceRange {
-                start: nonce.get() + 1,
-                count: ALONE,
-            },
-            ..first.clone()
-        };
-        let other = slice(&target, 0, 0, 5000);
-        engine.submit(vec![first]).unwrap();
-        engine.submit(vec![queued.clone(), other]).unwrap();
-        assert_eq!(engine.complete().unwrap()[0].found, Some(nonce));
-        let searched = engine.complete().unwrap();
-        let nothing = |tried| Searched { tried, found: None };
-        assert_eq!(searched, [nothing(0), nothing(5000)]);
-        // A search that comes later in its place is another.
-        let later = Slice {
-            stop: StopFlag::default(),
-            ..queued
-        };
-        assert_eq!(device::search(engine, later), Ok(nothing(ALONE)));
+        for (target, rule, nonce) in lonely() {
+            let first = slice(&target, rule, nonce.get() - 1000, ALONE);
+            // Nothing is to be found here, so all of it would be tested.
+            let queued = Slice {
+                nonces: NonceRange {
+                    start: nonce.get() + 1,
+                    count: ALONE,
+                },
+                ..first.clone()
+            };
+            let other = slice(&target, Rule::HARDEST, 0, 5000);
+            engine.submit(vec![first]).unwrap();
+            engine.submit(vec![queued.clone(), other]).unwrap();
+            assert_eq!(engine.complete().unwrap()[0].found, Some(nonce));
+            let searched = engine.complete().unwrap();
+            let nothing = |tried| Searched { tried, found: None };
+            assert_eq!(searched, [nothing(0), nothing(5000)]);
+            // A search that comes later in its place is another.
+            let later = Slice {
+                stop: StopFlag::default(),
+                ..queued
+            };
+            assert_eq!(device::search(engine, later), Ok(nothing(ALONE)));
+        }
     });
 }
 
@@ -299,7 +313,8 @@ fn an_early_answer_leaves_most_of_an_easy_search_out() {
         // As many as a search is all but sure to end within, for searches of 40 000 hashes.
         let slice = || {
             let target = Target::new([fastrand::u8(..); 32]);
-            slice(&target, u64::MAX / 40_000, fastrand::u64(..), 320_000)
+            let rule = conformance::rules(u64::MAX / 40_000)[fastrand::usize(..2)];
+            slice(&target, rule, fastrand::u64(..), 320_000)
         };
         let batches = (0..4).map(|_| (0..32).map(|_| slice()).collect());
         let mut tried = 0;
@@ -324,7 +339,7 @@ fn a_stopped_search_ends_at_once() {
         stop.set();
         let slice = Slice {
             target: Target::new([0; 32]),
-            threshold: Threshold::new(0),
+            rule: Rule::HARDEST,
             nonces: NonceRange {
                 start: 0,
                 count: u64::MAX,
@@ -341,7 +356,7 @@ fn slices_are_shorter_for_easy_work() {
         return;
     }
     for (kernel, engine) in engines() {
-        let length = |threshold| engine.lengths(&[Threshold::new(threshold)])[0];
+        let length = |threshold| engine.lengths(&[Threshold::new(threshold).into()])[0];
         assert!(length(u64::MAX) >= 1, "{kernel}");
         assert!(length(u64::MAX) <= length(429_496_729_550_000), "{kernel}");
         assert!(length(429_496_729_550_000) <= length(0), "{kernel}");

@@ -28,6 +28,7 @@ ADDITIONS = {
     "autoscale-hpa": "components/autoscale-hpa",
     "autoscale-keda": "components/autoscale-keda",
     "api-keys": "components/api-keys",
+    "nano": "components/nano",
 }
 
 
@@ -75,7 +76,7 @@ class Builder:
 
     def combinations(self):
         """Whatever can be added, by itself and as much as can be at once, to each device."""
-        several = [["monitoring", scaler, "api-keys"] for scaler in ("autoscale-hpa", "autoscale-keda")]
+        several = [["monitoring", scaler, "api-keys", "nano"] for scaler in ("autoscale-hpa", "autoscale-keda")]
         for device in DEVICES:
             for additions in [*([addition] for addition in ADDITIONS), *several]:
                 name = " + ".join([device, *additions])

@@ -208,9 +208,14 @@ def selectors(manifest):
 @check
 def ports(manifest):
     """Every port that something refers to is there, under that name, and is one that the server listens at."""
-    for name, variable in (("http", "ATTO_WORK_ADDRESS"), ("management", "ATTO_WORK_MANAGEMENT_ADDRESS")):
+    for name, variable in (
+        ("http", "ATTO_WORK_ADDRESS"),
+        ("management", "ATTO_WORK_MANAGEMENT_ADDRESS"),
+        ("nano", "ATTO_WORK_NANO_ADDRESS"),
+    ):
         address = manifest.variable(variable)
-        if address != f"[::]:{manifest.ports.get(name)}":
+        # Of Nano's port there is no default, and then there is none.
+        if (address or name in manifest.ports) and address != f"[::]:{manifest.ports.get(name)}":
             yield f"the port {name} is {manifest.ports.get(name)}, and {variable} is {address}"
     for port in manifest.one("Service")["spec"]["ports"]:
         if port["targetPort"] not in manifest.ports:
@@ -468,6 +473,8 @@ def network(manifest):
         for port in rule.get("ports", [{"port": "any"}]):
             opened.setdefault(port["port"], []).extend(rule.get("from", ["anywhere"]))
     wanted = {8080: [{"namespaceSelector": {}}], 8081: [{"namespaceSelector": {"matchLabels": MONITORING}}]}
+    if "nano" in manifest.ports:
+        wanted[7000] = wanted[8080]
     if opened != wanted:
         yield f"open are {opened}"
     left = {}
@@ -481,11 +488,13 @@ def network(manifest):
 
 @check
 def service(manifest):
-    """The Service is for the cluster only, and has the clients' port alone."""
+    """The Service is for the cluster only, and has the clients' ports alone."""
     spec = manifest.one("Service")["spec"]
     if spec.get("type") != "ClusterIP":
         yield f"the Service is a {spec.get('type')}"
-    if [port["name"] for port in spec["ports"]] != ["http"] or any("nodePort" in port for port in spec["ports"]):
+    wanted = {"http", "nano"} & manifest.ports.keys()
+    named = [port["name"] for port in spec["ports"]]
+    if sorted(named) != sorted(wanted) or any("nodePort" in port for port in spec["ports"]):
         yield f"the Service has {spec['ports']}"
 
 

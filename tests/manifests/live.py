@@ -39,7 +39,9 @@ class Running:
             )
             (self.key,) = re.findall(r"\b[0-9a-f]{64}\b", made.stderr)
             pathlib.Path(keys).write_text(read("k8s/components/api-keys/keys.example") + made.stdout)
-        environment["ATTO_WORK_ADDRESS"] = environment["ATTO_WORK_MANAGEMENT_ADDRESS"] = "127.0.0.1:0"
+        for port in ("ATTO_WORK_ADDRESS", "ATTO_WORK_MANAGEMENT_ADDRESS", "ATTO_WORK_NANO_ADDRESS"):
+            if port in environment or port != "ATTO_WORK_NANO_ADDRESS":
+                environment[port] = "127.0.0.1:0"
         self.log = self.folder / "log"
         # Drivers write here.
         self.errors = self.folder / "errors"
@@ -82,6 +84,7 @@ class Running:
                 fields = line.get("fields", line)
                 if fields.get("message") == "ready":
                     self.public, self.management = fields["address"], fields["management_address"]
+                    self.nano = fields.get("nano_address")
                     return True
             if ended:
                 return False
@@ -96,6 +99,14 @@ class Running:
         headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
         status, text = ask(self.public, "POST", "/works", json.dumps(body), headers)
         if status == 200 and not re.fullmatch(r"[0-9A-F]{16}", json.loads(text)["work"]):
+            raise Wrong(f"that is no work: {text}")
+        return status
+
+    def generate(self, key=None):
+        """An easy work from Nano's port."""
+        body = {"action": "work_generate", "hash": "07" * 32, "difficulty": "fff0000000000000", "key": key}
+        status, text = ask(self.nano, "POST", "/", json.dumps(body))
+        if status == 200 and not re.fullmatch(r"[0-9a-f]{16}", json.loads(text)["work"]):
             raise Wrong(f"that is no work: {text}")
         return status
 
@@ -122,6 +133,11 @@ def serve(manifest, folder):
         if running.key:
             expect("a request without a key", running.post(), 401)
         expect("a request", running.post(running.key), 200)
+        expect("Nano's port", running.nano is not None, "nano" in manifest.ports)
+        if running.nano:
+            if running.key:
+                expect("a request of Nano without a key", running.generate(), 401)
+            expect("a request of Nano", running.generate(running.key), 200)
         for monitor in manifest.of("PodMonitor"):
             status, text = running.get(monitor["spec"]["podMetricsEndpoints"][0]["path"])
             expect("metrics", status, 200)

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "benches include this too")]
 
 use atto_work_server::device::{self, Engine, NonceRange, Slice, StopFlag};
-use atto_work_server::work::{Nonce, Target, Threshold, digest};
+use atto_work_server::work::{Difficulty, NanoWork, Nonce, Rule, Target, Threshold, digest};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ pub(crate) struct Vectors {
     pub(crate) hashes: Vec<HashVector>,
     pub(crate) searches: Vec<SearchVector>,
     pub(crate) published: Vec<PublishedVector>,
+    pub(crate) nano: Vec<NanoVector>,
 }
 
 /// The threshold of a network at a time.
@@ -55,6 +56,23 @@ pub(crate) struct PublishedVector {
     pub(crate) valid: bool,
 }
 
+/// The first work from a start on that meets a difficulty of Nano, and its digest. All numbers are big-endian hex, as on
+/// Nano's wire.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NanoVector {
+    pub(crate) root: String,
+    pub(crate) difficulty: String,
+    pub(crate) start: String,
+    pub(crate) work: String,
+    pub(crate) value: String,
+}
+
+/// Both rules with as many valid digests: those at most the threshold, and those at least its complement.
+pub(crate) fn rules(threshold: u64) -> [Rule; 2] {
+    let difficulty = Difficulty::new(!threshold);
+    [Threshold::new(threshold).into(), difficulty.into()]
+}
+
 /// The vectors.
 pub(crate) fn vectors() -> Vectors {
     serde_json::from_str(include_str!("../vectors.json")).expect("the vectors are well formed")
@@ -69,14 +87,14 @@ pub(crate) fn number(text: &str) -> u64 {
 pub(crate) fn search(
     engine: &mut dyn Engine,
     target: &Target,
-    threshold: u64,
+    rule: Rule,
     start: u64,
     count: u64,
 ) -> Option<Nonce> {
     let nonces = NonceRange { start, count };
     let slice = Slice {
         target: *target,
-        threshold: Threshold::new(threshold),
+        rule,
         nonces,
         stop: StopFlag::default(),
     };
@@ -87,10 +105,10 @@ pub(crate) fn search(
     };
     assert!((1..=count).contains(&searched.tried));
     assert!(nonces.contains(nonce), "{nonce:?} is outside {nonces:?}");
-    let digest = digest(nonce, target).get();
+    let digest = digest(nonce, target);
     assert!(
-        digest <= threshold,
-        "{nonce:?} has the digest {digest}, above {threshold}"
+        rule.admits(digest),
+        "{nonce:?} has the digest {digest:?}, under {rule}"
     );
     Some(nonce)
 }
@@ -104,30 +122,55 @@ pub(crate) fn agrees_with_the_vectors(engine: &mut dyn Engine) {
             number(&vector.nonce),
             number(&vector.digest),
         );
-        let found = search(engine, &target, digest, nonce, 1);
-        assert_eq!(found, Some(Nonce::new(nonce)), "{vector:?}");
-        assert_eq!(
-            search(engine, &target, digest - 1, nonce, 1),
-            None,
-            "{vector:?}"
-        );
+        let at_most = |bound| Threshold::new(bound).into();
+        let at_least = |bound| Difficulty::new(bound).into();
+        for (met, missed) in [
+            (at_most(digest), at_most(digest - 1)),
+            (at_least(digest), at_least(digest + 1)),
+        ] {
+            let found = search(engine, &target, met, nonce, 1);
+            assert_eq!(found, Some(Nonce::new(nonce)), "{vector:?}");
+            assert_eq!(
+                search(engine, &target, missed, nonce, 1),
+                None,
+                "{vector:?}"
+            );
+        }
     }
     for vector in &vectors.searches {
-        let (target, threshold) = (vector.target.parse().unwrap(), number(&vector.threshold));
+        let target = vector.target.parse().unwrap();
+        let rule = Threshold::new(number(&vector.threshold)).into();
         let (start, nonce) = (number(&vector.start), number(&vector.nonce));
-        let distance = nonce.wrapping_sub(start);
-        let found = search(engine, &target, threshold, start, distance + 1);
-        assert_eq!(found, Some(Nonce::new(nonce)), "{vector:?}");
-        assert_eq!(
-            search(engine, &target, threshold, start, distance),
-            None,
-            "{vector:?}"
-        );
+        has_first(engine, &target, rule, start, nonce);
     }
-    assert_eq!((vectors.hashes.len(), vectors.searches.len()), (24, 6));
+    for vector in &vectors.nano {
+        let target = vector.root.parse().unwrap();
+        let difficulty: Difficulty = vector.difficulty.parse().unwrap();
+        let [start, nonce] = [&vector.start, &vector.work]
+            .map(|text| text.parse::<NanoWork>().unwrap().nonce().get());
+        has_first(engine, &target, difficulty.into(), start, nonce);
+    }
+    let counts = [
+        vectors.hashes.len(),
+        vectors.searches.len(),
+        vectors.nano.len(),
+    ];
+    assert_eq!(counts, [24, 6, 22]);
 }
 
-/// In `width` nonces, whichever of them has the lowest digest is found, and is the only one: so every lane or
+/// Asserts that `nonce` is found where it is the last of a slice from `start` on, and nothing where it is one past the end.
+fn has_first(engine: &mut dyn Engine, target: &Target, rule: Rule, start: u64, nonce: u64) {
+    let distance = nonce.wrapping_sub(start);
+    for (count, expected) in [(distance + 1, Some(Nonce::new(nonce))), (distance, None)] {
+        let found = search(engine, target, rule, start, count);
+        assert_eq!(
+            found, expected,
+            "{target} under {rule}, {count} from {start}"
+        );
+    }
+}
+
+/// In `width` nonces, whichever of them has the best digest under a rule is found, and is the only one: so every lane or
 /// invocation is seen to find, and to stay silent.
 pub(crate) fn finds_in_every_position(engine: &mut dyn Engine, width: u64) {
     let target = Target::new([0x5A; 32]);
@@ -137,44 +180,46 @@ pub(crate) fn finds_in_every_position(engine: &mut dyn Engine, width: u64) {
         u64::MAX - width / 2,
         1 << 63,
     ] {
-        for position in 0..width {
-            // The range is laid so that the nonce of the lowest digest among its neighbours stands at `position`.
-            let best = (0..width)
-                .map(|i| start.wrapping_add(i))
-                .min_by_key(|&n| digest(Nonce::new(n), &target))
-                .unwrap();
-            let from = best.wrapping_sub(position);
-            let digests = (0..width)
-                .map(|i| from.wrapping_add(i))
-                .filter(|&nonce| nonce != best);
-            let threshold = digest(Nonce::new(best), &target).get();
-            let others = digests
-                .filter(|&nonce| digest(Nonce::new(nonce), &target).get() <= threshold)
-                .count();
-            let found = search(engine, &target, threshold, from, width);
-            assert!(
-                found.is_some(),
-                "position {position} of {width} from {from}"
-            );
-            if others == 0 {
-                assert_eq!(
-                    found,
-                    Some(Nonce::new(best)),
-                    "position {position} of {width} from {from}"
-                );
+        // The range is laid so that the nonce of the best digest among its neighbours stands at `position`.
+        let neighbours = || (0..width).map(|i| start.wrapping_add(i));
+        let value = |nonce: u64| digest(Nonce::new(nonce), &target);
+        for best in [
+            neighbours().min_by_key(|&nonce| value(nonce)).unwrap(),
+            neighbours().max_by_key(|&nonce| value(nonce)).unwrap(),
+        ] {
+            let is_lowest = neighbours().all(|nonce| value(nonce) >= value(best));
+            let rule = if is_lowest {
+                Rule::from(Threshold::new(value(best).get()))
+            } else {
+                Rule::from(Difficulty::new(value(best).get()))
+            };
+            for position in 0..width {
+                let from = best.wrapping_sub(position);
+                let others = (0..width)
+                    .map(|i| from.wrapping_add(i))
+                    .filter(|&nonce| nonce != best && rule.admits(value(nonce)))
+                    .count();
+                let found = search(engine, &target, rule, from, width);
+                let place = format!("{rule}, position {position} of {width} from {from}");
+                assert!(found.is_some(), "{place}");
+                if others == 0 {
+                    assert_eq!(found, Some(Nonce::new(best)), "{place}");
+                }
             }
         }
     }
 }
 
-/// The thresholds at both ends, and the empty range.
+/// The bounds at both ends, and the empty range.
 pub(crate) fn knows_the_extremes(engine: &mut dyn Engine) {
     let target = Target::new([1; 32]);
-    for start in [0, u64::MAX, 1 << 32] {
-        assert!(search(engine, &target, u64::MAX, start, 1).is_some());
-        assert!(search(engine, &target, u64::MAX, start, 1000).is_some());
-        assert_eq!(search(engine, &target, 0, start, 5000), None);
-        assert_eq!(search(engine, &target, u64::MAX, start, 0), None);
+    for (easiest, hardest) in rules(u64::MAX).into_iter().zip(rules(0)) {
+        for start in [0, u64::MAX, 1 << 32] {
+            assert!(search(engine, &target, easiest, start, 1).is_some());
+            assert!(search(engine, &target, easiest, start, 1000).is_some());
+            assert_eq!(search(engine, &target, hardest, start, 5000), None);
+            assert_eq!(search(engine, &target, easiest, start, 0), None);
+        }
     }
 }
 
@@ -191,18 +236,18 @@ pub(crate) fn agrees_with_the_oracle(engine: &mut dyn Engine, cases: u32) {
     ];
     // About one in a thousand digests, give or take a factor of a hundred.
     let threshold = prop_oneof![any::<u64>(), (44..60u32).prop_map(|bits| 1 << bits)];
-    let slices = (any::<[u8; 32]>(), threshold, start, 0..2000u64);
+    let slices = (any::<[u8; 32]>(), threshold, 0..2_usize, start, 0..2000u64);
     let mut runner = TestRunner::new(Config {
         cases,
         failure_persistence: None,
         ..Config::default()
     });
     let engine = std::cell::RefCell::new(engine);
-    let agreed = runner.run(&slices, |(target, threshold, start, count)| {
-        let target = Target::new(target);
+    let agreed = runner.run(&slices, |(target, threshold, which, start, count)| {
+        let (target, rule) = (Target::new(target), rules(threshold)[which]);
         let mut nonces = (0..count).map(|offset| Nonce::new(start.wrapping_add(offset)));
-        let there_is_one = nonces.any(|nonce| digest(nonce, &target).get() <= threshold);
-        let found = search(&mut **engine.borrow_mut(), &target, threshold, start, count);
+        let there_is_one = nonces.any(|nonce| rule.admits(digest(nonce, &target)));
+        let found = search(&mut **engine.borrow_mut(), &target, rule, start, count);
         prop_assert_eq!(found.is_some(), there_is_one);
         Ok(())
     });

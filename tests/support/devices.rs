@@ -16,9 +16,10 @@ use atto_work_server::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, OpenDevices, Opener, Searched,
     Slice, Trial,
 };
+use atto_work_server::http::nano::Difficulties;
 use atto_work_server::scheduler::{AnswerCache, Backoff, Limits};
-use atto_work_server::service::{self, Listeners, Settings};
-use atto_work_server::work::{Nonce, Threshold};
+use atto_work_server::service::{self, Listeners, NanoSettings, Settings};
+use atto_work_server::work::{Difficulty, Multiplier, Nonce, Rule};
 use tokio::sync::oneshot;
 
 /// How long an engine may take for a slice before it is passed over, in these tests.
@@ -47,8 +48,8 @@ where
         self.capacity
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.length; thresholds.len()]
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.length; rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
@@ -225,6 +226,8 @@ pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
 /// The service, in a thread of this process. Ends when dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
+    #[allow(dead_code, reason = "only some programs ask there")]
+    pub(crate) nano: SocketAddr,
     pub(crate) management: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -264,6 +267,13 @@ impl Service {
                 idle: Duration::from_secs(75),
                 age: Duration::from_secs(30),
             },
+            nano: NanoSettings {
+                difficulties: Difficulties {
+                    base: Difficulty::NANO_SEND,
+                    most: Multiplier::new(64.0).expect("above zero"),
+                },
+                connections: NonZeroUsize::new(100).expect("not zero"),
+            },
             delay: Duration::ZERO,
             grace: Duration::from_secs(20),
         };
@@ -276,12 +286,12 @@ impl Service {
                 .build();
             runtime.expect("a runtime").block_on(async {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
-                let listeners = Listeners::bind(any, any).expect("free ports");
+                let listeners = Listeners::bind(any, Some(any), any).expect("free ports");
                 let local =
                     |listener: &tokio::net::TcpListener| listener.local_addr().expect("an address");
-                addresses
-                    .send((local(&listeners.public), local(&listeners.management)))
-                    .expect("the test waits");
+                let nano = listeners.nano.as_ref().expect("it is asked for");
+                let ports = [&listeners.public, nano, &listeners.management];
+                addresses.send(ports.map(local)).expect("the test waits");
                 let shutdown = async { drop(stopped.await) };
                 service::run(
                     settings,
@@ -295,9 +305,10 @@ impl Service {
                 .expect("it serves");
             });
         });
-        let (address, management) = bound.recv().expect("the service starts");
+        let [address, nano, management] = bound.recv().expect("the service starts");
         Self {
             address,
+            nano,
             management,
             stop: Some(stop),
             thread: Some(thread),

@@ -2,14 +2,18 @@
 //! `tests/it/corpus.rs` run these same functions, each of which fails by a panic.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use atto_work_server::config::ServeArgs;
 use atto_work_server::device::gpu::Selection;
+use atto_work_server::http::nano::{self, Difficulties};
 use atto_work_server::http::parse;
 use atto_work_server::problem::Problem;
-use atto_work_server::work::{Network, Nonce, Target, Threshold, Timestamp};
+use atto_work_server::work::{
+    Difficulty, Multiplier, NanoWork, Network, Nonce, Target, Threshold, Timestamp, parse_root,
+};
 use clap::{Args, Command, FromArgMatches};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -30,8 +34,9 @@ pub(crate) fn request(body: &[u8]) {
             let (network, timestamp, target) = expected.expect("a wrong body is accepted");
             assert_eq!(request.network().as_str(), network);
             let timestamp = Timestamp::from_millis(timestamp).expect("a time with a threshold");
-            let threshold = Threshold::required(request.network(), timestamp);
-            assert_eq!(request.threshold(), threshold);
+            let threshold =
+                Threshold::required(network.parse().expect("it was accepted"), timestamp);
+            assert_eq!(request.rule(), threshold.into());
             assert!(threshold.get() > 0, "such work cannot be found");
             assert_eq!(request.target().as_bytes(), &bytes_of::<32>(&target));
             let again = json!({
@@ -139,14 +144,151 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Reads the text as a target and as a work.
+/// Reads the bytes of a body as a request of Nano's API.
 ///
-/// It is accepted exactly if it has the right number of hex digits; the value is that of the digits; it is written in upper
-/// case, and read the same in either.
+/// It is understood exactly as the rules of `docs/nano.md`, written down here once more, say; and what they refuse is refused
+/// with the error that they name.
+pub(crate) fn nano_request(body: &[u8]) {
+    let base = Difficulty::NANO_SEND;
+    let most = Multiplier::new(64.0).expect("above zero");
+    let given = nano::parse(body, &Difficulties { base, most });
+    match (given, expected_command(body)) {
+        (Ok(command), Ok(expected)) => assert_eq!(command, expected),
+        (Err(refusal), Err(expected)) => assert_eq!(refusal.to_string(), expected),
+        (given, expected) => panic!("{given:?} is not {expected:?}"),
+    }
+}
+
+/// What a body asks for, or the error, by other means than the server's.
+fn expected_command(body: &[u8]) -> Result<nano::Command, &'static str> {
+    const JSON: &str = "Failed to deserialize JSON";
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let members = reader.deserialize_map(Texts).map_err(|_| JSON)?;
+    reader.end().map_err(|_| JSON)?;
+    let text = |name: &str| members.get(name).cloned().flatten();
+    let hex = |text: &str, digits: std::ops::RangeInclusive<usize>| {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex && digits.contains(&text.len())
+    };
+    let number = |text: &str| {
+        let padded = format!("{text:0>16}");
+        hex(text, 1..=16).then(|| u64::from_be_bytes(bytes_of(&padded)))
+    };
+    let root = || {
+        let text = text("hash").ok_or(JSON)?;
+        let is_root = hex(&text, 64..=64);
+        is_root
+            .then(|| Target::new(bytes_of(&text)))
+            .ok_or("Bad block hash")
+    };
+    let difficulty = || match text("difficulty") {
+        Some(text) => number(&text).map(Some).ok_or("Bad difficulty"),
+        None => Ok(None),
+    };
+    let multiplied = || match text("multiplier") {
+        Some(text) => {
+            let factor = text.parse::<f64>().ok();
+            let factor = factor.filter(|factor| *factor > 0.0 && factor.is_finite());
+            let valid = (34_359_738_368.0 / factor.ok_or("Bad multiplier")?).trunc();
+            let all = 2_f64.powi(64);
+            Ok::<_, &str>(Some(match valid {
+                valid if valid >= all => 0,
+                valid if valid < 1.0 => u64::MAX,
+                valid => u64::MAX - (whole_of(valid) - 1),
+            }))
+        }
+        None => Ok(None),
+    };
+    let version = || match text("version").as_deref() {
+        None | Some("work_1") => Ok(()),
+        Some(_) => Err("Bad work version"),
+    };
+    match &*text("action").ok_or(JSON)? {
+        "work_generate" => {
+            let (root, difficulty, multiplied) = (root()?, difficulty()?, multiplied()?);
+            version()?;
+            let difficulty = multiplied.or(difficulty).unwrap_or(0xFFFF_FFF8_0000_0000);
+            if difficulty > 0xFFFF_FFFF_E000_0000 {
+                return Err("Difficulty above config limit or below publish threshold");
+            }
+            let difficulty = Difficulty::new(difficulty);
+            Ok(nano::Command::Generate { root, difficulty })
+        }
+        "work_validate" => {
+            let root = root()?;
+            let work = number(&text("work").ok_or(JSON)?).ok_or("Bad work")?;
+            let (difficulty, multiplied) = (difficulty()?, multiplied()?);
+            version()?;
+            Ok(nano::Command::Validate {
+                root,
+                work: Nonce::new(work).into(),
+                difficulty: difficulty
+                    .map(|difficulty| Difficulty::new(multiplied.unwrap_or(difficulty))),
+            })
+        }
+        "work_cancel" => Ok(nano::Command::Cancel { root: root()? }),
+        "status" => Ok(nano::Command::Status),
+        _ => Err("Unknown command"),
+    }
+}
+
+/// A whole number below 2^64.
+fn whole_of(number: f64) -> u64 {
+    format!("{number:.0}").parse().expect("it is below 2^64")
+}
+
+/// Reads the members of a request of Nano's API as text, `None` for `null`, and refuses each that comes twice.
+struct Texts;
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = BTreeMap<String, Option<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        const KNOWN: [&str; 7] = [
+            "action",
+            "hash",
+            "work",
+            "difficulty",
+            "multiplier",
+            "version",
+            "key",
+        ];
+        let mut texts = BTreeMap::new();
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            if !KNOWN.contains(&&*name) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = map.next_value::<Box<RawValue>>()?;
+            let text = match value.get() {
+                "null" => None,
+                text if text.starts_with('"') => {
+                    // Half of a surrogate pair is no text of any rule.
+                    Some(serde_json::from_str(text).unwrap_or_else(|_| text.to_owned()))
+                }
+                text => Some(text.to_owned()),
+            };
+            if texts.insert(name.into_owned(), text).is_some() {
+                return Err(A::Error::custom("twice"));
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// Reads the text as a target and as a work of Atto, and as a root, a work and a difficulty of Nano.
+///
+/// It is accepted exactly if it has the right number of hex digits; the value is that of the digits; it is written in one
+/// case, and read the same in either. Nano's numbers may have fewer digits, and are written with all.
 pub(crate) fn hex(text: &[u8]) {
     let Ok(text) = str::from_utf8(text) else {
         return;
     };
+    nano(text);
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let (upper, lower) = (text.to_uppercase(), text.to_lowercase());
     match text.parse::<Target>() {
@@ -174,6 +316,35 @@ pub(crate) fn hex(text: &[u8]) {
             assert_eq!(error.field(), "work");
             assert!(!error.to_string().is_empty());
         }
+    }
+}
+
+/// Reads the text as the values of Nano.
+fn nano(text: &str) {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (parse_root(text), text.parse::<Target>()) {
+        (Ok(root), Ok(target)) => assert_eq!(root, target),
+        (Err(error), Err(_)) => assert_eq!(error.field(), "hash"),
+        (root, target) => panic!("{root:?} is no other than {target:?}"),
+    }
+    let is_number = is_hex && (1..=16).contains(&text.len());
+    let padded = || format!("{text:0>16}").to_lowercase();
+    match (text.parse::<NanoWork>(), text.parse::<Difficulty>()) {
+        (Ok(work), Ok(difficulty)) => {
+            assert!(is_number, "{text:?} is no number");
+            let number = u64::from_be_bytes(bytes_of(&padded()));
+            assert_eq!((work.nonce().get(), difficulty.get()), (number, number));
+            assert_eq!(
+                (work.to_string(), difficulty.to_string()),
+                (padded(), padded())
+            );
+        }
+        (Err(work), Err(difficulty)) => {
+            assert!(!is_number, "{text:?} is a number");
+            assert_eq!((work.field(), difficulty.field()), ("work", "difficulty"));
+            assert!(!work.to_string().is_empty());
+        }
+        (work, difficulty) => panic!("{work:?} is no other than {difficulty:?}"),
     }
 }
 
@@ -254,6 +425,9 @@ fn flag(name: &str, value: &str) {
         let seconds: f64 = value.parse().expect("a number was read");
         assert!((read.as_secs_f64() - seconds).abs() < 1e-8, "{given:?}");
     }
+    let multiplier = args.nano_max_multiplier.get();
+    assert!((1.0..=1e6).contains(&multiplier), "{given:?}");
+    assert!((1..=1_000_000).contains(&args.nano_max_connections));
     // What the service makes of it.
     let (settings, _) = (args.settings(), args.devices.choice());
     assert_eq!(settings.limits.running.get(), args.queue_size);

@@ -79,6 +79,9 @@ pub(crate) fn key_entry(name: &str, key: &str) -> String {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Nano's port, if there is one.
+    #[allow(dead_code, reason = "only some programs ask there")]
+    pub(crate) nano: Option<SocketAddr>,
     pub(crate) management: SocketAddr,
     /// What the server logged before it was ready, a JSON object a line.
     pub(crate) starting: Vec<Value>,
@@ -129,6 +132,7 @@ impl Server {
         Self {
             child,
             address: address("address"),
+            nano: ready.get("nano_address").map(|_| address("nano_address")),
             management: address("management_address"),
             starting,
             log,
@@ -253,8 +257,9 @@ pub(crate) fn assert_work(answer: &http::Response, request: &Value) {
     let network: Network = request["network"].as_str().unwrap().parse().unwrap();
     let timestamp = Timestamp::from_millis(request["timestamp"].as_i64().unwrap()).unwrap();
     let target: Target = request["target"].as_str().unwrap().parse().unwrap();
+    let rule = Threshold::required(network, timestamp).into();
     assert!(
-        Work::verify(nonce, &target, Threshold::required(network, timestamp)).is_some(),
+        Work::verify(nonce, &target, rule).is_some(),
         "{body} for {request}"
     );
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::expected::{Expected, expected};
+use super::expected::{Expected, KINDS, expected};
 use super::limits;
 use super::processor::{self, Search};
 use super::threads::at_once;
@@ -18,7 +18,7 @@ use crate::device::cpu::{self, Kernel};
 use crate::device::{
     Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, Searched, Slice, Trial, rate,
 };
-use crate::work::Threshold;
+use crate::work::Rule;
 
 /// How long engines run before they are measured, to find the length of their slices.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -53,7 +53,7 @@ pub(super) struct Measurement {
     pub(super) percent_busy: Option<f64>,
     /// What keeps it from a higher hash rate, in words.
     pub(super) limited_by: String,
-    pub(super) networks: [Expected; 4],
+    pub(super) networks: [Expected; KINDS],
 }
 
 /// Runs all engines of `device` at once, first to warm up, then to count.
@@ -198,8 +198,8 @@ impl Engine for Counting {
         self.engine.capacity()
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        self.engine.lengths(thresholds)
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        self.engine.lengths(rules)
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

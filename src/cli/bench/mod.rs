@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::expected::{Expected, expected};
+use self::expected::{Expected, KINDS, expected};
 use self::measurement::{Measurement, measure};
 use super::error::CommandError;
 use super::output::print;
@@ -19,7 +19,6 @@ use super::terminal::{self, Column};
 use crate::config::DeviceArgs;
 use crate::device::gpu::{self, AdapterKind};
 use crate::device::{self, Backend, Device};
-use crate::work::Network;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,7 +30,7 @@ pub(super) struct Args {
     seconds: u64,
 
     /// Print a JSON object: `devices` with what each did, `together` with the sum of their rates, and in both
-    /// `networks` with the seconds for one work
+    /// `networks` with the seconds for one work, of NANO one for a send and one for a receive
     #[arg(long)]
     json: bool,
 }
@@ -46,7 +45,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Together {
     hashes_per_second: f64,
-    networks: [Expected; 4],
+    networks: [Expected; KINDS],
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
@@ -111,12 +110,20 @@ fn print_tables(report: &Report) -> Result<(), CommandError> {
         })
         .collect();
     let mut times = Vec::new();
-    let mut add = |name: &str, networks: &[Expected; 4]| {
+    let mut add = |name: &str, networks: &[Expected; KINDS]| {
         let row = |what: &str, figure: fn(&Expected) -> f64| {
-            let [live, beta, dev, local] = networks
+            let [live, beta, dev, local, send, receive] = networks
                 .each_ref()
                 .map(|network| terminal::seconds(figure(network)));
-            [format!("{name}, {what}"), live, beta, dev, local]
+            [
+                format!("{name}, {what}"),
+                live,
+                beta,
+                dev,
+                local,
+                send,
+                receive,
+            ]
         };
         times.push(row("expected", |network| network.expected_seconds));
         times.push(row("99 of 100 within", |network| network.p99_seconds));
@@ -139,13 +146,18 @@ fn print_tables(report: &Report) -> Result<(), CommandError> {
         ("Limited by", Column::Text),
     ];
     print(terminal::figures(header, &rates))?;
-    let [live, beta, dev, local] = Network::ALL.map(|network| (network.as_str(), Column::Figure));
+    let titles = report.together.networks.each_ref().map(Expected::title);
+    let [live, beta, dev, local, send, receive] = titles
+        .each_ref()
+        .map(|title| (title.as_str(), Column::Figure));
     let header = [
         ("Seconds for one work", Column::Text),
         live,
         beta,
         dev,
         local,
+        send,
+        receive,
     ];
     Ok(print(terminal::figures(header, &times))?)
 }

@@ -6,7 +6,7 @@ use super::threads::at_once;
 use crate::device::cpu::clock::thread_cpu_time;
 use crate::device::cpu::probe::{Figures, Probe, Runs};
 use crate::device::{self, Device, DeviceError, Engine, NonceRange, Slice, StopFlag};
-use crate::work::{Target, Threshold};
+use crate::work::{Rule, Target};
 
 /// What all threads did, without the time for probes.
 pub(super) struct Search {
@@ -74,15 +74,15 @@ fn search_on_thread(engine: &mut dyn Engine, duration: Duration) -> Result<OnThr
     Ok(search)
 }
 
-/// As long as the engine wants it, and without a valid nonce: next to no digest meets the threshold 0.
+/// As long as the engine wants it, and without a valid nonce, which is next to impossible under this rule.
 fn slice(engine: &dyn Engine, start: u64) -> Slice {
-    let threshold = Threshold::new(0);
+    let rule = Rule::HARDEST;
     Slice {
         target: Target::new(*b"a target that stands for all oth"),
-        threshold,
+        rule,
         nonces: NonceRange {
             start,
-            count: engine.lengths(&[threshold]).into_iter().sum(),
+            count: engine.lengths(&[rule]).into_iter().sum(),
         },
         stop: StopFlag::default(),
     }

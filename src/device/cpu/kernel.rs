@@ -133,7 +133,7 @@ impl Kernel {
         Some(make.bound(cycles))
     }
 
-    /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first whose digest is at most `threshold`.
+    /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
     #[cfg_attr(
         any(target_arch = "x86_64", target_arch = "aarch64"),
         expect(
@@ -141,36 +141,30 @@ impl Kernel {
             reason = "the kernels need instructions that were detected"
         )
     )]
-    pub(super) fn search(
-        self,
-        midstate: &Midstate,
-        threshold: u64,
-        start: u64,
-        count: u64,
-    ) -> Option<u64> {
+    pub(super) fn search(self, midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
         match self.0 {
-            Isa::Portable => search::search::<u64>(midstate, threshold, start, count),
+            Isa::Portable => search::search::<u64>(midstate, start, count),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx2` exists only where AVX2 was detected.
-            Isa::Avx2 => unsafe { avx2::double::search(midstate, threshold, start, count) },
+            Isa::Avx2 => unsafe { avx2::double::search(midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx2Single` exists only where AVX2 was detected.
-            Isa::Avx2Single => unsafe { avx2::single::search(midstate, threshold, start, count) },
+            Isa::Avx2Single => unsafe { avx2::single::search(midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx2Mixed` exists only where AVX2 was detected.
-            Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, threshold, start, count) },
+            Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
-            Isa::Avx512 => unsafe { avx512::double::search(midstate, threshold, start, count) },
+            Isa::Avx512 => unsafe { avx512::double::search(midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512Mixed` exists only where AVX-512F was detected.
-            Isa::Avx512Mixed => unsafe { avx512::mixed::search(midstate, threshold, start, count) },
+            Isa::Avx512Mixed => unsafe { avx512::mixed::search(midstate, start, count) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: `Isa::Neon` exists only where NEON was detected.
-            Isa::Neon => unsafe { super::neon::search(midstate, threshold, start, count) },
+            Isa::Neon => unsafe { super::neon::search(midstate, start, count) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: `Isa::NeonSha3` exists only where NEON and its SHA-3 extension were detected.
-            Isa::NeonSha3 => unsafe { super::neon::search_sha3(midstate, threshold, start, count) },
+            Isa::NeonSha3 => unsafe { super::neon::search_sha3(midstate, start, count) },
         }
     }
 }

@@ -36,7 +36,7 @@ use super::error::DeviceError;
 use super::opened::{Backend, Device, DeviceInfo, Trial};
 use super::self_test;
 use super::slice::{Searched, Slice};
-use crate::work::{Nonce, Threshold};
+use crate::work::{Nonce, Rule};
 
 /// The device's name.
 const NAME: &str = "cpu";
@@ -166,12 +166,12 @@ impl CpuEngine {
 
 /// Searches until an answer, the end of the slice or the stop flag.
 fn search(kernel: Kernel, slice: &Slice) -> Searched {
-    let midstate = Midstate::new(&slice.target);
+    let midstate = Midstate::new(&slice.target, slice.rule);
     let mut tried = 0;
     while tried < slice.nonces.count && !slice.stop.is_set() {
         let start = slice.nonces.start.wrapping_add(tried);
         let count = STEP.min(slice.nonces.count - tried);
-        if let Some(nonce) = kernel.search(&midstate, slice.threshold.get(), start, count) {
+        if let Some(nonce) = kernel.search(&midstate, start, count) {
             return Searched {
                 tried: tried + nonce.wrapping_sub(start) + 1,
                 found: Some(Nonce::new(nonce)),
@@ -183,9 +183,9 @@ fn search(kernel: Kernel, slice: &Slice) -> Searched {
 }
 
 impl Engine for CpuEngine {
-    /// The same for every threshold: an answer ends the slice, so a length beyond it costs nothing.
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.slice_length; thresholds.len()]
+    /// The same for every rule: an answer ends the slice, so a length beyond it costs nothing.
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.slice_length; rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

@@ -10,21 +10,16 @@ use super::search::{self, Midstate};
 ///
 /// The caller must have detected NEON.
 #[target_feature(enable = "neon")]
-pub(super) fn search(midstate: &Midstate, threshold: u64, start: u64, count: u64) -> Option<u64> {
-    search::search::<Neon<Shifted>>(midstate, threshold, start, count)
+pub(super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    search::search::<Neon<Shifted>>(midstate, start, count)
 }
 
 /// [`search::search`] in NEON with the SHA-3 extension.
 ///
 /// The caller must have detected both.
 #[target_feature(enable = "neon,sha3")]
-pub(super) fn search_sha3(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
-    search::search::<Neon<Rotated>>(midstate, threshold, start, count)
+pub(super) fn search_sha3(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    search::search::<Neon<Rotated>>(midstate, start, count)
 }
 
 /// An instruction sequence for the exclusive or with a rotation.

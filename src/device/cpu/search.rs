@@ -8,7 +8,7 @@
 //!     finish round 1 from the midstate
 //!     rounds 2 to 11
 //!     the part of round 12 that v0 and v8 depend on
-//!     if IV0 ^ 0x01010008 ^ v0 ^ v8 <= threshold: return the nonce
+//!     if h0 ^ v0 ^ v8 <= limit: return the nonce
 //! ```
 //!
 //! This is Blake2b (RFC 7693) over one block of 40 bytes with an 8-byte digest, without the operations that are the same
@@ -19,10 +19,13 @@
 //!   are computed once per target, by [`Midstate::new`].
 //! - Of round 12 only the two diagonals that end in `v0` and `v8` are computed. The optimiser removes the operations
 //!   before them that lead to other words.
+//!
+//! `h0` and `limit` are those of the search's rule, see [`LastStep`].
 
 use super::lanes::Lanes;
+use crate::device::last_step::{H0, LastStep};
 use crate::device::sigma::SIGMA;
-use crate::work::Target;
+use crate::work::{Rule, Target};
 
 /// The initialisation vector of Blake2b (RFC 7693, 2.6).
 const IV: [u64; 8] = [
@@ -36,16 +39,13 @@ const IV: [u64; 8] = [
     0x5BE0_CD19_137E_2179,
 ];
 
-/// `IV0` with the parameter block folded in: no key, a digest of eight bytes.
-pub(super) const H0: u64 = IV[0] ^ 0x0101_0000 ^ 8;
-
 /// Bytes hashed: eight of nonce, 32 of target.
 const INPUT_LENGTH: u64 = 40;
 
 /// Message words from this index on are zero.
 const FIRST_ZERO_WORD: usize = 5;
 
-/// The part of a hash that is the same for every nonce of a target.
+/// What is the same for every nonce of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Midstate {
     /// `m0` to `m4`. `m0`, the nonce, is zero here.
@@ -53,11 +53,13 @@ pub(super) struct Midstate {
     /// The state after the operations of round 1 that do not depend on the nonce: columns 1, 2 and 3, `v0 + v4` of
     /// column 0, and of the diagonals `v1 + v6`, `v2 + v7` and `(v13 ^ v2) >>> 32`.
     pub(super) state: [u64; 16],
+    /// How a hash ends, and which are valid.
+    pub(super) last_step: LastStep,
 }
 
 impl Midstate {
-    /// The midstate of this target.
-    pub(super) fn new(target: &Target) -> Self {
+    /// The midstate of a search for this target under this rule.
+    pub(super) fn new(target: &Target, rule: Rule) -> Self {
         let [m1, m2, m3, m4] = target.words();
         let message = [0, m1, m2, m3, m4];
         let mut v = [
@@ -85,22 +87,21 @@ impl Midstate {
         v[1] = v[1].add(v[6]);
         v[2] = v[2].add(v[7]);
         v[13] = v[13].xor_rotr::<32>(v[2]);
-        Self { message, state: v }
+        Self {
+            message,
+            state: v,
+            last_step: rule.into(),
+        }
     }
 }
 
 /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
 #[inline(always)]
-pub(super) fn search<V: Lanes>(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
+pub(super) fn search<V: Lanes>(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
     let message = midstate.message.map(V::splat);
     let mut nonces = V::counting(start);
     for step in (0..count).step_by(V::COUNT) {
-        let valid = digest(midstate, &message, nonces).at_most(threshold);
+        let valid = last_step(midstate, &message, nonces).at_most(midstate.last_step.limit);
         if valid != 0 {
             return first_valid(valid, step, start, count);
         }
@@ -118,9 +119,9 @@ pub(super) fn first_valid(valid: u32, step: u64, start: u64, count: u64) -> Opti
     (offset < count).then(|| start.wrapping_add(offset))
 }
 
-/// The digests of `nonces`.
+/// The digests of `nonces`, or their complements, as the rule compares them.
 #[inline(always)]
-fn digest<V: Lanes>(midstate: &Midstate, message: &[V; FIRST_ZERO_WORD], nonces: V) -> V {
+fn last_step<V: Lanes>(midstate: &Midstate, message: &[V; FIRST_ZERO_WORD], nonces: V) -> V {
     let mut m = *message;
     m[0] = nonces;
     macro_rules! rounds {
@@ -132,7 +133,7 @@ fn digest<V: Lanes>(midstate: &Midstate, message: &[V; FIRST_ZERO_WORD], nonces:
         }};
     }
     let v = rows_of_rounds!(rounds);
-    v[0].xor(v[8]).xor(V::splat(H0))
+    v[0].xor(v[8]).xor(V::splat(midstate.last_step.h0))
 }
 
 /// Round 1, from where the midstate leaves it.

@@ -15,7 +15,7 @@ use super::spread::Grid;
 use crate::device::engine::{Capacity, Engine};
 use crate::device::error::{DeviceError, catch_panic};
 use crate::device::slice::{NonceRange, Searched, Slice, StopFlag};
-use crate::work::{Target, Threshold};
+use crate::work::{Rule, Target, Threshold};
 
 /// No device is taken to run more invocations side by side than this.
 const WIDEST: u32 = 1 << 20;
@@ -103,7 +103,7 @@ impl GpuEngine {
         };
         let slice = Slice {
             target: Target::new([0; 32]),
-            threshold: Threshold::new(u64::MAX),
+            rule: Threshold::new(u64::MAX).into(),
             nonces,
             stop: StopFlag::default(),
         };
@@ -166,8 +166,8 @@ impl Engine for GpuEngine {
         }
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        self.sizing.lengths(thresholds)
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        self.sizing.lengths(rules)
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::device::last_step::LastStep;
 use crate::device::slice::Slice;
 
 /// The most slices of a dispatch: the shader's `MAX_SLICES`.
@@ -23,7 +24,7 @@ pub(super) struct GpuSlice {
     pub(super) m2: u64,
     pub(super) m3: u64,
     pub(super) m4: u64,
-    pub(super) threshold: u64,
+    pub(super) limit: u64,
     pub(super) start: u64,
     /// At most [`MAX_NONCES`].
     pub(super) count: u32,
@@ -31,21 +32,26 @@ pub(super) struct GpuSlice {
     pub(super) workgroups: u32,
     /// Never 0.
     pub(super) search: u32,
+    pub(super) h0: u64,
+    /// The elements of an array of uniforms begin at multiples of 16 bytes.
+    pub(super) padding: [u32; 2],
 }
 
 impl GpuSlice {
     /// The slice of the search with this number, of at most [`MAX_NONCES`]. `Dispatch::new` sets its workgroups.
     pub(super) fn new(slice: &Slice, search: u32) -> Self {
         let [m1, m2, m3, m4] = slice.target.words();
+        let LastStep { h0, limit } = slice.rule.into();
         Self {
             m1,
             m2,
             m3,
             m4,
-            threshold: slice.threshold.get(),
+            limit,
             start: slice.nonces.start,
             count: u32::try_from(slice.nonces.count).expect("at most MAX_NONCES"),
             search,
+            h0,
             ..Self::default()
         }
     }

@@ -179,12 +179,12 @@ mod tests {
     use crate::device::engine::{Engine, search};
     use crate::device::slice::{NonceRange, Slice, StopFlag};
     use crate::needs::{Need, is_left_out};
-    use crate::work::{Target, Threshold};
+    use crate::work::{Rule, Target};
 
     fn slice(count: u64) -> Slice {
         Slice {
             target: Target::new([0; 32]),
-            threshold: Threshold::new(0),
+            rule: Rule::HARDEST,
             nonces: NonceRange { start: 0, count },
             stop: StopFlag::default(),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::layout::MAX_NONCES;
-use crate::work::Threshold;
+use crate::work::Rule;
 
 /// How long a dispatch should take. Long enough to make the 0.1 ms of the host and the driver negligible; short enough
 /// that a cancelled search soon frees the card and a display stays fluent.
@@ -42,16 +42,13 @@ impl Sizing {
         self.nonces.max(floor)
     }
 
-    /// How many nonces each search should have in one dispatch, by the searches' thresholds.
+    /// How many nonces each search should have in one dispatch, by the searches' rules.
     ///
     /// All searches get equal parts. An easy search needs less than its part, and the hard searches share the rest. Beside
     /// easy searches, the hard ones together get at most a quarter of the dispatch, or as many nonces as the easy ones if
     /// that is more.
-    pub(super) fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        let mut lengths: Vec<_> = thresholds
-            .iter()
-            .map(|&threshold| enough(threshold))
-            .collect();
+    pub(super) fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        let mut lengths: Vec<_> = rules.iter().map(|&rule| enough(rule)).collect();
         let mut order: Vec<_> = (0..lengths.len()).collect();
         order.sort_by_key(|&index| lengths[index]);
         let easiest_first = order.as_slice();
@@ -91,13 +88,13 @@ impl Sizing {
     }
 }
 
-/// How many nonces answer almost every search with this threshold.
-fn enough(threshold: Threshold) -> u64 {
+/// How many nonces answer almost every search under this rule.
+fn enough(rule: Rule) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "whole numbers will do, and the cast saturates"
     )]
-    let expected = threshold.expected_hashes() as u64;
+    let expected = rule.expected_hashes() as u64;
     expected.saturating_mul(ENOUGH).max(FLOOR)
 }
 

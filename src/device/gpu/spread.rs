@@ -43,7 +43,7 @@ impl Grid {
         let (mut useful, mut in_vain) = (0.0, 0.0);
         for slice in slices {
             let count = f64::from(slice.count);
-            let mean = Threshold::new(slice.threshold).expected_hashes();
+            let mean = Threshold::new(slice.limit).expected_hashes();
             let chance = -(-count / mean).exp_m1();
             useful += mean * chance;
             in_vain += chance * f64::from(self.width) * count / total as f64 / 2.0;

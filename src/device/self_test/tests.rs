@@ -24,8 +24,8 @@ impl Engine for Fake {
         }
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.length / thresholds.len() as u64; thresholds.len()]
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.length / rules.len() as u64; rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
@@ -140,7 +140,8 @@ fn every_place_of_an_answer_comes_up_in_a_batch_of_64() {
 fn lonely_nonces_are_alone() {
     for known in ALONE.iter().chain([&FAR_ALONE]) {
         let target = known.target.parse().unwrap();
-        assert_eq!(digest(Nonce::new(known.nonce), &target).get(), known.digest);
+        let digest = digest(Nonce::new(known.nonce), &target);
+        assert_eq!(known.rule.met_by(digest), known.rule);
     }
     // All of it takes too long for a test.
     const DISTANCE: u64 = 1 << 19;
@@ -150,7 +151,7 @@ fn lonely_nonces_are_alone() {
         for start in [known.nonce.wrapping_sub(DISTANCE), known.nonce + 1] {
             let slice = Slice {
                 target: known.target.parse().unwrap(),
-                threshold: Threshold::new(known.digest),
+                rule: known.rule,
                 nonces: NonceRange {
                     start,
                     count: DISTANCE,

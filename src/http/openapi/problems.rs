@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use warp::http::StatusCode;
 
-use crate::http::works::MAX_BODY;
+use crate::http::body::MAX_BODY;
 use crate::problem::{Code, FieldError, Problem};
 use crate::scheduler::SolveError;
 

@@ -5,6 +5,7 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Version, header};
 
 use crate::http::head::Head;
+use crate::work::Rule;
 
 /// How many bytes of a client's text a trace keeps.
 const LONGEST: usize = 256;
@@ -26,6 +27,15 @@ pub(super) fn known_method(method: &Method) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
+/// What a digest is compared with, as its protocol writes it. Also a threshold is text: half of its values are beyond the
+/// signed integers that attributes have.
+pub(super) fn bound(rule: Rule) -> KeyValue {
+    match rule {
+        Rule::AtMost(threshold) => KeyValue::new("atto.work.threshold", threshold.to_string()),
+        Rule::AtLeast(difficulty) => KeyValue::new("atto.work.difficulty", difficulty.to_string()),
+    }
+}
+
 /// The attributes of a request's span that are known from its head.
 pub(super) fn of_request(head: &Head) -> Vec<KeyValue> {
     let (method, headers) = (&head.method, &head.headers);
@@ -38,8 +48,8 @@ pub(super) fn of_request(head: &Head) -> Vec<KeyValue> {
     if known_method(method).is_none() {
         add("http.request.method_original", cut(method.as_str()).into());
     }
-    if let Some(route) = head.route() {
-        add("http.route", route.pattern().into());
+    if let Some(endpoint) = head.endpoint {
+        add("http.route", endpoint.pattern.into());
     }
     add("url.scheme", "http".into());
     add("url.path", cut(&head.path).into());
@@ -98,6 +108,7 @@ mod tests {
         Head {
             method: method.clone(),
             path: path.to_owned(),
+            endpoint: Route::of(path).map(Route::endpoint),
             id: RequestId::of(&warp::http::HeaderMap::new()),
             headers: Arc::default(),
             arrival: None,
@@ -118,7 +129,7 @@ mod tests {
         ];
         for (method, path, expected) in names {
             let head = head(&method, path);
-            let route = head.route().map(Route::pattern);
+            let route = head.endpoint.map(|endpoint| endpoint.pattern);
             assert_eq!(
                 name(known_method(&method), route),
                 expected,

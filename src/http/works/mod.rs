@@ -1,23 +1,23 @@
 //! `POST /works` and `POST /works/verify`.
 
-mod body;
-mod in_progress;
 mod reading;
 mod response;
 
 use std::time::Instant;
 
+use serde::Serialize;
+use warp::Reply;
 use warp::reply::Response;
 
 use crate::access::Keys;
+use crate::http::body::{self, BodyLimits};
+use crate::http::head::Head;
+use crate::http::in_progress::{Kind, RequestInProgress, outcome};
 use crate::http::request::{Body, Request};
 use crate::problem::Problem;
 use crate::scheduler::{Scheduler, Solved};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Outcome, Telemetry};
 use crate::work::{Timestamp, digest};
-pub use body::BodyLimits;
-pub(super) use body::MAX_BODY;
-use in_progress::{Kind, RequestInProgress};
 pub use reading::parse;
 use response::{SERVER_TIMING, VerifyResponse, WorksResponse, server_timing};
 
@@ -35,13 +35,13 @@ pub(super) struct Works {
 impl Works {
     /// Answers `POST /works`: reads the request, searches, and responds.
     pub(super) async fn solve(&self, request: Request<'_, impl Body>) -> Response {
-        let mut in_progress =
-            RequestInProgress::begin(Kind::Solve, &self.telemetry, request.head, request.trace);
+        let mut in_progress = RequestInProgress::begin(Kind::Solve, &self.telemetry, request.trace);
+        let head = request.head;
         let started = in_progress.started();
         let result = async {
-            in_progress.admit(self.keys.as_ref())?;
-            let address = request.head.address().filter(|_| self.by_address);
-            let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
+            self.admit(&mut in_progress, head)?;
+            let address = head.address().filter(|_| self.by_address);
+            let body = body::read_json(&head.headers, request.body, &self.limits).await?;
             let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
             let client = in_progress.client_id(address);
@@ -55,7 +55,8 @@ impl Works {
         if let Ok(solved) = &result {
             times.extend([("queue", solved.waited), ("search", solved.searched)]);
         }
-        let mut response = in_progress.respond(result.map(|solved| WorksResponse::new(&solved)));
+        let result = result.map(|solved| WorksResponse::new(&solved));
+        let mut response = respond(in_progress, head, result);
         times.push(("total", started.elapsed()));
         let timing = server_timing(&times);
         response.headers_mut().insert(SERVER_TIMING, timing);
@@ -65,19 +66,45 @@ impl Works {
     /// Answers `POST /works/verify`: reads the request, hashes once, and responds.
     pub(super) async fn verify(&self, request: Request<'_, impl Body>) -> Response {
         let mut in_progress =
-            RequestInProgress::begin(Kind::Verify, &self.telemetry, request.head, request.trace);
+            RequestInProgress::begin(Kind::Verify, &self.telemetry, request.trace);
+        let head = request.head;
         let result = async {
-            in_progress.admit(self.keys.as_ref())?;
-            let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
+            self.admit(&mut in_progress, head)?;
+            let body = body::read_json(&head.headers, request.body, &self.limits).await?;
             let (request, nonce) = reading::parse_verify(&body, now()?)?;
             in_progress.asks(&request);
             let began = Instant::now();
             let digest = digest(nonce, request.target());
             in_progress.verified(began);
-            Ok(VerifyResponse::new(digest, request.threshold()))
+            Ok(VerifyResponse::new(digest, request.rule()))
         }
         .await;
-        in_progress.respond(result)
+        respond(in_progress, head, result)
+    }
+
+    /// Admits the client if it may ask.
+    fn admit(&self, in_progress: &mut RequestInProgress<'_>, head: &Head) -> Result<(), Problem> {
+        let keys = self.keys.as_ref();
+        let client = keys.map(|keys| keys.identify(&head.headers, None));
+        in_progress.admit(client.transpose()?)
+    }
+}
+
+/// Ends a request with its response.
+fn respond(
+    in_progress: RequestInProgress<'_>,
+    head: &Head,
+    result: Result<impl Serialize, Problem>,
+) -> Response {
+    match result {
+        Ok(body) => {
+            in_progress.end(Outcome::Ok);
+            warp::reply::json(&body).into_response()
+        }
+        Err(problem) => {
+            in_progress.end(outcome(&problem));
+            problem.response(&head.path, &head.id)
+        }
     }
 }
 

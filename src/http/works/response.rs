@@ -6,7 +6,7 @@ use serde::Serialize;
 use warp::http::{HeaderName, HeaderValue};
 
 use crate::scheduler::Solved;
-use crate::work::{Digest, Threshold};
+use crate::work::{Digest, Rule};
 
 /// How long a request took, from its head to its response (W3C Server Timing).
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -35,11 +35,11 @@ pub(super) struct VerifyResponse {
 }
 
 impl VerifyResponse {
-    pub(super) fn new(digest: Digest, threshold: Threshold) -> Self {
+    pub(super) fn new(digest: Digest, rule: Rule) -> Self {
         Self {
-            valid: digest.meets(threshold),
+            valid: rule.admits(digest),
             digest: digest.get().to_string(),
-            threshold: threshold.get().to_string(),
+            threshold: rule.bound().to_string(),
         }
     }
 }

@@ -66,11 +66,15 @@ fn long_errors_are_cut_between_characters() {
 #[test]
 fn searches_are_expected_to_take_what_the_protocol_says() {
     let now = Timestamp::from_millis(1_795_329_945_748).unwrap();
-    let expected = expected(1e8, now);
+    let expected = expected(1e8, now, Some(Difficulty::NANO_RECEIVE));
     assert_eq!(expected[0].network, "LIVE");
-    assert_eq!(expected[0].threshold, "4294967295");
+    assert_eq!(expected[0].threshold.as_deref(), Some("4294967295"));
     assert!((expected[0].mean_seconds - 42.949_672_96).abs() < 1e-6);
     assert!((expected[0].p99_seconds - 197.79).abs() < 0.01);
-    assert_eq!(expected.len(), 4);
-    assert!(super::expected(0.0, now).is_empty());
+    let nano = &expected[4];
+    assert_eq!((nano.network, &nano.threshold), ("NANO", &None));
+    assert_eq!(nano.difficulty.as_deref(), Some("fffffe0000000000"));
+    assert!((nano.mean_seconds - 0.083_886_08).abs() < 1e-9);
+    assert_eq!(super::expected(1e8, now, None).len(), 4);
+    assert!(super::expected(0.0, now, None).is_empty());
 }

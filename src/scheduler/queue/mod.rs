@@ -61,7 +61,7 @@ pub(super) struct Queue {
     easiest_waiting: f64,
     /// How many nonces are owed to hard searches, for what easy ones got.
     owed: f64,
-    /// All of them by target; those of one target have different thresholds.
+    /// All of them by target; those of one target have different rules.
     targets: HashMap<Target, Vec<Arc<Job>>>,
     ledger: Ledger,
     /// Whose they are.
@@ -131,16 +131,16 @@ impl Queue {
 
     /// The search that this request may join.
     pub(super) fn find(&self, request: &WorkRequest) -> Option<&Arc<Job>> {
-        let own = request.threshold().expected_hashes();
+        let own = request.rule().expected_hashes();
         let same_target = self.targets.get(request.target())?;
-        same_target.iter().find(|job| {
-            job.request.threshold() <= request.threshold() && expected(job) <= ALIKE * own
-        })
+        same_target
+            .iter()
+            .find(|job| job.request.rule().implies(request.rule()) && expected(job) <= ALIKE * own)
     }
 
     /// The hashes ahead of a search that arrives now, and its own.
     pub(super) fn effort(&self, request: &WorkRequest) -> Effort {
-        let own = request.threshold().expected_hashes();
+        let own = request.rule().expected_hashes();
         if self.runs_at_once(request) {
             return Effort {
                 wait: 0.0,
@@ -170,7 +170,7 @@ impl Queue {
 
     /// Whether one batch ends this search more often than not.
     fn is_easy(&self, request: &WorkRequest) -> bool {
-        request.threshold().expected_hashes() <= self.batch as f64
+        request.rule().expected_hashes() <= self.batch as f64
     }
 
     fn runs_at_once(&self, request: &WorkRequest) -> bool {

@@ -29,7 +29,7 @@ pub(super) struct Running {
 
 /// The mean number of nonces that a search needs.
 pub(super) fn expected(job: &Job) -> f64 {
-    job.request.threshold().expected_hashes()
+    job.request.rule().expected_hashes()
 }
 
 /// The mean number of nonces until one of these searches ends if all have equal parts: `n` of them end `Σ 1 / expected`

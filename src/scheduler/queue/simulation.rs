@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Assigned, Batch, Demand, Queue};
 use crate::scheduler::client::ClientId;
 use crate::scheduler::job::Job;
-use crate::work::{Network, Target, Timestamp, WorkRequest};
+use crate::work::{Difficulty, Network, Rule, Target, Timestamp, WorkRequest};
 
 /// Hashes a second of a core, as measured with AVX-512.
 const SPEED: f64 = 50e6;
@@ -15,13 +15,34 @@ const SPEED: f64 = 50e6;
 const SLICE: u64 = 250_000;
 const CORES: usize = 2;
 
+/// What a work is for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Atto(Network),
+    Nano(Difficulty),
+}
+
+impl From<Network> for Kind {
+    fn from(network: Network) -> Self {
+        Self::Atto(network)
+    }
+}
+
+impl From<Difficulty> for Kind {
+    fn from(difficulty: Difficulty) -> Self {
+        Self::Nano(difficulty)
+    }
+}
+
 #[derive(Clone)]
 struct Search {
-    network: Network,
+    kind: Kind,
     client: ClientId,
     arrived: f64,
     /// The hashes that it takes until work is found.
     need: f64,
+    /// Those that it was given.
+    given: f64,
     began: Option<f64>,
     ended: Option<f64>,
 }
@@ -58,23 +79,31 @@ fn exponential(random: &mut fastrand::Rng) -> f64 {
     -(1.0 - random.f64()).ln()
 }
 
-fn search(random: &mut fastrand::Rng, network: Network, arrived: f64) -> Search {
-    let expected = request(network, 0).threshold().expected_hashes();
+fn search(random: &mut fastrand::Rng, kind: impl Into<Kind>, arrived: f64) -> Search {
+    let kind = kind.into();
+    let expected = request(kind, 0).rule().expected_hashes();
     Search {
-        network,
+        kind,
         client: ClientId::Any,
         arrived,
         need: expected * exponential(random),
+        given: 0.0,
         began: None,
         ended: None,
     }
 }
 
-fn request(network: Network, number: usize) -> WorkRequest {
+fn request(kind: impl Into<Kind>, number: usize) -> WorkRequest {
     let time = Timestamp::from_millis(1_795_329_945_748).expect("2026");
     let mut target = [0; 32];
     target[..8].copy_from_slice(&(number as u64).to_le_bytes());
-    WorkRequest::new(network, time, Target::new(target), time).expect("now is not ahead")
+    let target = Target::new(target);
+    match kind.into() {
+        Kind::Atto(network) => {
+            WorkRequest::new(network, time, target, time).expect("now is not ahead")
+        }
+        Kind::Nano(difficulty) => WorkRequest::nano(target, difficulty),
+    }
 }
 
 /// Cores at work, driven by the queue.
@@ -148,7 +177,7 @@ impl World {
     fn admit(&mut self) {
         let number = self.arrived;
         let search = &self.searches[number];
-        let job = Job::new(request(search.network, number), search.client.clone()).0;
+        let job = Job::new(request(search.kind, number), search.client.clone()).0;
         let job = Arc::new(job);
         self.queue.push(Arc::clone(&job)).expect("there is room");
         self.jobs.push((number, job));
@@ -176,6 +205,7 @@ impl World {
             search.began.get_or_insert(self.now);
             let length = search.need.min(SLICE as f64);
             search.need -= length;
+            search.given += length;
             let slice = Assigned {
                 nonces: job.claim(SLICE),
                 job,
@@ -258,7 +288,7 @@ fn a_mixed_load_is_served_better_than_in_the_order_of_arrival() {
         let ended = |search: &Search| search.ended.expect("it has") - search.arrived;
         let mut by_kind = Vec::new();
         for network in [Network::Local, Network::Dev, Network::Beta, Network::Live] {
-            let of_kind = |search: &&Search| search.network == network;
+            let of_kind = |search: &&Search| search.kind == network.into();
             let mine = summary(
                 &format!("{seed} {network}"),
                 ours.iter().filter(of_kind).map(ended),
@@ -284,7 +314,7 @@ fn a_mixed_load_is_served_better_than_in_the_order_of_arrival() {
         assert!(mine.percentile_99 < theirs.percentile_99);
         // An easy search waits for a slice, and for those easy ones that came just before.
         let waited = |search: &Search| search.began.expect("it has") - search.arrived;
-        let easy = |search: &&Search| search.network == Network::Local;
+        let easy = |search: &&Search| search.kind == Network::Local.into();
         let longest = ours.iter().filter(easy).map(waited).fold(0.0, f64::max);
         assert!(longest < 0.02, "{longest}");
         // The hard ones pay for it, within bounds; and none waits longer until it runs than it would for its answer.
@@ -348,7 +378,7 @@ fn an_easy_search_waits_for_one_slice_of_hard_ones_that_never_end() {
     let easy = world
         .searches
         .iter()
-        .filter(|search| search.network == Network::Local);
+        .filter(|search| search.kind == Network::Local.into());
     let waits = easy.map(|search| search.began.expect("it has ended") - search.arrived);
     let longest = waits.fold(0.0, f64::max);
     assert!(longest <= SLICE as f64 / SPEED + 1e-9, "{longest}");
@@ -358,7 +388,7 @@ fn an_easy_search_waits_for_one_slice_of_hard_ones_that_never_end() {
 fn searches_of_one_kind_begin_in_the_order_of_arrival() {
     for network in Network::ALL {
         let mut random = fastrand::Rng::with_seed(11);
-        let expected = request(network, 0).threshold().expected_hashes();
+        let expected = request(network, 0).rule().expected_hashes();
         // Twice as much as the cores can do at first, so that a line forms, and half as much then.
         let gap = expected / (SPEED * CORES as f64);
         let mut now = 0.0;
@@ -385,7 +415,7 @@ fn modest_p99(network: Network, greedy: usize, seed: u64) -> f64 {
     const COUNT: usize = 1500;
 
     let mut random = fastrand::Rng::with_seed(seed);
-    let alone = request(network, 0).threshold().expected_hashes() / (SPEED * CORES as f64);
+    let alone = request(network, 0).rule().expected_hashes() / (SPEED * CORES as f64);
     let pause = f64::from(MODEST) * alone / 0.5;
     let modest = |client: u8| ClientId::at([192, 0, 2, client].into());
     let of = |random: &mut fastrand::Rng, client, arrived| Search {
@@ -422,9 +452,83 @@ fn modest_clients_hardly_wait_for_a_greedy_one() {
         let [alone, beside] = [0, 64].map(|greedy| modest_p99(Network::Dev, greedy, seed));
         assert!(beside <= 2.0 * alone, "DEV: {alone} s, {beside} s");
         // One core searches for an easy work, and that alone takes this long at the 99th percentile.
-        let hashes = request(Network::Local, 0).threshold().expected_hashes();
+        let hashes = request(Network::Local, 0).rule().expected_hashes();
         let alone = hashes / SPEED * 100_f64.ln();
         let beside = modest_p99(Network::Local, 64, seed);
         assert!(beside <= 2.0 * alone, "LOCAL: {alone} s, {beside} s");
+    }
+}
+
+/// Nano's work that needs as many hashes on average.
+fn as_hard_in_nano(network: Network) -> Difficulty {
+    let Rule::AtMost(threshold) = request(network, 0).rule() else {
+        panic!("Atto's rule")
+    };
+    Difficulty::new(!threshold.get())
+}
+
+#[test]
+fn searches_of_nano_are_served_as_those_of_atto_that_are_as_hard() {
+    let searches = mixed_load(&mut fastrand::Rng::with_seed(18), 5000);
+    let mut mixed = searches.clone();
+    for search in mixed.iter_mut().step_by(2) {
+        if let Kind::Atto(network) = search.kind {
+            search.kind = as_hard_in_nano(network).into();
+        }
+    }
+    let ends = |searches| {
+        let searches = World::new(searches).run();
+        let times = searches.iter().map(|search| (search.began, search.ended));
+        times.collect::<Vec<_>>()
+    };
+    assert_eq!(ends(mixed), ends(searches));
+}
+
+/// The part of the hashes that the first of two clients has, each of which always has eight searches of its kind.
+fn part_of_the_first(kinds: [Kind; 2]) -> f64 {
+    const SECONDS: f64 = 240.0;
+
+    let mut random = fastrand::Rng::with_seed(18);
+    let clients = [1, 2].map(|client| ClientId::at([192, 0, 2, client].into()));
+    let mut world = World::new(Vec::new());
+    let mut add = |world: &mut World, which: usize| {
+        world.add(Search {
+            client: clients[which].clone(),
+            ..search(&mut random, kinds[which], world.now)
+        });
+    };
+    for which in [0, 1].repeat(8) {
+        add(&mut world, which);
+    }
+    while world.now < SECONDS {
+        let ended = world.next_end().expect("clients ask without end");
+        let which = usize::from(world.searches[ended].client == clients[1]);
+        add(&mut world, which);
+    }
+    let given = clients.map(|client| {
+        let own = world.searches.iter().filter(|it| it.client == client);
+        own.map(|search| search.given).sum::<f64>()
+    });
+    given[0] / (given[0] + given[1])
+}
+
+#[test]
+fn nano_and_atto_have_equal_parts_of_the_hashes_if_both_want_all() {
+    let [send, receive] = [Difficulty::NANO_SEND, Difficulty::NANO_RECEIVE].map(Kind::from);
+    for kinds in [
+        // 4.3 and 5.4 times 10^8 hashes.
+        [Network::Beta.into(), send],
+        // Eight times as hard as the other's.
+        [Network::Live.into(), send],
+        // A fifth, and 512 times.
+        [receive, Network::Dev.into()],
+        [Network::Live.into(), receive],
+        [send, receive],
+        // As two networks of Atto.
+        [Network::Beta.into(), Network::Dev.into()],
+    ] {
+        let part = part_of_the_first(kinds);
+        println!("{kinds:?}: {part:.3}");
+        assert!((0.45..0.55).contains(&part), "{kinds:?}: {part}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::running::WHOLE;
 use super::*;
 use crate::scheduler::client::ClientId;
-use crate::work::{Network, Timestamp};
+use crate::work::{Difficulty, Network, Timestamp};
 
 /// What a LOCAL search of 2026 needs on average, and a LIVE one.
 const EASY: u64 = 42_950;
@@ -292,7 +292,7 @@ fn nobody_starves_beside_endless_easy_searches() {
                 let batch = take(&mut queue, &demand, length);
                 assert!(queue.complete(0));
                 for assigned in batch.slices.iter() {
-                    if assigned.job.request.network() == Network::Live {
+                    if assigned.job.request.network() == Network::Live.into() {
                         hard += 1;
                     } else {
                         easies += 1;
@@ -320,7 +320,7 @@ fn nobody_starves_when_there_is_more_than_can_be_done() {
         queue.push(easy(3)).unwrap();
         let batch = take(&mut queue, &core(0), EASY);
         assert!(queue.complete(0));
-        if batch.slices[0].job.request.network() == Network::Live {
+        if batch.slices[0].job.request.network() == Network::Live.into() {
             hard += 1;
         } else {
             queue.remove(&batch.slices[0].job);
@@ -363,6 +363,28 @@ fn a_request_joins_what_is_as_hard_or_a_little_harder() {
     assert!(joins(&queue, request(Network::Beta, 2, 1)));
     queue.drain();
     assert!(queue.targets.is_empty() && !joins(&queue, request(Network::Beta, 2, 1)));
+}
+
+#[test]
+fn no_request_joins_a_search_under_the_other_rule() {
+    let mut queue = queue(4, 4);
+    let atto = job(1);
+    queue.push(Arc::clone(&atto)).unwrap();
+    let nano = |difficulty| WorkRequest::nano(*atto.request.target(), difficulty);
+    // As hard as LIVE: 2^32 hashes on average, for the same 32 bytes.
+    let asked = nano(Difficulty::new(!(HARD - 1)));
+    assert_eq!(asked.rule().expected_hashes(), expected(&atto));
+    assert!(queue.find(&asked).is_none());
+    let other = Arc::new(Job::new(asked, ClientId::Any).0);
+    queue.push(Arc::clone(&other)).unwrap();
+    let found = |request: &WorkRequest| queue.find(request).unwrap();
+    assert!(Arc::ptr_eq(found(&asked), &other));
+    assert!(Arc::ptr_eq(found(&atto.request), &atto));
+    // Under Nano's rule a request joins what is as hard or a little harder, too.
+    let expected_hashes = |hashes: u64| nano(Difficulty::new(!(u64::MAX / hashes)));
+    assert!(queue.find(&expected_hashes(HARD / 2)).is_some());
+    assert!(queue.find(&expected_hashes(HARD / 4)).is_none());
+    assert!(queue.find(&expected_hashes(HARD * 2)).is_none());
 }
 
 #[test]

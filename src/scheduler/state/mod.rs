@@ -21,7 +21,7 @@ use super::job::{Answer, Failover, Job};
 use super::limits::{Limits, SolveError, Status};
 use super::queue::{Assigned, Batch, Demand, Full, Queue};
 use crate::device::{Capacity, DeviceError, Engine, catch_panic};
-use crate::work::{Threshold, Work, WorkRequest};
+use crate::work::{Rule, Work, WorkRequest};
 pub(super) use outcomes::{Admission, Changes, Done, Idle, Next};
 
 /// What the scheduler's lock guards.
@@ -185,11 +185,11 @@ impl State {
         if jobs.is_empty() {
             return Ok(None);
         }
-        let thresholds: Vec<_> = jobs.iter().map(|job| job.request.threshold()).collect();
+        let rules: Vec<_> = jobs.iter().map(|job| job.request.rule()).collect();
         // An engine's own arithmetic, short enough to be waited for under the lock.
         let (lengths, alone) = catch_panic(|| {
-            let alone = engine.lengths(&[Threshold::new(0)]);
-            Ok((engine.lengths(&thresholds), alone.into_iter().sum()))
+            let alone = engine.lengths(&[Rule::HARDEST]);
+            Ok((engine.lengths(&rules), alone.into_iter().sum()))
         })?;
         if lengths.len() != jobs.len() {
             let (lengths, jobs) = (lengths.len(), jobs.len());
@@ -231,7 +231,7 @@ impl State {
     pub(super) fn answered(&mut self, answered: &[(&Arc<Job>, Work)], now: Instant) {
         for &(job, work) in answered {
             self.changes.work |= self.queue.remove(job);
-            self.answers.keep(*job.request.target(), work, now);
+            self.answers.keep(&job.request, work, now);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::device::{Device, Opener};
 use crate::scheduler::devices::{DeviceState, Event};
 use crate::scheduler::fakes::{CARD, CORE, Fake, record, request};
 use crate::scheduler::fleet::{Reopen, Role};
-use crate::work::{Nonce, Target};
+use crate::work::{Nonce, Target, Threshold};
 
 fn state() -> State {
     State::new(Limits::new(
@@ -254,7 +254,7 @@ fn an_engine_that_comes_back_late_still_answers_and_serves_again() {
     let work = Work::verify(
         Nonce::new(7),
         &Target::new([1; 32]),
-        Threshold::new(u64::MAX),
+        Threshold::new(u64::MAX).into(),
     );
     let answered = [(&job, work.unwrap())];
     complete(&mut state, card, &batch, &answered);
@@ -321,7 +321,7 @@ fn a_wrong_answer_fails_the_other_searches_of_its_batch_over() {
     let work = Work::verify(
         Nonce::new(7),
         &Target::new([1; 32]),
-        Threshold::new(u64::MAX),
+        Threshold::new(u64::MAX).into(),
     );
     let work = work.unwrap();
     state.answered(&[(&right, work)], Instant::now());

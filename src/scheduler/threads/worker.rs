@@ -218,7 +218,7 @@ fn slice(assigned: &Assigned) -> Slice {
     let Assigned { job, nonces } = assigned;
     Slice {
         target: *job.request.target(),
-        threshold: job.request.threshold(),
+        rule: job.request.rule(),
         nonces: *nonces,
         stop: job.ended().clone(),
     }
@@ -233,12 +233,12 @@ fn verify(job: &Job, searched: &Searched) -> Result<Option<Work>, DeviceError> {
     let Some(nonce) = searched.found.filter(|_| !job.ended().is_set()) else {
         return Ok(None);
     };
-    let threshold = job.request.threshold();
-    match Work::verify(nonce, job.request.target(), threshold) {
+    let rule = job.request.rule();
+    match Work::verify(nonce, job.request.target(), rule) {
         Some(work) => Ok(Some(work)),
         // Without the target, since errors are logged, traced and shown on the status page.
         None => Err(DeviceError::WrongAnswer(format!(
-            "{nonce} is not work under {threshold}"
+            "{nonce} is not work under {rule}"
         ))),
     }
 }

@@ -3,18 +3,18 @@
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use super::active::Active;
 use super::http::HttpRequests;
-use super::outcome::PerRequest;
+use super::outcome::{Outcome, PerNetwork, PerRequest};
 use super::series::LABELS;
 use super::system::System;
 use crate::build_info::{COMMIT, FEATURES, VERSION};
 use crate::telemetry::log::{log_lines, lost_lines};
-use crate::work::Network;
+use crate::work::AnyNetwork;
 
 /// The upper bounds of the histograms' buckets in seconds, from an easy search on a card to a hard one on a processor.
 /// The time of a search is spread exponentially, so steps of 2 to 2.5 are fine enough.
@@ -23,16 +23,13 @@ pub(super) const BUCKETS: [f64; 21] = [
     5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
 
-/// A histogram for each network.
-pub(super) type ByNetwork = [Histogram; Network::ALL.len()];
-
 /// Every family of the service.
 #[derive(Clone, Debug)]
 pub(super) struct Families {
     pub(super) requests: PerRequest<IntCounterVec>,
     pub(super) request_times: PerRequest<HistogramVec>,
-    pub(super) waits: ByNetwork,
-    pub(super) solves: ByNetwork,
+    pub(super) waits: PerNetwork,
+    pub(super) solves: PerNetwork,
     pub(super) verifications: PerRequest<IntCounterVec>,
     pub(super) key_requests: IntCounterVec,
     pub(super) coalesced: IntCounter,
@@ -66,9 +63,6 @@ impl Families {
     /// Declares all of them in this registry, and what Prometheus's library has of the process.
     pub(super) fn declare(registry: &Registry) -> Self {
         let declare = Declarations(registry);
-        let per_network = |family: HistogramVec| {
-            Network::ALL.map(|network| family.with_label_values(&[network.as_str()]))
-        };
         declare.build_info();
         declare.process();
         declare.registered(Ok(lost_lines()));
@@ -84,12 +78,12 @@ impl Families {
                 "Time of requests for work, from the head to the answer.",
                 &["network", "outcome"],
             )),
-            waits: per_network(declare.histograms(
+            waits: PerNetwork::new(declare.histograms(
                 "atto_work_wait_seconds",
                 "Time from a request until a device searches for it.",
                 &["network"],
             )),
-            solves: per_network(declare.histograms(
+            solves: PerNetwork::new(declare.histograms(
                 "atto_work_solve_seconds",
                 "Time from when a device searches for a request until its answer.",
                 &["network"],
@@ -230,6 +224,16 @@ impl Families {
                 ),
             ),
         }
+    }
+
+    /// Creates the children of this network that are known at the start.
+    pub(super) fn begin_network(&self, network: AnyNetwork) {
+        let ok = &[Outcome::Ok];
+        self.requests.begin(Some(network), &Outcome::OF_UNDERSTOOD);
+        self.request_times.begin(Some(network), ok);
+        self.verifications.begin(Some(network), ok);
+        self.waits.child(network);
+        self.solves.child(network);
     }
 }
 

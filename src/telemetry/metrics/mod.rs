@@ -19,7 +19,7 @@
 //! | `atto_work_queue_capacity` | gauge | | searches that may wait |
 //! | `atto_work_hash_rate` | gauge | | hashes a second of all engines in service while they search, as measured recently |
 //! | `atto_work_expected_wait_seconds` | gauge | | mean time that a hard search would wait for a slot now; NaN while no rate is known |
-//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known |
+//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known. Of `NANO` it is that of the base difficulty |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches completed; on a card, dispatches |
 //! | `atto_work_device_busy_seconds_total` | counter | `device` | seconds that the device's engines have worked on completed batches, by a card's own clock if it has one; its rate, divided by `atto_work_device_engines`, is the busy part |
@@ -29,12 +29,12 @@
 //! | `atto_work_device_engines` | gauge | `device`, `backend`, `kernel` | engines of the device in service. A reopened device may have another kernel, so sum over `kernel`: 0 is a device out of service |
 //! | `atto_work_device_faults_total` | counter | `device` | errors, wrong answers and hangs |
 //! | `atto_work_device_rebuilds_total` | counter | `device`, `outcome` | attempts to reopen the device after a failure, see [`Rebuild`] |
-//! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port |
+//! | `atto_work_connections` | gauge | `listener` | open connections of the `public` and the `management` port, and of the `nano` port if there is one |
 //! | `atto_work_connections_closed_total` | counter | `listener`, `reason` | connections that have ended: `closed` as agreed by HTTP, `broken` off by the client, `header_timeout`, `idle_timeout`, `answer_unread`, `reset_flood`, `displaced` to make room for another, `stopped` with the service |
 //! | `atto_work_spans_total` | counter | `outcome` | spans of requests, see [`SpanOutcome`]; 0 where tracing is off |
 //! | `atto_work_log_lines_lost_total` | counter | | log lines that were dropped, since standard output was not read fast enough or could not be written |
 //! | `atto_work_build_info` | gauge | `version`, `commit`, `features` | always 1; the labels describe this binary |
-//! | `http_server_requests_seconds` | histogram | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the public port, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` name the error response: the class of the reference server where it refuses the same, else the `code`; `none` without one |
+//! | `http_server_requests_seconds` | histogram | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the ports for clients, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`, and `NANO` on Nano's port; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` name the error response: the class of the reference server where it refuses the same, else the `code`; `none` without one |
 //! | `http_server_requests_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | longest of these requests in the last 80 to 120 s, as Micrometer has it; 0 without any |
 //! | `http_server_requests_active_seconds` | summary | `error`, `exception`, `method`, `outcome`, `status`, `uri` | requests in progress: `_count` is how many, `_sum` the sum of their times so far. The labels of what is not known yet are `none` and `UNKNOWN`. Micrometer's form of a long task |
 //! | `http_server_requests_active_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time so far of the longest of them |
@@ -58,7 +58,8 @@
 //!
 //! Label values come from enums, from the devices of this machine and from the names of its API keys, never from a
 //! request's text. Series that can be known at the start exist from then on, at zero: every possible counter, and of the
-//! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one.
+//! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one, and those of the
+//! network `NANO` only if the server works for Nano.
 //!
 //! The reference server's other metrics have no counterpart: `jvm_*`, `disk_*`, and `process_cpu_time_ns_total`, which is
 //! `process_cpu_seconds_total` here.
@@ -75,6 +76,7 @@ mod series;
 mod system;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TraceId;
@@ -82,7 +84,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::device::{Backend, DeviceInfo};
-use crate::work::{Network, Threshold, Timestamp};
+use crate::work::{AnyNetwork, Difficulty, Network, Timestamp};
 use exemplars::Exemplars;
 use families::Families;
 pub use http::HttpRequest;
@@ -100,6 +102,8 @@ pub struct Metrics {
     families: Families,
     exemplars: Exemplars,
     started: Instant,
+    /// The difficulty by which Nano's searches are expected to take their time, if Nano is served.
+    nano: Arc<OnceLock<Difficulty>>,
 }
 
 impl Metrics {
@@ -115,6 +119,7 @@ impl Metrics {
             registry,
             exemplars: Exemplars::default(),
             started: Instant::now(),
+            nano: Arc::default(),
         };
         metrics.begin();
         metrics
@@ -123,15 +128,7 @@ impl Metrics {
     /// Creates the children whose labels are known at the start.
     fn begin(&self) {
         for network in Network::ALL {
-            self.families
-                .requests
-                .begin(Some(network), &Outcome::OF_UNDERSTOOD);
-            self.families
-                .request_times
-                .begin(Some(network), &[Outcome::Ok]);
-            self.families
-                .verifications
-                .begin(Some(network), &[Outcome::Ok]);
+            self.families.begin_network(network.into());
         }
         self.families.requests.begin(None, &Outcome::OF_OTHERS);
         self.families.verifications.begin(None, &Outcome::OF_OTHERS);
@@ -143,11 +140,18 @@ impl Metrics {
         self.families.ready_time.set(f64::NAN);
     }
 
+    /// The server works for Nano too: creates its children, and from now on expects its searches to be of this difficulty.
+    /// Only the first call counts.
+    pub fn begin_nano(&self, base: Difficulty) {
+        self.nano.get_or_init(|| base);
+        self.families.begin_network(AnyNetwork::Nano);
+    }
+
     /// Counts a request for work that has ended, and the time since its head had come. `network` is `None` for a request
     /// that was not understood; `trace` is that of the request, if it is sampled.
     pub fn request_ended(
         &self,
-        network: Option<Network>,
+        network: Option<AnyNetwork>,
         outcome: Outcome,
         took: Duration,
         trace: Option<TraceId>,
@@ -167,7 +171,7 @@ impl Metrics {
     /// Takes in the times for which a request that a search has answered waited, and was searched for.
     pub fn search_ended(
         &self,
-        network: Network,
+        network: AnyNetwork,
         waited: Duration,
         searched: Duration,
         trace: Option<TraceId>,
@@ -178,14 +182,14 @@ impl Metrics {
         ];
         for (name, histograms, time) in times {
             let seconds = time.as_secs_f64();
-            histograms[network as usize].observe(seconds);
+            histograms.child(network).observe(seconds);
             let key = (name, network.as_str(), None);
             self.exemplars.observe(key, seconds, trace);
         }
     }
 
     /// Counts a request to verify work that has ended; `network` as for [`request_ended`](Self::request_ended).
-    pub fn verification_ended(&self, network: Option<Network>, outcome: Outcome) {
+    pub fn verification_ended(&self, network: Option<AnyNetwork>, outcome: Outcome) {
         self.families.verifications.child(network, outcome).inc();
     }
 
@@ -218,10 +222,9 @@ impl Metrics {
         let seconds = expected_wait.map_or(f64::NAN, |wait| wait.as_secs_f64());
         self.families.expected_wait.set(seconds);
         let now = Timestamp::now();
-        for network in Network::ALL {
-            let hashes = Threshold::required(network, now).expected_hashes();
+        for (network, rule) in AnyNetwork::served(now, self.nano.get().copied()) {
             let seconds = if hash_rate > 0.0 {
-                hashes / hash_rate
+                rule.expected_hashes() / hash_rate
             } else {
                 f64::NAN
             };
@@ -391,3 +394,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{MetricVec, MetricVecBuilder};
+use prometheus::{Histogram, HistogramVec};
 
-use crate::work::Network;
+use crate::work::AnyNetwork;
 
 /// How a request for work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +126,8 @@ impl SpanOutcome {
 }
 
 /// The label of a network, `None` for requests that were not understood.
-pub(super) fn network_label(network: Option<Network>) -> &'static str {
-    network.map_or("none", Network::as_str)
+pub(super) fn network_label(network: Option<AnyNetwork>) -> &'static str {
+    network.map_or("none", AnyNetwork::as_str)
 }
 
 /// A family of metrics with labels.
@@ -155,7 +156,7 @@ pub(super) struct PerRequest<F: Family> {
 }
 
 /// By network, with the last row for requests that were not understood, and by outcome.
-type Children<M> = [[OnceLock<M>; Outcome::COUNT]; Network::ALL.len() + 1];
+type Children<M> = [[OnceLock<M>; Outcome::COUNT]; AnyNetwork::ALL.len() + 1];
 
 impl<F: Family> PerRequest<F> {
     pub(super) fn new(family: F) -> Self {
@@ -164,8 +165,8 @@ impl<F: Family> PerRequest<F> {
     }
 
     /// The child of this network, `None` for requests that were not understood, and this outcome. Created if it is new.
-    pub(super) fn child(&self, network: Option<Network>, outcome: Outcome) -> &F::Child {
-        let row = network.map_or(Network::ALL.len(), |network| network as usize);
+    pub(super) fn child(&self, network: Option<AnyNetwork>, outcome: Outcome) -> &F::Child {
+        let row = network.map_or(AnyNetwork::ALL.len(), AnyNetwork::index);
         self.children[row][outcome as usize].get_or_init(|| {
             self.family
                 .labelled(&[network_label(network), outcome.label()])
@@ -173,10 +174,30 @@ impl<F: Family> PerRequest<F> {
     }
 
     /// Creates these children.
-    pub(super) fn begin(&self, network: Option<Network>, outcomes: &[Outcome]) {
+    pub(super) fn begin(&self, network: Option<AnyNetwork>, outcomes: &[Outcome]) {
         for outcome in outcomes {
             self.child(network, *outcome);
         }
+    }
+}
+
+/// A histogram for each network. Each child is looked up once, and does not exist before.
+#[derive(Clone, Debug)]
+pub(super) struct PerNetwork {
+    family: HistogramVec,
+    children: Arc<[OnceLock<Histogram>; AnyNetwork::ALL.len()]>,
+}
+
+impl PerNetwork {
+    pub(super) fn new(family: HistogramVec) -> Self {
+        let children = Arc::default();
+        Self { family, children }
+    }
+
+    /// The child of this network. Created if it is new.
+    pub(super) fn child(&self, network: AnyNetwork) -> &Histogram {
+        self.children[network.index()]
+            .get_or_init(|| self.family.with_label_values(&[network.as_str()]))
     }
 }
 
@@ -191,7 +212,7 @@ mod tests {
         let labels = ["network", "outcome"];
         let family = IntCounterVec::new(Opts::new("requests_total", "Requests."), &labels).unwrap();
         let requests = PerRequest::new(family.clone());
-        let mut networks: Vec<_> = Network::ALL.into_iter().map(Some).collect();
+        let mut networks: Vec<_> = AnyNetwork::ALL.into_iter().map(Some).collect();
         networks.push(None);
         let outcomes = [&Outcome::OF_UNDERSTOOD[..], &Outcome::OF_OTHERS].concat();
         for network in &networks {
@@ -199,7 +220,7 @@ mod tests {
                 requests.child(*network, *outcome).inc();
             }
         }
-        for network in ["LIVE", "BETA", "DEV", "LOCAL", "none"] {
+        for network in ["LIVE", "BETA", "DEV", "LOCAL", "NANO", "none"] {
             for outcome in &outcomes {
                 // Two are in both lists.
                 let twice = matches!(outcome, Outcome::Cancelled | Outcome::Closed);

@@ -13,22 +13,19 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::super::search::{H0, Midstate, first_valid};
+use super::super::search::{Midstate, first_valid};
 use super::{LANES, Masks, SIGN, at_most, message, splat};
+use crate::device::last_step::LastStep;
 
 /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
 ///
 /// The caller must have detected AVX2.
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn search(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
+pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    let LastStep { h0, limit } = midstate.last_step;
     let masks = Masks::new();
     let begin = midstate.state.map(|word| splat(word));
-    let limit = splat(threshold ^ SIGN);
+    let (flipped_h0, flipped_limit) = (splat(h0 ^ SIGN), splat(limit ^ SIGN));
     let both = splat(2 * LANES as u64);
     let mut streams = [start, start.wrapping_add(LANES as u64)].map(|start| Stream {
         message: message(midstate, start),
@@ -38,8 +35,8 @@ pub(in super::super) fn search(
         // `black_box` hides the number of streams. Knowing it, the optimiser unrolls the loop over them, and the code
         // outgrows the micro-op caches of most processors without being faster.
         compress(&masks, &begin, std::hint::black_box(&mut streams[..]));
-        let [low, high] =
-            [&streams[0], &streams[1]].map(|stream| at_most(stream.flipped_digests(), limit));
+        let [low, high] = [&streams[0], &streams[1]]
+            .map(|stream| at_most(stream.last_step(flipped_h0), flipped_limit));
         let valid = low | high << LANES;
         if valid != 0 {
             return first_valid(valid, step, start, count);
@@ -60,11 +57,10 @@ struct Stream {
 }
 
 impl Stream {
-    /// The digests with their sign bits flipped. All rounds must be done.
+    /// The last step, `h0 ^ v0 ^ v8`. All rounds must be done.
     #[target_feature(enable = "avx2")]
-    fn flipped_digests(&self) -> __m256i {
-        let digests = _mm256_xor_si256(self.state[0], self.state[8]);
-        _mm256_xor_si256(digests, splat(H0 ^ SIGN))
+    fn last_step(&self, h0: __m256i) -> __m256i {
+        _mm256_xor_si256(_mm256_xor_si256(self.state[0], self.state[8]), h0)
     }
 }
 

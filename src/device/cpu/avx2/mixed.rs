@@ -11,8 +11,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::super::search::{H0, Midstate, first_valid};
+use super::super::search::{Midstate, first_valid};
 use super::{LANES, Masks, SIGN, message, splat};
+use crate::device::last_step::LastStep;
 
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
@@ -32,14 +33,13 @@ struct Frame {
     stack: u64,
     /// `m0` to `m4` of the scalar hash; `m0` is its nonce.
     scalar_message: [u64; 5],
-    threshold: u64,
-    h0: u64,
+    last_step: LastStep,
     /// `m0` to `m4` of the vectors; `m0` holds the nonces.
     message: [__m256i; 5],
     /// The state of the midstate.
     state: [u64; 16],
-    /// The threshold and `H0` with their sign bits flipped.
-    limit: __m256i,
+    /// The words of the last step with their sign bits flipped.
+    flipped_limit: __m256i,
     flipped_h0: __m256i,
     /// [`GROUP`] in every lane.
     step: __m256i,
@@ -49,12 +49,8 @@ struct Frame {
 ///
 /// The caller must have detected AVX2.
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn search(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
+pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    let LastStep { h0, limit } = midstate.last_step;
     let groups = count.div_ceil(GROUP);
     // The text tests at least one group.
     if groups == 0 {
@@ -69,15 +65,14 @@ pub(in super::super) fn search(
         groups,
         stack: 0,
         scalar_message: [start.wrapping_add(LANES as u64), m1, m2, m3, m4],
-        threshold,
-        h0: H0,
+        last_step: midstate.last_step,
         message: message(midstate, start),
         state: midstate.state,
-        limit: splat(threshold ^ SIGN),
-        flipped_h0: splat(H0 ^ SIGN),
+        flipped_limit: splat(limit ^ SIGN),
+        flipped_h0: splat(h0 ^ SIGN),
         step: splat(GROUP),
     });
-    let valid = !end.above & 0b1111 | u32::from(end.scalar <= threshold) << LANES;
+    let valid = !end.above & 0b1111 | u32::from(end.scalar <= limit) << LANES;
     if valid == 0 {
         return None;
     }
@@ -86,9 +81,9 @@ pub(in super::super) fn search(
 
 /// How a search ended.
 struct End {
-    /// Which vector digests of the last group are above the threshold: bit `i` for lane `i`.
+    /// Which vector hashes of the last group are above the limit after the last step: bit `i` for lane `i`.
     above: u32,
-    /// The scalar digest of that group.
+    /// The scalar hash of that group after the last step.
     scalar: u64,
     /// How many groups were left when it began; 0 if none is valid.
     groups: u64,
@@ -157,14 +152,14 @@ fn search_groups(frame: &Frame) -> End {
             "2:",
             load!(11 8 9 10 0 1 2 3 4 5 6 7 12 13 14 15),
             rows_of_rounds!(rounds),
-            // Is any digest at most the threshold?
+            // The last step. Is any result at most the limit?
             "vpxor ymm0, ymm0, ymm8",
             "vpxor ymm0, ymm0, ymmword ptr [rsp + {flipped_h0}]",
-            "vpcmpgtq ymm0, ymm0, ymmword ptr [rsp + {limit}]",
+            "vpcmpgtq ymm0, ymm0, ymmword ptr [rsp + {flipped_limit}]",
             "xor rax, r8",
             "xor rax, qword ptr [rsp + {h0}]",
             "vmovmskpd ecx, ymm0",
-            "cmp rax, qword ptr [rsp + {threshold}]",
+            "cmp rax, qword ptr [rsp + {limit}]",
             "jbe 3f",
             "cmp ecx, 15",
             "jne 3f",
@@ -191,11 +186,11 @@ fn search_groups(frame: &Frame) -> End {
             groups = const offset_of!(Frame, groups),
             stack = const offset_of!(Frame, stack),
             scalar_message = const offset_of!(Frame, scalar_message),
-            threshold = const offset_of!(Frame, threshold),
-            h0 = const offset_of!(Frame, h0),
+            limit = const offset_of!(Frame, last_step.limit),
+            h0 = const offset_of!(Frame, last_step.h0),
             message = const offset_of!(Frame, message),
             state = const offset_of!(Frame, state),
-            limit = const offset_of!(Frame, limit),
+            flipped_limit = const offset_of!(Frame, flipped_limit),
             flipped_h0 = const offset_of!(Frame, flipped_h0),
             step = const offset_of!(Frame, step),
             inout("rsi") &raw const *frame => _,

@@ -8,8 +8,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::super::search::{H0, Midstate, first_valid};
+use super::super::search::{Midstate, first_valid};
 use super::{LANES, Masks, SIGN, at_most, message, splat};
+use crate::device::last_step::LastStep;
 
 /// What the text needs.
 #[repr(C, align(64))]
@@ -31,22 +32,18 @@ const BASE: isize = 128;
 ///
 /// The caller must have detected AVX2.
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn search(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
+pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    let LastStep { h0, limit } = midstate.last_step;
     let mut frame = Frame {
         masks: Masks::new(),
         v15: _mm256_setzero_si256(),
         message: message(midstate, start),
         state: midstate.state,
     };
-    let limit = splat(threshold ^ SIGN);
-    let flipped_h0 = splat(H0 ^ SIGN);
+    let (flipped_h0, flipped_limit) = (splat(h0 ^ SIGN), splat(limit ^ SIGN));
     for step in (0..count).step_by(LANES) {
-        let valid = at_most(_mm256_xor_si256(compress(&mut frame), flipped_h0), limit);
+        let flipped = _mm256_xor_si256(compress(&mut frame), flipped_h0);
+        let valid = at_most(flipped, flipped_limit);
         if valid != 0 {
             return first_valid(valid, step, start, count);
         }
@@ -69,7 +66,7 @@ macro_rules! beside {
     };
 }
 
-/// The digests of the frame's nonces, without `H0`.
+/// The hashes of the frame's nonces before the last step: `v0 ^ v8`.
 #[inline]
 #[target_feature(enable = "avx2")]
 #[expect(unsafe_code, reason = "assembly")]

@@ -8,25 +8,22 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::super::search::{H0, Midstate, first_valid};
+use super::super::search::{Midstate, first_valid};
 use super::{LANES, nonces, splat};
+use crate::device::last_step::LastStep;
 
 /// Tests `count` nonces from `start` on, wrapping at 2^64. Returns the first valid one.
 ///
 /// The caller must have detected AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(in super::super) fn search(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
-    let limit = splat(threshold);
+pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    let LastStep { h0, limit } = midstate.last_step;
+    let (h0, limit) = (splat(h0), splat(limit));
     let both = splat(2 * LANES as u64);
     let mut nonces = [start, start.wrapping_add(LANES as u64)].map(|start| nonces(start));
     for step in (0..count).step_by(2 * LANES) {
-        let [low, high] =
-            digests(midstate, &nonces).map(|digests| _mm512_cmple_epu64_mask(digests, limit));
+        let [low, high] = compress(midstate, &nonces)
+            .map(|rest| _mm512_cmple_epu64_mask(_mm512_xor_si512(rest, h0), limit));
         let valid = u32::from(low) | u32::from(high) << LANES;
         if valid != 0 {
             return first_valid(valid, step, start, count);
@@ -95,10 +92,10 @@ macro_rules! xor_rotr {
     ) };
 }
 
-/// The digests of both registers of nonces.
+/// The hashes of both registers of nonces before the last step: `v0 ^ v8`.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "assembly")]
-fn digests(midstate: &Midstate, nonces: &[__m512i; 2]) -> [__m512i; 2] {
+fn compress(midstate: &Midstate, nonces: &[__m512i; 2]) -> [__m512i; 2] {
     let (first_0, first_8, second_0, second_8): (__m512i, __m512i, __m512i, __m512i);
     // SAFETY: the text uses only AVX-512F instructions. It reads `midstate` and `nonces`, both within their bounds and
     // `nonces` aligned as its type is. It writes only vector registers, and each is declared.
@@ -120,7 +117,5 @@ fn digests(midstate: &Midstate, nonces: &[__m512i; 2]) -> [__m512i; 2] {
             options(pure, readonly, nostack, preserves_flags),
         );
     }
-    let h0 = splat(H0);
-    [[first_0, first_8], [second_0, second_8]]
-        .map(|[v0, v8]| _mm512_xor_si512(_mm512_xor_si512(v0, v8), h0))
+    [[first_0, first_8], [second_0, second_8]].map(|[v0, v8]| _mm512_xor_si512(v0, v8))
 }

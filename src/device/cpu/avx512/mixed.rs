@@ -13,8 +13,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
-use super::super::search::{H0, Midstate, first_valid};
+use super::super::search::{Midstate, first_valid};
 use super::{LANES, nonces, splat};
+use crate::device::last_step::LastStep;
 
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
@@ -39,15 +40,10 @@ type Begun = [__m512i; 16];
 ///
 /// The caller must have detected AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(in super::super) fn search(
-    midstate: &Midstate,
-    threshold: u64,
-    start: u64,
-    count: u64,
-) -> Option<u64> {
-    let limit = splat(threshold);
+pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> Option<u64> {
+    let LastStep { h0, limit } = midstate.last_step;
+    let (h0s, limits) = (splat(h0), splat(limit));
     let group = splat(GROUP);
-    let h0 = splat(H0);
     let [_, m1, m2, m3, m4] = midstate.message;
     let mut frame = Frame {
         scalar_state: [0; 4],
@@ -59,9 +55,9 @@ pub(in super::super) fn search(
     let mut begun = [_mm512_setzero_si512(); 16];
     // A turn ends the group that the turn before has begun. What the first one ends was never begun.
     for begun_before in 0..=count.div_ceil(GROUP) {
-        let (digests, scalar) = turn(&mut frame, &mut begun);
-        let vector = _mm512_cmple_epu64_mask(_mm512_xor_si512(digests, h0), limit);
-        let valid = u32::from(vector) | u32::from(scalar ^ H0 <= threshold) << LANES;
+        let (vector, scalar) = turn(&mut frame, &mut begun);
+        let vector = _mm512_cmple_epu64_mask(_mm512_xor_si512(vector, h0s), limits);
+        let valid = u32::from(vector) | u32::from(scalar ^ h0 <= limit) << LANES;
         if valid != 0
             && let Some(ended) = begun_before.checked_sub(1)
         {
@@ -182,7 +178,7 @@ macro_rules! rounds {
 }
 
 /// Takes the next eight nonces through rounds 1 to 6, and those of the turn before through rounds 7 to 12. Returns the
-/// digests of the latter and of the scalar nonce, without `H0`.
+/// hashes of the latter and of the scalar nonce before the last step: `v0 ^ v8`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "assembly")]

@@ -26,7 +26,7 @@ impl GpuEngine {
 fn slice() -> Slice {
     Slice {
         target: Target::new([0; 32]),
-        threshold: Threshold::new(0),
+        rule: Rule::HARDEST,
         nonces: NonceRange { start: 0, count: 1 },
         stop: StopFlag::default(),
     }

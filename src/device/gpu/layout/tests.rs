@@ -44,12 +44,14 @@ fn a_slice_has_the_layout_of_the_shader() {
             ("m2", offset_of!(GpuSlice, m2)),
             ("m3", offset_of!(GpuSlice, m3)),
             ("m4", offset_of!(GpuSlice, m4)),
-            ("threshold", offset_of!(GpuSlice, threshold)),
+            ("limit", offset_of!(GpuSlice, limit)),
             ("start", offset_of!(GpuSlice, start)),
             ("count", offset_of!(GpuSlice, count)),
             ("first_workgroup", offset_of!(GpuSlice, first_workgroup)),
             ("workgroups", offset_of!(GpuSlice, workgroups)),
             ("search", offset_of!(GpuSlice, search)),
+            ("h0", offset_of!(GpuSlice, h0)),
+            ("padding", offset_of!(GpuSlice, padding)),
         ],
     );
 }

@@ -1,6 +1,7 @@
 use super::*;
+use crate::work::{Difficulty, Threshold};
 
-const HARD: Threshold = Threshold::new(1);
+const HARD: Rule = Rule::AtMost(Threshold::new(1));
 
 /// The sizing after this many dispatches on a device with this hash rate and an overhead for each dispatch.
 fn sizing_of(rate: u64, dispatches: usize) -> Sizing {
@@ -61,7 +62,7 @@ fn a_short_dispatch_never_makes_a_device_look_slower() {
 }
 
 /// LOCAL in 2026: 42 950 hashes on average.
-const EASY: Threshold = Threshold::new(429_496_729_550_000);
+const EASY: Rule = Rule::AtMost(Threshold::new(429_496_729_550_000));
 const ENOUGH_FOR_EASY: u64 = 8 * 42_949;
 
 #[test]
@@ -82,12 +83,15 @@ fn short_dispatches_that_were_timed_wrongly_do_not_add_up() {
 #[test]
 fn an_easy_search_gets_a_short_slice() {
     let sizing = sizing_of(10_000_000_000, 5);
-    for (threshold, length) in [
-        (Threshold::new(u64::MAX), FLOOR),
+    for (rule, length) in [
+        (Threshold::new(u64::MAX).into(), FLOOR),
+        (Difficulty::new(0).into(), FLOOR),
         (EASY, ENOUGH_FOR_EASY),
-        (Threshold::new(0), sizing.longest()),
+        (Difficulty::NANO_RECEIVE.into(), 8 << 23),
+        (Rule::HARDEST, sizing.longest()),
+        (Difficulty::new(u64::MAX).into(), sizing.longest()),
     ] {
-        assert_eq!(sizing.lengths(&[threshold]), [length]);
+        assert_eq!(sizing.lengths(&[rule]), [length], "{rule}");
     }
 }
 

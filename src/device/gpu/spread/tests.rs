@@ -23,9 +23,9 @@ const LOCAL: u64 = 429_496_729_550_000;
 const ENOUGH_FOR_LOCAL: u32 = 8 * 42_949;
 const LIVE: u64 = LOCAL / 100_000;
 
-fn slices_of(counts: &[u32], threshold: u64) -> Vec<GpuSlice> {
+fn slices_of(counts: &[u32], limit: u64) -> Vec<GpuSlice> {
     let slice = |&count| GpuSlice {
-        threshold,
+        limit,
         count,
         search: 1,
         ..GpuSlice::default()

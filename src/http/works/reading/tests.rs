@@ -19,9 +19,9 @@ fn target() -> String {
 #[test]
 fn a_right_request_is_read() {
     let request = parsed(&body("\"LOCAL\"", &NOW.to_string(), &target())).unwrap();
-    assert_eq!(request.network(), Network::Local);
+    assert_eq!(request.network(), Network::Local.into());
     assert_eq!(request.target(), &Target::new([7; 32]));
-    assert_eq!(request.threshold().get(), 429_496_729_550_000);
+    assert_eq!(request.rule().bound(), 429_496_729_550_000);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_error_names_every_wrong_member_of_a_request_to_verify() {
     let right = body("\"LOCAL\"", &NOW.to_string(), &target())
         .replace('}', ",\"work\":\"576887b000000000\"}");
     let (request, nonce) = verify(&right).unwrap();
-    assert_eq!(request.network(), Network::Local);
+    assert_eq!(request.network(), Network::Local.into());
     assert_eq!(nonce.to_string(), "576887B000000000");
     let Err(Problem::InvalidFields(errors)) = verify("{\"timestamp\":1,\"work\":7}") else {
         panic!("not refused");

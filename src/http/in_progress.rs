@@ -1,19 +1,14 @@
-//! The record of a request for work, or to verify one, while it is in progress.
+//! The record of a request for work, or to verify one, while it is in progress, on either port for clients.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use warp::Reply;
-use warp::reply::Response;
-
-use crate::access::{Client, Keys};
-use crate::http::head::Head;
-use crate::http::trace::{Ending, Trace};
+use super::trace::{Ending, Trace};
+use crate::access::Client;
 use crate::problem::Problem;
 use crate::scheduler::{ClientId, Origin, Search, SolveError, Solved};
 use crate::telemetry::{EndedRequest, Outcome, Telemetry};
-use crate::work::{Network, Threshold, WorkRequest};
+use crate::work::{AnyNetwork, Rule, WorkRequest};
 
 /// Which metrics count a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,22 +17,23 @@ pub(super) enum Kind {
     Solve,
     /// To verify a work.
     Verify,
+    /// Neither: it is not counted.
+    Other,
 }
 
 /// A request in progress. When it is dropped, the request has ended and is counted: as [`Outcome::Cancelled`], unless
-/// [`RequestInProgress::respond`] was called. warp drops the handler of a client that disconnects, and this with it.
+/// [`RequestInProgress::end`] was called. warp drops the handler of a client that disconnects, and this with it.
 #[derive(Debug)]
 pub(super) struct RequestInProgress<'a> {
     kind: Kind,
     telemetry: &'a Telemetry,
-    head: &'a Head,
     trace: &'a Trace,
     /// When its head had arrived.
     started: Instant,
     /// The client, if it is known by a key.
     client: Option<Client>,
     /// What is asked for, once the request is read.
-    asked: Option<(Network, Threshold)>,
+    asked: Option<(AnyNetwork, Rule)>,
     /// Its part in a search. If no other request waits for that search, the search is cancelled when this is dropped.
     search: Option<Search<'a>>,
     times: Times,
@@ -55,16 +51,10 @@ struct Times {
 
 impl<'a> RequestInProgress<'a> {
     /// A request whose head has arrived.
-    pub(super) fn begin(
-        kind: Kind,
-        telemetry: &'a Telemetry,
-        head: &'a Head,
-        trace: &'a Trace,
-    ) -> Self {
+    pub(super) fn begin(kind: Kind, telemetry: &'a Telemetry, trace: &'a Trace) -> Self {
         Self {
             kind,
             telemetry,
-            head,
             trace,
             started: Instant::now(),
             client: None,
@@ -75,20 +65,25 @@ impl<'a> RequestInProgress<'a> {
         }
     }
 
+    /// The request is read, and of this kind.
+    pub(super) const fn is_for(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
     /// When its head had arrived.
     pub(super) const fn started(&self) -> Instant {
         self.started
     }
 
-    /// Checks that the client may ask, where that takes one of these keys. Until this is dropped, the request is one that
-    /// the key has in progress.
+    /// Admits this client, which its key names if there is one. Until this is dropped, the request is one that the key has in
+    /// progress.
     ///
     /// # Errors
     ///
-    /// [`Problem::KeyMissing`], [`Problem::KeyUnknown`] or [`Problem::KeyBusy`].
-    pub(super) fn admit(&mut self, keys: Option<&Keys>) -> Result<(), Problem> {
-        if let Some(keys) = keys {
-            let client = self.client.insert(keys.identify(&self.head.headers)?);
+    /// [`Problem::KeyBusy`].
+    pub(super) fn admit(&mut self, client: Option<Client>) -> Result<(), Problem> {
+        if let Some(client) = client {
+            let client = self.client.insert(client);
             client.begin()?;
             tracing::debug!(key = client.name(), "admitted");
         }
@@ -105,7 +100,7 @@ impl<'a> RequestInProgress<'a> {
 
     /// The request is read: this is what it asks for.
     pub(super) fn asks(&mut self, request: &WorkRequest) {
-        self.asked = Some((request.network(), request.threshold()));
+        self.asked = Some((request.network(), request.rule()));
     }
 
     /// The request waits for this search.
@@ -135,18 +130,9 @@ impl<'a> RequestInProgress<'a> {
         self.times.verification = Some((began, Instant::now()));
     }
 
-    /// Ends the request with a response.
-    pub(super) fn respond(mut self, result: Result<impl Serialize, Problem>) -> Response {
-        match result {
-            Ok(body) => {
-                self.outcome = Outcome::Ok;
-                warp::reply::json(&body).into_response()
-            }
-            Err(problem) => {
-                self.outcome = outcome(&problem);
-                problem.response(&self.head.path, &self.head.id)
-            }
-        }
+    /// Ends the request, which has its response now.
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
     }
 }
 
@@ -167,6 +153,7 @@ impl Drop for RequestInProgress<'_> {
                 });
             }
             Kind::Verify => metrics.verification_ended(network, self.outcome),
+            Kind::Other => return,
         }
         if let Some(client) = &self.client {
             metrics.key_request_ended(client.name(), self.outcome);
@@ -181,7 +168,7 @@ impl Drop for RequestInProgress<'_> {
 }
 
 /// How a request ends that gets this error response.
-const fn outcome(problem: &Problem) -> Outcome {
+pub(super) const fn outcome(problem: &Problem) -> Outcome {
     match problem {
         Problem::Unsolved(SolveError::QueueFull { .. }) => Outcome::QueueFull,
         Problem::Unsolved(SolveError::Closed) => Outcome::Closed,

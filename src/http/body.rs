@@ -1,4 +1,4 @@
-//! The body of a request, up to the bytes of its JSON.
+//! The body of a request, up to its bytes.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use futures_util::TryStreamExt;
 use warp::Buf;
 use warp::http::{HeaderMap, HeaderValue, header};
 
+use super::request::Body;
 use crate::connections::DRAIN_GRACE;
-use crate::http::request::Body;
 use crate::lifecycle::Lifecycle;
 use crate::problem::Problem;
 use crate::scheduler::SolveError;
 
 /// How many bytes a body may have. A request has about 130; the rest is room for white space and for members that are
 /// ignored.
-pub(in crate::http) const MAX_BODY: usize = 16 * 1024;
+pub(super) const MAX_BODY: usize = 16 * 1024;
 
 /// How long a body may take to arrive.
 #[derive(Clone, Debug)]
@@ -40,6 +40,15 @@ pub(super) async fn read_json(
     limits: &BodyLimits,
 ) -> Result<Vec<u8>, Problem> {
     require_json(headers)?;
+    read_any(headers, body, limits).await
+}
+
+/// The bytes of a body, whatever its type is.
+pub(super) async fn read_any(
+    headers: &HeaderMap,
+    body: impl Body,
+    limits: &BodyLimits,
+) -> Result<Vec<u8>, Problem> {
     require_no_encoding(headers)?;
     // Before the first byte of the body is read: only then does hyper invite one that waits for it (`Expect`).
     require_length(headers)?;

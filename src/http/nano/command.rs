@@ -1,0 +1,141 @@
+//! What a request asks for, once its members have been read.
+
+use super::members::{Member, Members};
+use super::refusal::Refusal;
+use crate::work::{Difficulty, InvalidRequest, Multiplier, NanoWork, Target, parse_root};
+
+/// The only version of Nano's proof of work, as the member `version` names it.
+const VERSION: &str = "work_1";
+
+/// The difficulties that this server goes by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difficulties {
+    /// What is searched for if a request does not say otherwise, and what multipliers refer to.
+    pub base: Difficulty,
+    /// How many times as hard as that a request may be.
+    pub most: Multiplier,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To search for a work.
+    Generate {
+        /// What the work is for.
+        root: Target,
+        /// What its value must reach.
+        difficulty: Difficulty,
+    },
+    /// To check a work.
+    Validate {
+        /// What the work is for.
+        root: Target,
+        /// The work.
+        work: NanoWork,
+        /// A difficulty to check it against, besides those of the network.
+        difficulty: Option<Difficulty>,
+    },
+    /// To end the requests that wait for a work for this root.
+    Cancel {
+        /// What the works are for.
+        root: Target,
+    },
+    /// To count the searches.
+    Status,
+}
+
+impl Command {
+    /// The command of these members.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that names the first member that is wrong.
+    pub(super) fn of(members: &Members<'_>, difficulties: &Difficulties) -> Result<Self, Refusal> {
+        let action = members.required(Member::Action)?;
+        let asked = Asked {
+            members,
+            difficulties,
+        };
+        match action.as_str() {
+            "work_generate" => asked.generate(),
+            "work_validate" => asked.validate(),
+            "work_cancel" => Ok(Self::Cancel {
+                root: asked.root()?,
+            }),
+            "status" => Ok(Self::Status),
+            _ => Err(Refusal::Action),
+        }
+    }
+}
+
+/// The members of a request whose action is known.
+struct Asked<'a> {
+    members: &'a Members<'a>,
+    difficulties: &'a Difficulties,
+}
+
+impl Asked<'_> {
+    fn generate(&self) -> Result<Command, Refusal> {
+        let root = self.root()?;
+        let difficulty = self.difficulty()?;
+        let multiplier = self.multiplier()?;
+        self.require_version()?;
+        let Difficulties { base, most } = *self.difficulties;
+        let multiplied = multiplier.map(|multiplier| multiplier.difficulty(base));
+        let difficulty = multiplied.or(difficulty).unwrap_or(base);
+        if difficulty > most.difficulty(base) {
+            return Err(Refusal::TooHard);
+        }
+        Ok(Command::Generate { root, difficulty })
+    }
+
+    fn validate(&self) -> Result<Command, Refusal> {
+        let root = self.root()?;
+        let work = self.members.required(Member::Work)?;
+        let work = work.parse().map_err(Refusal::Member)?;
+        let difficulty = self.difficulty()?;
+        let multiplier = self.multiplier()?;
+        self.require_version()?;
+        let base = self.difficulties.base;
+        // As in nano_node, a multiplier changes what a difficulty says, and says nothing without one.
+        let difficulty = difficulty.map(|difficulty| {
+            multiplier.map_or(difficulty, |multiplier| multiplier.difficulty(base))
+        });
+        Ok(Command::Validate {
+            root,
+            work,
+            difficulty,
+        })
+    }
+
+    fn root(&self) -> Result<Target, Refusal> {
+        let text = self.members.required(Member::Hash)?;
+        parse_root(&text).map_err(Refusal::Member)
+    }
+
+    fn difficulty(&self) -> Result<Option<Difficulty>, Refusal> {
+        self.optional(Member::Difficulty)
+    }
+
+    fn multiplier(&self) -> Result<Option<Multiplier>, Refusal> {
+        self.optional(Member::Multiplier)
+    }
+
+    fn optional<T: std::str::FromStr<Err = InvalidRequest>>(
+        &self,
+        member: Member,
+    ) -> Result<Option<T>, Refusal> {
+        let value = self.members.text(member).map(|text| text.parse());
+        value.transpose().map_err(Refusal::Member)
+    }
+
+    fn require_version(&self) -> Result<(), Refusal> {
+        match self.members.text(Member::Version) {
+            Some(version) if version != VERSION => Err(Refusal::Version),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
