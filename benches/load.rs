@@ -167,7 +167,7 @@ fn local(number: u64) -> WorkRequest {
 
 /// How many nonces a LOCAL work takes on average.
 fn expected_of_local() -> f64 {
-    local(0).threshold().expected_hashes()
+    local(0).rule().expected_hashes()
 }
 
 /// The sorted times of the same searches without a socket.
