@@ -67,7 +67,7 @@ impl fmt::Display for Network {
 /// A network that this server computes work for: one of Atto's, or Nano's. Banano counts as Nano, from which it differs in
 /// nothing but the difficulty.
 ///
-/// Atto's API accepts a [`Network`] only, and nothing parses this type.
+/// Atto's API accepts a [`Network`] only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AnyNetwork {
     /// A network of Atto.

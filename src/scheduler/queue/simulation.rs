@@ -486,7 +486,7 @@ fn searches_of_nano_are_served_as_those_of_atto_that_are_as_hard() {
 
 /// The part of the hashes that the first of two clients has, each of which always has eight searches of its kind.
 fn part_of_the_first(kinds: [Kind; 2]) -> f64 {
-    const SECONDS: f64 = 240.0;
+    const SECONDS: f64 = 120.0;
 
     let mut random = fastrand::Rng::with_seed(18);
     let clients = [1, 2].map(|client| ClientId::at([192, 0, 2, client].into()));

@@ -7,9 +7,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{EASY, HARD, ask, assert_error, assert_work, generate, request, root, server};
+use crate::collector::{Collector, Manner};
 use crate::support::devices::{Service, card, fake, limits, patient, unlucky};
 use crate::support::http::{connect, exchange, get, read};
-use crate::support::{eventually, key_entry};
+use crate::support::{PORTS, Server, eventually, key_entry, work_server};
 use atto_work_server::device::DeviceError;
 
 const ALICE: &str = "alice-has-this-key-0001";
@@ -168,6 +169,53 @@ fn ids_are_kept_and_logged() {
         page.metric(&format!("http_server_requests_seconds_count{{{labels}}}")),
         1.0
     );
+}
+
+#[test]
+fn requests_are_traced() {
+    let collector = Collector::start(Manner::Takes);
+    let mut command = work_server(&["serve", "--backend", "cpu"]);
+    command
+        .args(PORTS)
+        .args(["--nano-address", "127.0.0.1:0", "--nano-difficulty", EASY])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let server = Server::spawn(command);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let headers = format!("traceparent: 00-{trace}-b7ad6b7169203331-01\r\n");
+    let body = generate(&root(1), EASY).to_string();
+    let answer = exchange(server.nano.unwrap(), &request(&headers, &body));
+    assert_work(&answer, &root(1), EASY, EASY);
+    let spans = collector.trace(trace, 4);
+    let whole = spans.iter().find(|span| span.span.name == "POST NANO");
+    let whole = whole.expect("the span of the request");
+    for (name, value) in [
+        ("http.route", "NANO"),
+        ("http.response.status_code", "200"),
+        ("atto.work.network", "NANO"),
+        ("atto.work.difficulty", EASY),
+        ("atto.work.origin", "own"),
+        ("atto.work.outcome", "ok"),
+    ] {
+        assert_eq!(whole.attribute(name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn the_status_page_shows_the_network_and_its_settings() {
+    let server = server(&["--nano-difficulty", EASY]);
+    let status = get(server.management, "/status.json").json();
+    let networks = status["expected"].as_array().unwrap();
+    let nano = networks.iter().find(|row| row["network"] == "NANO");
+    assert_eq!(nano.expect("a row")["difficulty"], EASY);
+    let settings = status["configuration"].as_array().unwrap();
+    let setting = settings
+        .iter()
+        .find(|setting| setting["variable"] == "ATTO_WORK_NANO_DIFFICULTY");
+    assert_eq!(setting.expect("a setting")["value"], EASY);
+    let page = get(server.management, "/prometheus");
+    let seconds = page.metric("atto_work_expected_solve_seconds{network=\"NANO\"}");
+    assert!(seconds > 0.0, "{seconds}");
 }
 
 #[test]
