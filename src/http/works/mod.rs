@@ -1,6 +1,7 @@
 //! `POST /works` and `POST /works/verify`.
 
 mod body;
+mod client_timeout;
 mod in_progress;
 mod reading;
 mod response;
@@ -17,6 +18,7 @@ use crate::telemetry::Telemetry;
 use crate::work::{Timestamp, digest};
 pub use body::BodyLimits;
 pub(super) use body::MAX_BODY;
+use client_timeout::client_timeout;
 use in_progress::{Kind, RequestInProgress};
 pub use reading::parse;
 use response::{SERVER_TIMING, VerifyResponse, WorksResponse, server_timing};
@@ -41,11 +43,13 @@ impl Works {
         let result = async {
             in_progress.admit(self.keys.as_ref())?;
             let address = request.head.address().filter(|_| self.by_address);
+            let timeout = client_timeout(&request.head.headers);
             let body = body::read_json(&request.head.headers, request.body, &self.limits).await?;
             let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
             let client = in_progress.client_id(address);
-            let search = in_progress.waits_for(self.scheduler.search(request, client)?);
+            let search = self.scheduler.search(request, client, timeout)?;
+            let search = in_progress.waits_for(search);
             let solved = search.answer().await?;
             in_progress.solved(&solved);
             Ok::<Solved, Problem>(solved)
