@@ -20,8 +20,8 @@ const LOST: f64 = 0.02 / L4;
 const SIZES: [usize; 3] = [4, 16, 64];
 const BUSY: [f64; 3] = [0.5, 0.7, 0.85];
 
-/// The component `gateway-envoy` of `k8s`: two proxies, and a second and a third copy after one mean search each.
-const ENVOY: Proxy = Proxy::hedged(Choice::FewerOfTwo, 1.0, 3).twice();
+/// The component `gateway-envoy` of `k8s`: two proxies, and a second and a third copy after half a mean search each.
+const ENVOY: Proxy = Proxy::hedged(Choice::FewerOfTwo, 0.5, 3).twice();
 /// `deploy/haproxy`: one proxy, and one request at a server.
 const HAPROXY: Proxy = Proxy::queue(1);
 /// The component `queue-haproxy` of `k8s`: two of them.
