@@ -19,7 +19,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// The request headers that a page may set.
 const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, x-request-id");
+    HeaderValue::from_static("authorization, content-type, request-timeout, x-request-id");
 
 /// The response headers that a page may read.
 const RESPONSE_HEADERS: HeaderValue =

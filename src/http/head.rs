@@ -9,8 +9,15 @@ use crate::access::{AllowedHosts, named_host, named_host_or_address};
 use crate::connections::Arrival;
 use crate::problem::{Problem, REQUEST_ID, RequestId};
 
+/// Seconds, whole or not, that the client waits from now (draft-thomson-hybi-http-timeout).
+pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+
+/// Milliseconds that Envoy in front of the server waits; it sets this for every request that has a time-out.
+pub(super) const ENVOY_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
 /// Every header field that the ports for clients read. No other arrives in [`Head::headers`].
-pub(super) static FIELDS: [HeaderName; 12] = [
+pub(super) static FIELDS: [HeaderName; 14] = [
     header::ACCEPT,
     header::ACCESS_CONTROL_REQUEST_METHOD,
     header::AUTHORIZATION,
@@ -23,6 +30,8 @@ pub(super) static FIELDS: [HeaderName; 12] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
     REQUEST_ID,
+    REQUEST_TIMEOUT,
+    ENVOY_TIMEOUT,
 ];
 
 /// The head of a request.

@@ -10,6 +10,7 @@
 //! ```
 
 mod body;
+mod client_timeout;
 mod cors;
 mod exchange;
 mod head;

@@ -94,12 +94,12 @@ codes! {
     HostNotAllowed MISDIRECTED_REQUEST "HOST_NOT_ALLOWED" "HOST_NOT_ALLOWED" "`ATTO_WORK_ALLOWED_HOSTS` does not have the host that the request names"
     TooManyRequests TOO_MANY_REQUESTS "TOO_MANY_REQUESTS" "TOO_MANY_REQUESTS" "the API key has `ATTO_WORK_API_KEY_REQUESTS` requests in progress; `Retry-After` says when to retry"
     Internal INTERNAL_SERVER_ERROR "INTERNAL" "INTERNAL" "a bug: the answer could not be written"
-    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "the queue is full; `Retry-After` is the mean time until a search ends, from the measured hash rate, 1 to 300 s"
+    QueueFull SERVICE_UNAVAILABLE "QUEUE_FULL" "QUEUE_FULL" "the queue is full, or longer than the client waits (`Request-Timeout`); `Retry-After` is the mean time until that changes, from the measured hash rate, 1 to 300 s"
     Overloaded SERVICE_UNAVAILABLE "OVERLOADED" "OVERLOADED" "as many requests are in progress as allowed; `Retry-After` is 1 s, since one may end at any time"
     NoDevice SERVICE_UNAVAILABLE "NO_DEVICE" "NO_DEVICE" "every device has failed; `Retry-After` is 1 s, since another server can serve at once"
     ClockWrong SERVICE_UNAVAILABLE "CLOCK_WRONG" "CLOCK_WRONG" "the server's clock shows a time before 2024 or after 9999, so no timestamp can be checked; `Retry-After` is 1 s, since another server can serve at once"
     ShuttingDown SERVICE_UNAVAILABLE "SHUTTING_DOWN" "SHUTTING_DOWN" "the server is stopping; `Retry-After` is 1 s, since another server can serve at once"
-    DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE`"
+    DeadlineExceeded GATEWAY_TIMEOUT "DEADLINE_EXCEEDED" "DEADLINE_EXCEEDED" "there was no work within `ATTO_WORK_DEADLINE` or the client's `Request-Timeout`"
 }
 
 /// Why a request gets an error response.

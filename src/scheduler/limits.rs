@@ -25,8 +25,8 @@ pub struct Limits {
     pub patience: Duration,
     /// When a failed device is reopened.
     pub backoff: Backoff,
-    /// How long a client may wait for an answer before it gets [`SolveError::Deadline`]; `None` for no limit. With a
-    /// deadline, [`Scheduler::solve`](super::Scheduler::solve) must be called in a tokio runtime with time enabled.
+    /// How long a client may wait for an answer before it gets [`SolveError::Deadline`]; `None` for no limit. A client
+    /// may have said that it waits for less. With a deadline, [`Scheduler::solve`](super::Scheduler::solve) must be called in a tokio runtime with time enabled.
     pub deadline: Option<Duration>,
     /// Which answers are cached for clients that ask again.
     pub answers: AnswerCache,
@@ -85,10 +85,11 @@ impl Backoff {
 /// Why a search has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SolveError {
-    /// The queue is full.
+    /// The queue is full, or longer than the client waits.
     #[error("too many searches are waiting")]
     QueueFull {
-        /// The mean time until a running search ends. `None` if no engine's hash rate is known.
+        /// The mean time until there is room, or until the queue is short enough for the client if no further search
+        /// arrives. `None` if no engine's hash rate is known.
         room_in: Option<Duration>,
     },
     /// The scheduler refuses new searches, or has given up those it had.
@@ -97,7 +98,7 @@ pub enum SolveError {
     /// Every device is out of service.
     #[error("no device is in service")]
     NoDevice,
-    /// The client has waited for [`Limits::deadline`].
+    /// The client has waited for [`Limits::deadline`], or for as long as it said that it waits.
     #[error("there was no work within {} s", .0.as_secs_f64())]
     Deadline(Duration),
 }

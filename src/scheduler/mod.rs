@@ -98,18 +98,24 @@ impl Scheduler {
     /// [`SolveError`] if the search is refused, or given up because it takes too long, no device is left or the
     /// service ends.
     pub async fn solve(&self, request: WorkRequest) -> Result<Solved, SolveError> {
-        self.search(request, ClientId::Any)?.answer().await
+        self.search(request, ClientId::Any, None)?.answer().await
     }
 
     /// Begins a search for this client, joins one that serves the request, or takes its answer from the cache.
-    /// [`Search::answer`] waits for it.
+    /// [`Search::answer`] waits for it, for `timeout` at most if the client has said how long it waits.
     ///
     /// # Errors
     ///
-    /// [`SolveError`] if the search is refused.
-    pub fn search(&self, request: WorkRequest, client: ClientId) -> Result<Search<'_>, SolveError> {
+    /// [`SolveError`] if the search is refused, also because the searches ahead of it take longer than `timeout` on
+    /// average.
+    pub fn search(
+        &self,
+        request: WorkRequest,
+        client: ClientId,
+        timeout: Option<Duration>,
+    ) -> Result<Search<'_>, SolveError> {
         let arrived = Instant::now();
-        let admission = self.shared.admit(&request, client)?;
+        let admission = self.shared.admit(&request, client, timeout)?;
         if let Admission::Waits { estimate, .. } = &admission {
             let network = request.network();
             if let Some(Estimate { wait, solve }) = estimate {
@@ -118,7 +124,14 @@ impl Scheduler {
                 tracing::debug!(%network, "search admitted");
             }
         }
-        Ok(Search::new(&self.shared, request, arrived, admission))
+        let timeout = timeout.into_iter().chain(self.shared.limits.deadline).min();
+        Ok(Search::new(
+            &self.shared,
+            request,
+            arrived,
+            timeout,
+            admission,
+        ))
     }
 
     /// How long a search that is admitted now may be expected to wait and to take, if it finds no other to join. `None` if

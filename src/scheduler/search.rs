@@ -47,6 +47,8 @@ pub struct Progress {
 pub struct Search<'a> {
     request: WorkRequest,
     arrived: Instant,
+    /// How long [`Search::answer`] waits.
+    timeout: Option<Duration>,
     part: Part<'a>,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Search<'a> {
         shared: &'a Shared,
         request: WorkRequest,
         arrived: Instant,
+        timeout: Option<Duration>,
         admission: Admission,
     ) -> Self {
         let part = match admission {
@@ -87,6 +90,7 @@ impl<'a> Search<'a> {
         Self {
             request,
             arrived,
+            timeout,
             part,
         }
     }
@@ -101,7 +105,7 @@ impl<'a> Search<'a> {
         reason = "an answer serves every request that joined the search"
     )]
     pub async fn answer(&self) -> Result<Solved, SolveError> {
-        let (shared, answer) = match &self.part {
+        let answer = match &self.part {
             Part::Cached(work) => {
                 return Ok(Solved {
                     work: *work,
@@ -109,13 +113,13 @@ impl<'a> Search<'a> {
                     searched: Duration::ZERO,
                 });
             }
-            Part::Waits { shared, answer, .. } => (shared, received(answer.clone())),
+            Part::Waits { answer, .. } => received(answer.clone()),
         };
-        let found = match shared.limits.deadline {
+        let found = match self.timeout {
             None => answer.await,
-            Some(deadline) => tokio::time::timeout(deadline, answer)
+            Some(timeout) => tokio::time::timeout(timeout, answer)
                 .await
-                .unwrap_or(Err(SolveError::Deadline(deadline))),
+                .unwrap_or(Err(SolveError::Deadline(timeout))),
         }?;
         let (waited, searched) = self.times(Instant::now());
         // The search was at least as hard as the request.

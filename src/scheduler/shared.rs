@@ -94,11 +94,12 @@ impl Shared {
         &self,
         request: &WorkRequest,
         client: ClientId,
+        timeout: Option<Duration>,
     ) -> Result<Admission, SolveError> {
         let now = Instant::now();
         let admission = self.apply(|state| {
             let joined = self.joined.load(Ordering::Relaxed);
-            let admission = state.admit(request, client, joined, now)?;
+            let admission = state.admit(request, client, timeout, joined, now)?;
             if let Admission::Waits {
                 has_joined: true, ..
             } = admission

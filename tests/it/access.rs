@@ -491,7 +491,7 @@ fn pages_on_the_list_may_ask_and_others_may_not() {
             assert_eq!(header("access-control-allow-methods"), "OPTIONS, POST");
             assert_eq!(
                 header("access-control-allow-headers"),
-                "authorization, content-type, x-request-id"
+                "authorization, content-type, request-timeout, x-request-id"
             );
             assert_eq!(header("access-control-max-age"), "7200");
             assert!(header("vary").contains("origin"));

@@ -107,6 +107,50 @@ fn a_request_is_refused_and_its_search_ended_at_its_deadline() {
     });
 }
 
+/// A request for LIVE work whose head has this line too.
+fn ask_with(service: &Service, number: u64, line: &str) -> TcpStream {
+    let mut stream = connect(service.address);
+    let request = works(&request("LIVE", &target(number)).to_string());
+    let request = request.replacen("\r\n", &format!("\r\n{line}\r\n"), 1);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_search_ends_with_the_time_that_its_client_waits() {
+    let service = Service::with_limits(limits(1, 16), vec![fake("unlucky", unlucky)], None);
+    for (number, line) in [
+        (1, "request-timeout: 0.2"),
+        (2, "x-envoy-expected-rq-timeout-ms: 200"),
+    ] {
+        let refused = read(&ask_with(&service, number, line), false);
+        assert_eq!(refused.status, 504, "{refused:?}");
+        let problem = refused.json();
+        assert_eq!(problem["code"], "DEADLINE_EXCEEDED");
+        assert_eq!(problem["detail"], "there was no work within 0.2 s");
+        assert_eq!(metric(&service, RUNNING), 0.0);
+    }
+}
+
+#[test]
+fn a_request_is_refused_if_its_client_does_not_wait_long_enough() {
+    let service = Service::with_limits(limits(1, 16), vec![paced()], None);
+    let _search = ask(&service, "LIVE", 1);
+    eventually("its speed is known", || {
+        let page = get(service.management, "/prometheus");
+        page.metric_or_zero("atto_work_batches_total{device=\"paced\"}") > 200.0
+    });
+    // LIVE takes 20.5 s at best.
+    let refused = read(&ask_with(&service, 2, "request-timeout: 5"), false);
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(refused.json()["code"], "QUEUE_FULL");
+    let retry: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((15..300).contains(&retry), "{retry}");
+    assert_eq!(metric(&service, WAITING), 0.0);
+    let _patient = ask_with(&service, 3, "request-timeout: 3600");
+    eventually("it waits", || metric(&service, WAITING) == 1.0);
+}
+
 #[test]
 fn the_deadline_of_the_real_server_is_its_option() {
     let server = Server::on_cpu(&["--deadline", "1", "--threads", "1", "--kernel", "portable"]);

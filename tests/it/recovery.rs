@@ -615,7 +615,7 @@ fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
         .unwrap();
     let time = Timestamp::now();
     let request = WorkRequest::new(Network::Local, time, Target::new([0; 32]), time).unwrap();
-    let search = scheduler.search(request, ClientId::Any).unwrap();
+    let search = scheduler.search(request, ClientId::Any, None).unwrap();
     pollster::block_on(search.answer()).unwrap();
 
     let progress = search.progress();

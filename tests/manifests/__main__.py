@@ -29,7 +29,11 @@ ADDITIONS = {
     "autoscale-keda": "components/autoscale-keda",
     "api-keys": "components/api-keys",
     "nano": "components/nano",
+    "gateway-envoy": "components/gateway-envoy",
+    "queue-haproxy": "components/queue-haproxy",
 }
+# Of one addition, if there is another.
+QUEUE_SIGNAL = "components/queue-haproxy-autoscale"
 
 
 class Builder:
@@ -76,7 +80,11 @@ class Builder:
 
     def combinations(self):
         """Whatever can be added, by itself and as much as can be at once, to each device."""
-        several = [["monitoring", scaler, "api-keys", "nano"] for scaler in ("autoscale-hpa", "autoscale-keda")]
+        several = [
+            [*proxy, "monitoring", scaler, "api-keys", "nano"]
+            for scaler in ("autoscale-hpa", "autoscale-keda")
+            for proxy in ([], ["gateway-envoy"], ["queue-haproxy"])
+        ]
         for device in DEVICES:
             for additions in [*([addition] for addition in ADDITIONS), *several]:
                 name = " + ".join([device, *additions])
@@ -86,7 +94,10 @@ class Builder:
                 yield self.combine(
                     name,
                     f"k8s/overlays/{device}",
-                    [f"k8s/{ADDITIONS[addition]}" for addition in additions],
+                    [
+                        *(f"k8s/{ADDITIONS[addition]}" for addition in additions),
+                        *([f"k8s/{QUEUE_SIGNAL}"] if scales and "queue-haproxy" in additions else []),
+                    ],
                     namespace="atto-work",
                 )
 
@@ -186,6 +197,61 @@ def autoscalers_agree(overlays):
     )
 
 
+def proxies_agree(overlays):
+    """The proxies on Kubernetes are those for other hosts in deploy/."""
+    gateway = overlays["gateway-envoy"]
+    envoy = yaml.safe_load(read("deploy/envoy/envoy.yaml"))["static_resources"]
+    manager = envoy["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    route = manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    (cluster,) = envoy["clusters"]
+    patches = {
+        patch["operation"]["path"].rsplit("/", 1)[1]: patch["operation"]["value"]
+        for patch in gateway.one("EnvoyPatchPolicy")["spec"]["jsonPatches"]
+    }
+    retry = route["retry_policy"]
+    expect(
+        "patches",
+        patches,
+        {
+            "hedge_policy": route["hedge_policy"],
+            "per_try_timeout": retry["per_try_timeout"],
+            "host_selection_retry_max_attempts": retry["host_selection_retry_max_attempts"],
+        },
+    )
+    policy = gateway.one("BackendTrafficPolicy")["spec"]
+    expect("retries", policy["retry"]["numRetries"], retry["num_retries"])
+    expect("triggers", ",".join(policy["retry"]["retryOn"]["triggers"]), retry["retry_on"])
+    expect("codes", policy["retry"]["retryOn"]["httpStatusCodes"], retry["retriable_status_codes"])
+    expect("breakers", set(policy["circuitBreaker"].values()), set(cluster["circuit_breakers"]["thresholds"][0].values()))
+    passive, outlier = policy["healthCheck"]["passive"], cluster["outlier_detection"]
+    for ours, theirs in (
+        ("consecutive5XxErrors", "consecutive_5xx"),
+        ("consecutiveGatewayErrors", "consecutive_gateway_failure"),
+        ("splitExternalLocalOriginErrors", "split_external_local_origin_errors"),
+        ("interval", "interval"),
+        ("baseEjectionTime", "base_ejection_time"),
+        ("maxEjectionPercent", "max_ejection_percent"),
+    ):
+        expect(ours, passive[ours], outlier[theirs])
+    (rule,) = gateway.one("HTTPRoute")["spec"]["rules"]
+    for timeout in (route["timeout"], route["idle_timeout"], manager["stream_idle_timeout"]):
+        expect("a time-out", timeout, rule["timeouts"]["request"])
+
+    def lines(path):
+        text = re.sub(r"^ *#.*\n", "", read(path), flags=re.M)
+        return re.findall(r"^    (?:option|timeout|retries|retry-on|http-check|balance|use_backend|http-request) .*", text, re.M)
+
+    expect("HAProxy", lines("k8s/components/queue-haproxy/haproxy.cfg"), lines("deploy/haproxy/haproxy.cfg"))
+
+
+def gateway_class_is_valid(overlays):
+    document = yaml.safe_load(read("k8s/components/gateway-envoy/gatewayclass.yaml"))
+    if found := list(CHECKS["schemas"](Manifest("gatewayclass.yaml", [document], None))):
+        raise Wrong(found)
+    (gateway,) = overlays["gateway-envoy"].all_of("Gateway")
+    expect("class", gateway["spec"]["gatewayClassName"], document["metadata"]["name"])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kubectl", required=True)
@@ -221,6 +287,8 @@ def main():
         patches_to_choose_are_named,
         readme_is_true,
         autoscalers_agree,
+        proxies_agree,
+        gateway_class_is_valid,
     ):
         outcomes.add(function.__name__, function, overlays)
 

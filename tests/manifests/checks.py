@@ -6,7 +6,7 @@ import re
 
 import jsonschema
 import kubernetes_validate
-from manifest import IMAGE, NAME, RESOURCES, adapter_rules, lies_in, read
+from manifest import IMAGE, NAME, NAME_LABEL, PROXY_METRIC, RESOURCES, adapter_rules, lies_in, read
 
 # What k8s/README.md promises. Every field that is used is stable since the older one.
 VERSIONS = ("1.31", "1.37")
@@ -136,11 +136,21 @@ CUSTOM = {
 }
 
 
+# Those of the Gateway API and of Envoy Gateway, see gateway_schemas.py.
+GATEWAY = json.loads(read("tests/manifests/gateway_schemas.json"))
+
+
 @check
 def schemas(manifest):
     """Every document is what the oldest and the newest version of Kubernetes take, without a field too many."""
     for document in manifest.documents:
         kind = document["kind"]
+        if kind in GATEWAY:
+            if document["apiVersion"] != GATEWAY[kind]["apiVersion"]:
+                yield f"{kind}: {document['apiVersion']} is not {GATEWAY[kind]['apiVersion']}"
+            for error in jsonschema.Draft202012Validator(GATEWAY[kind]["spec"]).iter_errors(document["spec"]):
+                yield f"{kind}: {error.json_path}: {error.message}"
+            continue
         if kind in CUSTOM:
             version, schema = CUSTOM[kind]
             if document["apiVersion"] != version:
@@ -161,8 +171,8 @@ def schemas(manifest):
 def parts(manifest):
     """What every deployment has."""
     for kind in ("Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"):
-        if len(manifest.of(kind)) != 1:
-            yield f"there are {len(manifest.of(kind))} of {kind}"
+        if len(manifest.own(kind)) != 1:
+            yield f"there are {len(manifest.own(kind))} of {kind}"
     names = [(document["kind"], document["metadata"]["name"]) for document in manifest.documents]
     yield from (f"{name} is there twice" for name in set(names) if names.count(name) > 1)
     namespaces = {document["metadata"].get("namespace") for document in manifest.documents}
@@ -184,12 +194,14 @@ def size(manifest):
 def selectors(manifest):
     """Every selector finds the pods."""
 
+    pods = {NAME: manifest.labels, **manifest.proxy}
+
     def of(kind, *path):
-        for document in manifest.of(kind):
+        for document in manifest.all_of(kind):
             selector = document["spec"]
             for step in path:
                 selector = selector[step]
-            yield kind, selector
+            yield kind, selector, pods.get(document["metadata"]["labels"][NAME_LABEL], {})
 
     wanted = [
         *of("Deployment", "selector", "matchLabels"),
@@ -199,10 +211,10 @@ def selectors(manifest):
         *of("PodMonitor", "selector", "matchLabels"),
     ]
     for constraint in manifest.pod["topologySpreadConstraints"]:
-        wanted.append(("topologySpreadConstraints", constraint["labelSelector"]["matchLabels"]))
-    for kind, selector in wanted:
-        if not selector or not selector.items() <= manifest.labels.items():
-            yield f"{kind} selects {selector}, and pods have {manifest.labels}"
+        wanted.append(("topologySpreadConstraints", constraint["labelSelector"]["matchLabels"], manifest.labels))
+    for kind, selector, labels in wanted:
+        if not selector or not selector.items() <= labels.items():
+            yield f"{kind} selects {selector}, and pods have {labels}"
 
 
 @check
@@ -351,7 +363,12 @@ def end(manifest):
 @check
 def restricted(manifest):
     """The restricted profile of the Pod Security Standards, and a root file system that cannot be written to."""
-    pod, container = manifest.pod, manifest.container
+    for deployment in manifest.all_of("Deployment"):
+        yield from restricted_pod(deployment["spec"]["template"]["spec"])
+
+
+def restricted_pod(pod):
+    container = pod["containers"][0]
     if len(pod["containers"]) != 1 or pod.get("initContainers"):
         yield "there are other containers"
     for name in ("hostNetwork", "hostPID", "hostIPC", "hostUsers"):
@@ -373,7 +390,7 @@ def restricted(manifest):
     yield from (f"the container sets {name}" for name in inner.keys() - allowed)
     for volume in pod["volumes"]:
         kinds = volume.keys() - {"name"}
-        if not kinds <= {"emptyDir", "secret"}:
+        if not kinds <= {"emptyDir", "secret", "configMap"}:
             yield f"a volume of the kind {kinds}"
     for port in container["ports"]:
         if "hostPort" in port:
@@ -472,9 +489,11 @@ def network(manifest):
     for rule in spec["ingress"]:
         for port in rule.get("ports", [{"port": "any"}]):
             opened.setdefault(port["port"], []).extend(rule.get("from", ["anywhere"]))
-    wanted = {8080: [{"namespaceSelector": {}}], 8081: [{"namespaceSelector": {"matchLabels": MONITORING}}]}
+    # Clients, or the proxy alone if there is one.
+    clients = [{"podSelector": {"matchLabels": labels}} for labels in manifest.proxy.values()]
+    wanted = {8080: clients or [{"namespaceSelector": {}}], 8081: [{"namespaceSelector": {"matchLabels": MONITORING}}]}
     if "nano" in manifest.ports:
-        wanted[7000] = wanted[8080]
+        wanted[7000] = [{"namespaceSelector": {}}]
     if opened != wanted:
         yield f"open are {opened}"
     left = {}
@@ -527,6 +546,8 @@ def scaling(manifest):
     for autoscaler in manifest.of("HorizontalPodAutoscaler"):
         known = {rule["name"]["as"] for rule in adapter_rules()}
         for metric in autoscaler["spec"]["metrics"]:
+            if metric["type"] == "External" and metric["external"]["metric"]["name"] == "atto_work_proxy_queue":
+                continue
             if metric["type"] != "Pods" or metric["pods"]["metric"]["name"] not in known:
                 yield f"the metric {metric} is none of the adapter's"
     for scaler in manifest.of("ScaledObject"):
@@ -574,3 +595,123 @@ def metrics(manifest):
         if not names and not place.startswith("PrometheusRule"):
             yield f"{place} asks for no metric of the server"
     yield from (f"there is no {name}, which {place} asks for" for name, place in sorted(missing.items()))
+
+
+def seconds(duration):
+    """Of a duration such as 1.4s or 25ms."""
+    number, unit = re.fullmatch(r"([\d.]+)(ms|s|m|h|)", duration).groups()
+    return float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "": 0.001}[unit]
+
+
+@check
+def gateway(manifest):
+    """Envoy waits as long as the server, tries refusals elsewhere, has no limit of its own, and its patches find their place."""
+    if not manifest.all_of("Gateway"):
+        return
+    (gateway,), (route,), (policy,), (patches,), (proxy,) = (
+        manifest.all_of(kind) for kind in ("Gateway", "HTTPRoute", "BackendTrafficPolicy", "EnvoyPatchPolicy", "EnvoyProxy")
+    )
+    name = gateway["metadata"]["name"]
+    if name == NAME:
+        yield "its Service would be the server's"
+    (rule,) = route["spec"]["rules"]
+    if seconds(rule["timeouts"]["request"]) <= float(manifest.variable("ATTO_WORK_DEADLINE")):
+        yield "it gives up before the server"
+    if rule["backendRefs"] != [{"name": NAME, "port": 8080}] or route["spec"]["parentRefs"] != [{"name": name}]:
+        yield "the route does not lead from the gateway to the server"
+    references = [
+        (route["kind"], route["metadata"]["name"], *policy["spec"]["targetRefs"]),
+        (gateway["kind"], name, patches["spec"]["targetRef"]),
+        (proxy["kind"], proxy["metadata"]["name"], gateway["spec"]["infrastructure"]["parametersRef"]),
+    ]
+    for kind, named, reference in references:
+        if (reference["kind"], reference["name"]) != (kind, named):
+            yield f"{reference} is not {kind} {named}"
+    spec = policy["spec"]
+    if min(spec["circuitBreaker"].values()) < 10_000:
+        yield "Envoy refuses requests by itself"
+    if spec["retry"]["retryOn"].get("httpStatusCodes") != [503] or "retriable-status-codes" not in spec["retry"]["retryOn"]["triggers"]:
+        yield "a refusal is not tried elsewhere"
+    passive = spec["healthCheck"]["passive"]
+    if not passive.get("splitExternalLocalOriginErrors") or passive["consecutiveLocalOriginFailures"] < 1_000_000:
+        yield "copies would have healthy servers ejected"
+    if "timeout" in spec["retry"]["perRetry"]:
+        yield "without the patch, each try would be ended"
+    if manifest.variable("ATTO_WORK_FAIR_BY_ADDRESS") != "false":
+        yield "all clients would be one"
+    kubernetes = proxy["spec"]["provider"]["kubernetes"]
+    if kubernetes["envoyDeployment"]["replicas"] != 2 or kubernetes["envoyPDB"] != {"maxUnavailable": 1}:
+        yield "a node cannot be drained without an outage"
+    # As Envoy Gateway names them.
+    namespace = gateway["metadata"].get("namespace")
+    listener = gateway["spec"]["listeners"][0]["name"]
+    for patch in patches["spec"]["jsonPatches"]:
+        if (patch["type"].rsplit(".", 1)[1], patch["name"]) != ("RouteConfiguration", f"{namespace}/{name}/{listener}"):
+            yield f"there is no {patch['name']}"
+    yield from proxy_network(manifest, name, {8080, 19001})
+
+
+@check
+def queue(manifest):
+    """HAProxy waits as long as the server, learns of clients that hang up, and finds the pods."""
+    name = f"{NAME}-queue"
+    if name not in manifest.proxy:
+        return
+    (deployment,) = [found for found in manifest.all_of("Deployment") if found["metadata"]["name"] == name]
+    pod = deployment["spec"]["template"]["spec"]
+    (configuration,) = [found for found in manifest.all_of("ConfigMap") if found["metadata"]["name"].startswith(name)]
+    if [volume["configMap"]["name"] for volume in pod["volumes"]] != [configuration["metadata"]["name"]]:
+        yield "the pods do not mount the configuration"
+    text = configuration["data"]["haproxy.cfg"]
+    deadline = float(manifest.variable("ATTO_WORK_DEADLINE"))
+    for timeout in ("client", "server", "queue"):
+        if seconds(re.search(rf"^    timeout {timeout} (\S+)$", text, re.M)[1]) <= deadline:
+            yield f"the time-out {timeout} is shorter than the server's"
+    for line in ("option abortonclose", "option redispatch 1", "balance leastconn"):
+        if f"    {line}\n" not in text:
+            yield f"there is no {line}"
+    if not re.search(r"^    retry-on .*\b503\b", text, re.M):
+        yield "a refusal is not tried elsewhere"
+    ends = sum(seconds(value) for value in re.findall(r"^    (?:grace|hard-stop-after) (\S+)$", text, re.M))
+    if pod["terminationGracePeriodSeconds"] <= ends:
+        yield f"the end may take {ends} s and is given {pod['terminationGracePeriodSeconds']} s"
+    headless = [found for found in manifest.of("Service") if found["spec"].get("clusterIP") == "None"]
+    names = {f"{found['metadata']['name']}.{found['metadata'].get('namespace')}.svc.cluster.local:8080" for found in headless}
+    if set(re.findall(r"^    server-template \S+ \S+ (\S+)", text, re.M)) != names:
+        yield f"the servers are not found at {names}"
+    listened = set(map(int, re.findall(r"^    bind :::(\d+) v4v6$", text, re.M)))
+    (container,) = pod["containers"]
+    if {port["containerPort"] for port in container["ports"]} != listened:
+        yield f"HAProxy listens at {listened}"
+    if manifest.variable("ATTO_WORK_FAIR_BY_ADDRESS") != "false":
+        yield "all clients would be one"
+    if deployment["spec"]["replicas"] != 2:
+        yield "a node cannot be drained without an outage"
+    (budget,) = [found for found in manifest.all_of("PodDisruptionBudget") if found["metadata"]["name"] == name]
+    if budget["spec"]["maxUnavailable"] != 1:
+        yield f"the budget is {budget['spec']}"
+    yield from proxy_network(manifest, name, listened)
+    # With an autoscaler, the queue must be a signal.
+    for scaler in manifest.of("ScaledObject"):
+        if "without its queue" not in manifest.name and PROXY_METRIC not in json.dumps(scaler):
+            yield "KEDA does not see the queue"
+    for scaler in manifest.of("HorizontalPodAutoscaler"):
+        if "without its queue" not in manifest.name and "atto_work_proxy_queue" not in json.dumps(scaler):
+            yield "the autoscaler does not see the queue"
+
+
+def proxy_network(manifest, name, ports):
+    """A proxy takes clients and scrapers, and connects to servers, its controller and DNS."""
+    (policy,) = [found for found in manifest.all_of("NetworkPolicy") if found["metadata"]["name"] == name] or [None]
+    if not policy:
+        yield "the proxy has no NetworkPolicy"
+        return
+    opened = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+    monitor = [{"namespaceSelector": {"matchLabels": MONITORING}}]
+    if opened != {port: [{"namespaceSelector": {}}] if port == 8080 else monitor for port in ports}:
+        yield f"open are {opened}"
+    servers = [{"podSelector": {"matchLabels": {NAME_LABEL: NAME}}}]
+    if servers not in [rule.get("to") for rule in policy["spec"]["egress"] if rule["ports"][0]["port"] == 8080]:
+        yield "it cannot connect to the servers"
+    if sorted(policy["spec"]["policyTypes"]) != ["Egress", "Ingress"]:
+        yield "it is not both ways"

@@ -9,6 +9,9 @@ import yaml
 
 NAME = "atto-work-server"
 IMAGE = f"ghcr.io/attocash/{NAME}"
+NAME_LABEL = "app.kubernetes.io/name"
+# The length of the queue in HAProxy.
+PROXY_METRIC = "haproxy_backend_current_queue"
 # The resource that an image needs, and none for `cpu`.
 RESOURCES = {
     "nvidia.com/gpu": "cuda",
@@ -81,13 +84,40 @@ class Manifest:
     server: Server
 
     def of(self, kind):
+        """Those that are about the server, not about a proxy before it."""
+        return [
+            document
+            for document in self.all_of(kind)
+            if document["metadata"].get("labels", {}).get(NAME_LABEL, NAME) == NAME
+        ]
+
+    def all_of(self, kind):
         return [document for document in self.documents if document["kind"] == kind]
 
+    def own(self, kind):
+        """Those with the server's name."""
+        return [document for document in self.of(kind) if document["metadata"]["name"] == NAME]
+
     def one(self, kind):
-        found = self.of(kind)
+        # The dashboard has a name of its own.
+        found = self.own(kind) or self.of(kind)
         if len(found) != 1:
             raise Wrong(f"there are {len(found)} of {kind}, not one")
         return found[0]
+
+    @property
+    def proxy(self):
+        """The labels of the proxies' pods before the servers, by the name of what they belong to; none without."""
+        proxies = {}
+        for gateway in self.all_of("Gateway"):
+            # Envoy Gateway makes them.
+            name = gateway["metadata"]["name"]
+            proxies[name] = {"gateway.envoyproxy.io/owning-gateway-name": name}
+        for deployment in self.all_of("Deployment"):
+            labels = deployment["spec"]["template"]["metadata"]["labels"]
+            if deployment["metadata"]["name"] != NAME:
+                proxies[deployment["metadata"]["name"]] = labels
+        return proxies
 
     @property
     def deployment(self):
@@ -132,6 +162,8 @@ class Manifest:
         """Where metrics of this server are asked for, and which."""
         for scaler in self.of("ScaledObject"):
             for trigger in scaler["spec"]["triggers"]:
+                if PROXY_METRIC in trigger["metadata"]["query"]:
+                    continue
                 yield "ScaledObject", metrics_in(trigger["metadata"]["query"])
         for rule in self.of("PrometheusRule"):
             for group in rule["spec"]["groups"]:

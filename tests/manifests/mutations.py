@@ -56,6 +56,39 @@ def variable(name, value):
     return mutate
 
 
+ENVOY = ["spec", "provider", "kubernetes"]
+PASSIVE = ["spec", "healthCheck", "passive"]
+
+
+def in_proxy(kind, path, value):
+    """As `put`, in the document of the proxy, which bears its name."""
+
+    def mutate(manifest):
+        (name,) = manifest.proxy
+        (document,) = [found for found in manifest.all_of(kind) if found["metadata"]["name"] == name]
+        node = document
+        for step in path[:-1]:
+            node = node[step]
+        if node.get(path[-1]) == value:
+            raise Wrong(f"{kind} {path} is {value} already")
+        node[path[-1]] = value
+
+    return mutate
+
+
+def haproxy(old, new):
+    """Another text in HAProxy's configuration."""
+
+    def mutate(manifest):
+        (document,) = [found for found in manifest.all_of("ConfigMap") if "haproxy.cfg" in found["data"]]
+        text = document["data"]["haproxy.cfg"]
+        if old not in text:
+            raise Wrong(f"{old} is not there")
+        document["data"]["haproxy.cfg"] = text.replace(old, new)
+
+    return mutate
+
+
 def twice(kind):
     def mutate(manifest):
         manifest.documents.append(copy.deepcopy(manifest.one(kind)))
@@ -217,6 +250,42 @@ MUTATIONS = [
     ("monitoring", "monitoring", put("ConfigMap", ["metadata", "labels", "grafana_dashboard"], GONE)),
     ("monitoring", "monitoring", put("ConfigMap", ["data", "atto-work-server.json"], "{}")),
     ("monitoring", "monitoring", put("PodMonitor", ["metadata", "name"], "work-server")),
+    ("schemas", "gateway-envoy", put("HTTPRoute", ["spec", "rules", 0, "timeouts", "request"], "1 hour")),
+    ("schemas", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "loadBalancer", "type"], "FewestRequests")),
+    ("schemas", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "retry", "retries"], 3)),
+    ("schemas", "gateway-envoy", put("EnvoyPatchPolicy", ["spec", "jsonPatches", 0, "operation", "op"], "set")),
+    ("schemas", "gateway-envoy", in_proxy("Gateway", ["spec", "listeners"], [{"name": "http", "port": 8080}])),
+    ("parts", "gateway-envoy", in_proxy("EnvoyProxy", ["metadata", "name"], "gateway")),
+    ("selectors", "queue-haproxy", in_proxy("Service", ["spec", "selector"], {"app.kubernetes.io/name": NAME})),
+    ("selectors", "gateway-envoy", in_proxy("NetworkPolicy", ["spec", "podSelector", "matchLabels"], {"app": "envoy"})),
+    ("restricted", "queue-haproxy", in_proxy("Deployment", [*CONTAINER, "securityContext", "privileged"], True)),
+    ("network", "gateway-envoy", put("NetworkPolicy", ["spec", "ingress", 0, "from", 0], {"namespaceSelector": {}})),
+    ("gateway", "gateway-envoy", put("HTTPRoute", ["spec", "rules", 0, "timeouts", "request"], "60s")),
+    ("gateway", "gateway-envoy", put("HTTPRoute", ["spec", "rules", 0, "backendRefs", 0, "name"], "server")),
+    ("gateway", "gateway-envoy", in_proxy("Gateway", ["spec", "infrastructure", "parametersRef", "name"], NAME)),
+    ("gateway", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "targetRefs", 0, "name"], "works")),
+    ("gateway", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "circuitBreaker", "maxParallelRetries"], 3)),
+    ("gateway", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "retry", "retryOn", "httpStatusCodes"], [500])),
+    ("gateway", "gateway-envoy", put("BackendTrafficPolicy", ["spec", "retry", "perRetry", "timeout"], "1.4s")),
+    ("gateway", "gateway-envoy", put("BackendTrafficPolicy", [*PASSIVE, "splitExternalLocalOriginErrors"], False)),
+    ("gateway", "gateway-envoy", put("EnvoyPatchPolicy", ["spec", "jsonPatches", 0, "name"], "default/works")),
+    ("gateway", "gateway-envoy", in_proxy("Gateway", ["metadata", "namespace"], "default")),
+    ("gateway", "gateway-envoy", in_proxy("EnvoyProxy", [*ENVOY, "envoyDeployment", "replicas"], 1)),
+    ("gateway", "gateway-envoy", in_proxy("NetworkPolicy", ["spec", "egress", 0, "to"], [])),
+    ("gateway", "gateway-envoy", in_proxy("NetworkPolicy", ["spec", "ingress", 1, "from"], [{"namespaceSelector": {}}])),
+    ("gateway", "gateway-envoy", variable("ATTO_WORK_FAIR_BY_ADDRESS", GONE)),
+    ("queue", "queue-haproxy", haproxy("option abortonclose", "")),
+    ("queue", "queue-haproxy", haproxy("timeout queue 3610s", "timeout queue 5s")),
+    ("queue", "queue-haproxy", haproxy("timeout server 3610s", "timeout server 50000")),
+    ("queue", "queue-haproxy", haproxy("empty-response 503", "empty-response")),
+    ("queue", "queue-haproxy", haproxy(".atto-work.svc", ".default.svc")),
+    ("queue", "queue-haproxy", haproxy("bind :::8080", "bind :::80")),
+    ("queue", "queue-haproxy", haproxy("hard-stop-after 40s", "hard-stop-after 60s")),
+    ("queue", "queue-haproxy", in_proxy("Deployment", ["spec", "replicas"], 1)),
+    ("queue", "queue-haproxy", in_proxy("PodDisruptionBudget", ["spec", "maxUnavailable"], 2)),
+    ("queue", "queue-haproxy", in_proxy("NetworkPolicy", ["spec", "policyTypes"], ["Ingress"])),
+    ("queue", "queue-haproxy", put("ScaledObject", ["spec", "triggers", 2], GONE)),
+    ("queue", "queue-haproxy", variable("ATTO_WORK_FAIR_BY_ADDRESS", "true")),
     ("metrics", "autoscale-keda", put("ScaledObject", ["spec", "triggers", 0, "metadata", "query"], "atto_work_load")),
     ("metrics", "autoscale-keda", put("ScaledObject", ["spec", "triggers", 0, "metadata", "query"], "up")),
 ]

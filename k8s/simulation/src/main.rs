@@ -23,9 +23,13 @@
 )]
 
 mod autoscaler;
+mod farm;
 mod fleet;
 mod load;
+mod parts;
+mod proxies;
 mod reports;
+mod setting;
 mod times;
 
 #[cfg(doc)]
@@ -43,11 +47,27 @@ const AGE: f64 = 30.0;
 /// Searches that share a server: the default of `ATTO_WORK_QUEUE_SIZE`.
 const SLOTS: usize = 4;
 
+/// The tables, by the names that the program takes.
+const TABLES: [(&str, fn()); 10] = [
+    ("steady", reports::steady),
+    ("kept", reports::kept),
+    ("cards", reports::cards),
+    ("autoscaled", reports::autoscaled),
+    ("autoscaled-kept", reports::autoscaled_kept),
+    ("ways", proxies::three_ways),
+    ("policies", proxies::policies),
+    ("targets", proxies::targets),
+    ("lost", proxies::lost_dispatches),
+    ("impatience", proxies::impatience),
+];
+
+/// Prints the tables that the arguments name, or all.
 fn main() {
     println!("A search alone takes {L4} s on average; {SLOTS} take turns on a server.\n");
-    reports::steady();
-    reports::kept();
-    reports::cards();
-    reports::autoscaled();
-    reports::autoscaled_kept();
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    for (name, table) in TABLES {
+        if chosen.is_empty() || chosen.iter().any(|other| other == name) {
+            table();
+        }
+    }
 }

@@ -29,6 +29,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use super::body::{self, BodyLimits};
+use super::client_timeout::client_timeout;
 use super::exchange::{self, Api};
 use super::head::{Endpoint, Head};
 use super::in_progress::{Kind, RequestInProgress};
@@ -208,7 +209,8 @@ impl Nano {
         let mut wait = self.waiting.enter(root, owner);
         let address = head.address().filter(|_| self.access.by_address);
         let client = in_progress.client_id(address);
-        let search = self.scheduler.search(request, client);
+        let timeout = client_timeout(&head.headers);
+        let search = self.scheduler.search(request, client, timeout);
         let search = in_progress.waits_for(search.map_err(Problem::from)?);
         let solved = tokio::select! {
             biased;

@@ -66,7 +66,7 @@ fn search() -> Value {
     json!({
         "operationId": "work",
         "summary": "Compute a work",
-        "description": "Responds once a nonce is found. A search is cancelled when the last client waiting for it disconnects.",
+        "description": "Responds once a nonce is found. A search is cancelled when the last client waiting for it disconnects, or when the seconds in the request header `Request-Timeout` are over.",
         "requestBody": body("WorkRequest", &request()),
         "responses": responses,
     })

@@ -11,6 +11,7 @@ use warp::reply::Response;
 
 use crate::access::Keys;
 use crate::http::body::{self, BodyLimits};
+use crate::http::client_timeout::client_timeout;
 use crate::http::head::Head;
 use crate::http::in_progress::{Kind, RequestInProgress, outcome};
 use crate::http::request::{Body, Request};
@@ -41,11 +42,13 @@ impl Works {
         let result = async {
             self.admit(&mut in_progress, head)?;
             let address = head.address().filter(|_| self.by_address);
+            let timeout = client_timeout(&head.headers);
             let body = body::read_json(&head.headers, request.body, &self.limits).await?;
             let request = reading::parse(&body, now()?)?;
             in_progress.asks(&request);
             let client = in_progress.client_id(address);
-            let search = in_progress.waits_for(self.scheduler.search(request, client)?);
+            let search = self.scheduler.search(request, client, timeout)?;
+            let search = in_progress.waits_for(search);
             let solved = search.answer().await?;
             in_progress.solved(&solved);
             Ok::<Solved, Problem>(solved)

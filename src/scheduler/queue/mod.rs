@@ -26,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::client::ClientId;
 use super::estimate::Effort;
 use super::job::Job;
 use crate::work::{Target, WorkRequest};
@@ -161,6 +162,25 @@ impl Queue {
         // Easy searches that run now will have ended long before. For each search that waits, one must end.
         let hard = self.running.iter().filter(|running| !running.easy);
         self.waiting_hashes + until_one_ends(hard)
+    }
+
+    /// The mean number of nonces until a search of this client runs that arrives now, at least. Clients take turns, so only
+    /// the client's own waiting searches are sure to run before it, and it may be given another client's slot.
+    pub(super) fn least_until_run(&self, request: &WorkRequest, client: &ClientId) -> f64 {
+        if self.runs_at_once(request) {
+            return 0.0;
+        }
+        let is_own = |job: &Job| job.client == *client;
+        let own = self.waiting.iter().filter(|job| is_own(job));
+        let waiting: f64 = own.map(|job| expected(job)).sum();
+        let hard = self.running.iter().filter(|running| !running.easy);
+        let may_be_given_a_slot = !hard.clone().all(|running| is_own(&running.job));
+        waiting
+            + if may_be_given_a_slot {
+                0.0
+            } else {
+                until_one_ends(hard)
+            }
     }
 
     /// The mean number of nonces until there is room for one more search: until any running one has ended.

@@ -3,13 +3,15 @@
 //! A transition is told the time, waits for nothing and wakes nobody: it returns what is to be done, and notes in
 //! [`Changes`] which threads may have something to do. So each can be tested without threads.
 
+#[cfg(test)]
+mod impatience;
 mod outcomes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -70,11 +72,13 @@ impl State {
     }
 
     /// Decides what becomes of a client's request, beside `joined` others that wait for a search that was there before them, and
-    /// begins a search for it if one is needed.
+    /// begins a search for it if one is needed. A client that waits for `timeout` at most is refused if its search would
+    /// not even run by then, on average.
     pub(super) fn admit(
         &mut self,
         request: &WorkRequest,
         client: ClientId,
+        timeout: Option<Duration>,
         joined: usize,
         now: Instant,
     ) -> Result<Admission, SolveError> {
@@ -98,6 +102,14 @@ impl State {
                 has_joined: true,
                 estimate: None,
             });
+        }
+        if let Some(timeout) = timeout
+            && let nonces = self.queue.least_until_run(request, &client)
+            && let Some(wait) = estimate::time(nonces, self.fleet.hash_rate())
+            && wait > timeout
+        {
+            let room_in = Some(wait - timeout);
+            return Err(SolveError::QueueFull { room_in });
         }
         let estimate = self.estimate(request);
         if let Some(evicted) = self.queue.make_room(&client) {

@@ -30,7 +30,7 @@ fn serve(state: &mut State, name: &str, role: Role) -> (Arc<DeviceRecord>, usize
 
 /// Admits a request. Its search and what it receives the answer by.
 fn ask(state: &mut State, number: u8) -> (Arc<Job>, watch::Receiver<Answer>) {
-    match state.admit(&request(number), ClientId::Any, 0, Instant::now()) {
+    match state.admit(&request(number), ClientId::Any, None, 0, Instant::now()) {
         Ok(Admission::Waits { job, answer, .. }) => (job, answer),
         other => panic!("{other:?}"),
     }
@@ -111,7 +111,7 @@ fn searches_wait_for_the_first_attempt_to_reopen_the_only_device() {
     assert_eq!(*answer.borrow(), Some(Err(SolveError::NoDevice)));
     assert_eq!(
         state
-            .admit(&request(3), ClientId::Any, 0, later)
+            .admit(&request(3), ClientId::Any, None, 0, later)
             .unwrap_err(),
         SolveError::NoDevice
     );
@@ -343,7 +343,7 @@ fn nothing_is_opened_while_the_service_ends() {
     assert_eq!(*answer.borrow(), Some(Err(SolveError::Closed)));
     assert_eq!(
         state
-            .admit(&request(2), ClientId::Any, 0, Instant::now())
+            .admit(&request(2), ClientId::Any, None, 0, Instant::now())
             .unwrap_err(),
         SolveError::Closed
     );
@@ -366,13 +366,48 @@ fn requests_that_join_are_bounded_as_well() {
     serve(&mut state, "card", Role::Initial);
     let (job, _answer) = ask(&mut state, 1);
     let limit = state.queue.limit();
-    let joined = state.admit(&request(1), ClientId::Any, limit - 1, Instant::now());
+    let joined = state.admit(&request(1), ClientId::Any, None, limit - 1, Instant::now());
     assert!(
         matches!(&joined, Ok(Admission::Waits { job: joined, has_joined: true, .. })
         if Arc::ptr_eq(joined, &job))
     );
-    let refused = state.admit(&request(1), ClientId::Any, limit, Instant::now());
+    let refused = state.admit(&request(1), ClientId::Any, None, limit, Instant::now());
     assert!(matches!(refused, Err(SolveError::QueueFull { .. })));
+}
+
+#[test]
+fn a_search_is_refused_that_would_not_run_while_its_client_waits() {
+    let mut state = state();
+    let (_, engine) = serve(&mut state, "card", Role::Initial);
+    let greedy = || ClientId::at([192, 0, 2, 1].into());
+    let modest = ClientId::at([192, 0, 2, 2].into());
+    let ask = |state: &mut State, number, client, seconds| {
+        let timeout = Some(Duration::from_secs(seconds));
+        state.admit(&request(number), client, timeout, 0, Instant::now())
+    };
+    // Four run and one waits. Nothing is known yet of how long they take.
+    let searches = [1, 2, 3, 4, 5].map(|number| ask(&mut state, number, greedy(), 1).unwrap());
+    let batch = submit(&mut state, engine, &CORE);
+    let expected = request(1).rule().expected_hashes();
+    let done = Done {
+        tried: 1000,
+        took: Some(Duration::from_secs_f64(10.0 * 1000.0 / expected)),
+    };
+    state.complete(engine, batch.slices.len(), done, &[], Instant::now());
+
+    // Each takes ten seconds, so a sixth runs after twenty.
+    let Err(SolveError::QueueFull { room_in }) = ask(&mut state, 6, greedy(), 19) else {
+        panic!("it is admitted");
+    };
+    let room_in = room_in.unwrap().as_secs_f64();
+    assert!((room_in - 1.0).abs() < 0.01, "{room_in}");
+    assert_eq!(state.queue.waiting(), 1);
+    ask(&mut state, 6, greedy(), 21).unwrap();
+    // One that others wait for costs nothing, and another client's comes first.
+    ask(&mut state, 5, greedy(), 1).unwrap();
+    ask(&mut state, 7, modest, 1).unwrap();
+    assert_eq!(state.queue.waiting(), 3);
+    drop(searches);
 }
 
 #[test]

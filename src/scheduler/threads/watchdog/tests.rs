@@ -26,7 +26,7 @@ fn state() -> State {
     // It is not cancelled, since it is never left.
     std::mem::forget(
         state
-            .admit(&request(1), ClientId::Any, 0, Instant::now())
+            .admit(&request(1), ClientId::Any, None, 0, Instant::now())
             .unwrap(),
     );
     state
