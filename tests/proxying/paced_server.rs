@@ -9,7 +9,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atto_work_server::access::AccessRules;
 use atto_work_server::connections::ConnectionLimits;
@@ -74,6 +74,7 @@ impl Paced {
     }
 
     fn search(&mut self, slice: &Slice) -> Result<Searched, DeviceError> {
+        let began = Instant::now();
         for _ in 0..5 {
             if slice.stop.is_set() {
                 return Ok(Searched {
@@ -83,7 +84,8 @@ impl Paced {
             }
             thread::sleep(SLICE / 5);
         }
-        let chance = SLICE.as_secs_f64() / self.mean.as_secs_f64();
+        // By the time that it took: a busy machine sleeps longer.
+        let chance = 1.0 - (-began.elapsed().as_secs_f64() / self.mean.as_secs_f64()).exp();
         let found = if slice.threshold == self.local && fastrand::f64() < chance {
             let nonces = NonceRange {
                 start: slice.nonces.start,
