@@ -18,9 +18,12 @@ use atto_work_server::device::{
     self, Backend, Capacity, Device, DeviceError, DeviceInfo, Engine, NonceRange, OpenDevices,
     Searched, Slice,
 };
+use atto_work_server::http::nano::Difficulties;
 use atto_work_server::scheduler::Limits;
-use atto_work_server::service::{self, Listeners, Settings};
-use atto_work_server::work::{Network, Target, Threshold, Timestamp, WorkRequest};
+use atto_work_server::service::{self, Listeners, NanoSettings, Settings};
+use atto_work_server::work::{
+    Difficulty, Multiplier, Network, Rule, Target, Timestamp, WorkRequest,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a slice takes, as on a core.
@@ -30,8 +33,8 @@ const SLICE: Duration = Duration::from_millis(5);
 struct Paced {
     /// The time of a search.
     mean: Duration,
-    /// The threshold of the searches that end.
-    local: Threshold,
+    /// The rule of the searches that end.
+    local: Rule,
     /// Finds the work, in no time that would count.
     honest: Box<dyn Engine>,
     batch: Vec<Slice>,
@@ -43,7 +46,7 @@ impl Paced {
         let request = WorkRequest::new(Network::Local, now, Target::new([0; 32]), now)?;
         let engine = Self {
             mean,
-            local: request.threshold(),
+            local: request.rule(),
             honest: cpu::open(Kernel::available().into_iter().next(), NonZeroUsize::MIN)?
                 .engines
                 .remove(0),
@@ -86,7 +89,7 @@ impl Paced {
         }
         // By the time that it took: a busy machine sleeps longer.
         let chance = 1.0 - (-began.elapsed().as_secs_f64() / self.mean.as_secs_f64()).exp();
-        let found = if slice.threshold == self.local && fastrand::f64() < chance {
+        let found = if slice.rule == self.local && fastrand::f64() < chance {
             let nonces = NonceRange {
                 start: slice.nonces.start,
                 count: 1 << 40,
@@ -111,8 +114,8 @@ impl Engine for Paced {
         Capacity::ONE
     }
 
-    fn lengths(&self, thresholds: &[Threshold]) -> Vec<u64> {
-        vec![self.length(); thresholds.len()]
+    fn lengths(&self, rules: &[Rule]) -> Vec<u64> {
+        vec![self.length(); rules.len()]
     }
 
     fn submit(&mut self, batch: Vec<Slice>) -> Result<(), DeviceError> {
@@ -146,6 +149,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         },
         delay: Duration::from_secs(1),
         grace: Duration::from_secs(20),
+        nano: NanoSettings {
+            difficulties: Difficulties {
+                base: Difficulty::NANO_SEND,
+                most: Multiplier::new(64.0)?,
+            },
+            connections: NonZeroUsize::MIN,
+        },
     };
     let mut terminated = signal(SignalKind::terminate())?;
     let opened = OpenDevices {
@@ -156,7 +166,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         settings,
         AccessRules::default(),
         Vec::new(),
-        Listeners::bind(addresses.0, addresses.1)?,
+        Listeners::bind(addresses.0, None, addresses.1)?,
         move || Ok(opened),
         async move {
             terminated.recv().await;
