@@ -794,7 +794,7 @@ fn errors_say_what_to_do_next() {
 
 #[test]
 fn a_wrong_value_stops_the_start_and_is_named() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 33] = [
         (&["--backend", "tpu"], "--backend"),
         (&["--device", ""], "--device"),
         (&["--threads", "0"], "--threads"),
@@ -810,6 +810,19 @@ fn a_wrong_value_stops_the_start_and_is_named() {
             &["--management-address", "0.0.0.0:99999"],
             "--management-address",
         ),
+        (&["--nano-address", "7000"], "--nano-address"),
+        (&["--nano-difficulty", ""], "--nano-difficulty"),
+        (&["--nano-difficulty", "0xff"], "--nano-difficulty"),
+        (
+            &["--nano-difficulty", "fffffff8000000000"],
+            "--nano-difficulty",
+        ),
+        (&["--nano-max-multiplier", "0.5"], "--nano-max-multiplier"),
+        (
+            &["--nano-max-multiplier", "1000001"],
+            "--nano-max-multiplier",
+        ),
+        (&["--nano-max-connections", "0"], "--nano-max-connections"),
         (&["--shutdown-grace", "1h"], "--shutdown-grace"),
         (&["--shutdown-delay=-1"], "--shutdown-delay"),
         (&["--max-connections", "0"], "--max-connections"),
@@ -1002,7 +1015,7 @@ fn a_log_filter_that_cannot_be_read_is_told_of() {
 fn help_documents_every_variable() {
     let help = run(&["serve", "--help"]);
     assert_eq!(code(&help), 0);
-    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 23);
+    assert_eq!(stdout(&help).matches("[env: ATTO_WORK_").count(), 27);
     assert_eq!(code(&run(&["--version"])), 0);
 }
 

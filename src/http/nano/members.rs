@@ -137,7 +137,10 @@ mod tests {
             let read = Members::read(wrong.as_bytes());
             assert!(matches!(read, Err(Refusal::Json(_))), "{wrong}");
         }
-        assert!(Members::read(b"{\"a\":\"\xff\"}").is_err(), "not UTF-8");
+        assert!(
+            Members::read(b"{\"action\":\"\xff\"}").is_err(),
+            "not UTF-8"
+        );
         let twice = Members::read(b"{\"block\":1,\"block\":2}").unwrap();
         let missing = twice.required(Member::Hash).unwrap_err();
         assert!(matches!(missing, Refusal::Json(text) if text == "missing field `hash`"));
