@@ -52,7 +52,7 @@ pub struct DeviceArgs {
     pub device: Selection,
 
     /// Search threads on the processor [default: one for each core that the process may use] [range: 1 to 1024]
-    #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024))]
+    #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024), hide_short_help = true)]
     pub threads: Option<usize>,
 
     /// Kernel of the processor (avx512, avx512-mixed, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or portable) or of cards
@@ -112,7 +112,7 @@ pub struct ServeArgs {
     pub management_address: SocketAddr,
 
     /// IP address and port for clients of Nano and Banano [default: none: they are not served]
-    #[arg(long, env = "ATTO_WORK_NANO_ADDRESS", value_name = "IP:PORT", value_parser = address)]
+    #[arg(long, env = "ATTO_WORK_NANO_ADDRESS", value_name = "IP:PORT", value_parser = address, help_heading = "Nano", hide_short_help = true)]
     pub nano_address: Option<SocketAddr>,
 
     /// Base difficulty of Nano's API, 1 to 16 hex digits: what is searched for by default, and what multipliers refer to.
@@ -121,17 +121,19 @@ pub struct ServeArgs {
         long,
         env = "ATTO_WORK_NANO_DIFFICULTY",
         value_name = "HEX",
-        default_value = "fffffff800000000"
+        default_value = "fffffff800000000",
+        help_heading = "Nano",
+        hide_short_help = true
     )]
     pub nano_difficulty: Difficulty,
 
     /// Hardest request allowed in Nano's API, as a multiple of the base difficulty; fractions allowed [range: 1 to 1000000]
-    #[arg(long, env = "ATTO_WORK_NANO_MAX_MULTIPLIER", value_name = "FACTOR", default_value = "64", value_parser = multiplier_within(1.0, 1e6))]
+    #[arg(long, env = "ATTO_WORK_NANO_MAX_MULTIPLIER", value_name = "FACTOR", default_value = "64", value_parser = multiplier_within(1.0, 1e6), help_heading = "Nano", hide_short_help = true)]
     pub nano_max_multiplier: Multiplier,
 
     /// Open connections allowed on Nano's port. Further clients wait; the connection idle for longest is closed to make room
     /// [range: 1 to 1000000]
-    #[arg(long, env = "ATTO_WORK_NANO_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1000", value_parser = count(1, 1_000_000))]
+    #[arg(long, env = "ATTO_WORK_NANO_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1000", value_parser = count(1, 1_000_000), help_heading = "Nano", hide_short_help = true)]
     pub nano_max_connections: usize,
 
     /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
