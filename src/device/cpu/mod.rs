@@ -5,7 +5,6 @@
 #[macro_use]
 mod rounds;
 
-mod choice;
 pub mod clock;
 mod fastest;
 mod kernel;
@@ -24,8 +23,6 @@ mod neon;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use choice::Choice;
-use clock::thread_cpu_time;
 use fastest::{Rate, fastest};
 pub use kernel::{Kernel, NoSuchKernel};
 pub use make::Bound;
@@ -49,20 +46,16 @@ const SLICE: Duration = Duration::from_millis(5);
 /// continue for half of that on average. An easy search takes about 500 µs in all.
 const STEP: u64 = 1024;
 
-/// A slice of fewer nonces, about 1 ms, says too little about the speed of its kernel.
-const COMPARABLE: u64 = 32 * STEP;
-
-/// Opens the processor with `threads` engines, whose kernels are proven by the self-test. Without a kernel, the fastest is
-/// chosen, which takes about 24 ms for each that the processor has, and each core may change to another one later.
+/// Opens the processor with `threads` engines, each proven by the self-test. Without a kernel, the fastest is chosen, which
+/// takes about 24 ms for each that the processor has.
 ///
 /// # Errors
 ///
-/// [`DeviceError::WrongAnswer`] if a kernel does not reproduce the known answers.
+/// [`DeviceError::WrongAnswer`] if the kernel does not reproduce the known answers.
 pub fn open(kernel: Option<Kernel>, threads: NonZeroUsize) -> Result<Device, DeviceError> {
     let kernels = kernel.map_or_else(Kernel::available, |kernel| vec![kernel]);
     let started = Instant::now();
-    let (winner, rates) = fastest(&kernels, threads);
-    let kernel = winner.kernel;
+    let (Rate { kernel, .. }, rates) = fastest(&kernels, threads);
     if kernels.len() > 1 {
         let rate = |rate: &Rate| format!("{} {:.1}", rate.kernel, rate.hashes_per_second / 1e6);
         tracing::info!(
@@ -74,11 +67,8 @@ pub fn open(kernel: Option<Kernel>, threads: NonZeroUsize) -> Result<Device, Dev
             "the fastest kernel of the processor is chosen"
         );
     }
-    let choice = Choice::new(winner, &rates);
-    for kernel in choice.kernels() {
-        self_test::run(&mut CpuEngine::new(Choice::only(kernel)))?;
-    }
-    let prototype = CpuEngine::new(choice);
+    let mut prototype = CpuEngine::new(kernel);
+    self_test::run(&mut prototype)?;
     let engines = (0..threads.get()).map(|_| Box::new(prototype.clone()) as Box<dyn Engine>);
     Ok(Device {
         info: DeviceInfo {
@@ -112,7 +102,7 @@ pub fn available_threads() -> NonZeroUsize {
 /// One core.
 #[derive(Clone, Debug)]
 struct CpuEngine {
-    choice: Choice,
+    kernel: Kernel,
     /// Nonces per [`SLICE`], measured; a multiple of [`STEP`].
     slice_length: u64,
     /// The batch that was submitted; searched by `complete`.
@@ -120,9 +110,9 @@ struct CpuEngine {
 }
 
 impl CpuEngine {
-    fn new(choice: Choice) -> Self {
+    fn new(kernel: Kernel) -> Self {
         Self {
-            choice,
+            kernel,
             slice_length: STEP,
             batch: Vec::new(),
         }
@@ -137,49 +127,26 @@ impl CpuEngine {
         self.slice_length = steps * STEP;
     }
 
-    /// Tells the choice of kernels what a slice took, if it was long enough to tell something.
-    fn compare(&mut self, tried: u64, took: Duration) {
-        if tried < COMPARABLE {
-            return;
-        }
-        let rate = tried as f64 / took.as_secs_f64().max(1e-9);
-        if let Some(kernel) = self.choice.measured(rate) {
-            tracing::debug!(device = NAME, %kernel, "a core has changed to the kernel that is the fastest now");
-        }
-    }
-
     fn search(&mut self, slice: &Slice) -> Searched {
-        let kernel = self.choice.pick();
-        let compares = self.choice.has_rivals();
-        let began = compares.then(thread_cpu_time);
         let started = Instant::now();
-        let searched = search(kernel, slice);
-        if searched.found.is_none() && searched.tried >= STEP {
-            self.adjust_length(searched.tried, started.elapsed());
+        let midstate = Midstate::new(&slice.target, slice.rule);
+        let mut tried = 0;
+        while tried < slice.nonces.count && !slice.stop.is_set() {
+            let start = slice.nonces.start.wrapping_add(tried);
+            let count = STEP.min(slice.nonces.count - tried);
+            if let Some(nonce) = self.kernel.search(&midstate, start, count) {
+                return Searched {
+                    tried: tried + nonce.wrapping_sub(start) + 1,
+                    found: Some(Nonce::new(nonce)),
+                };
+            }
+            tried += count;
         }
-        if let Some(began) = began {
-            self.compare(searched.tried, thread_cpu_time() - began);
+        if tried >= STEP {
+            self.adjust_length(tried, started.elapsed());
         }
-        searched
+        Searched { tried, found: None }
     }
-}
-
-/// Searches until an answer, the end of the slice or the stop flag.
-fn search(kernel: Kernel, slice: &Slice) -> Searched {
-    let midstate = Midstate::new(&slice.target, slice.rule);
-    let mut tried = 0;
-    while tried < slice.nonces.count && !slice.stop.is_set() {
-        let start = slice.nonces.start.wrapping_add(tried);
-        let count = STEP.min(slice.nonces.count - tried);
-        if let Some(nonce) = kernel.search(&midstate, start, count) {
-            return Searched {
-                tried: tried + nonce.wrapping_sub(start) + 1,
-                found: Some(Nonce::new(nonce)),
-            };
-        }
-        tried += count;
-    }
-    Searched { tried, found: None }
 }
 
 impl Engine for CpuEngine {
