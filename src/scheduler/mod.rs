@@ -181,7 +181,7 @@ impl Scheduler {
         self.shared.read(|state| state.fleet.incidents().all())
     }
 
-    /// Why cards do not serve that are no device here, as [`OpenDevices::missing_cards`] said.
+    /// Why cards that Vulkan does not list are not used, as [`OpenDevices::missing_cards`] said.
     pub fn missing_cards(&self) -> Option<MissingCards> {
         self.shared
             .read(|state| state.fleet.missing_cards().cloned())
