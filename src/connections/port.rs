@@ -83,7 +83,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     )
 }
 
-/// What a socket of IPv6 takes.
+/// Which addresses an IPv6 socket accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     OwnFamily,
@@ -95,7 +95,7 @@ fn listen(address: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
         TcpSocket::new_v4()?
     } else {
         let socket = TcpSocket::new_v6()?;
-        // Else what the system has as its default, net.ipv6.bindv6only.
+        // Without this, the system's default net.ipv6.bindv6only applies.
         sockopt::set_ipv6_v6only(&socket, reach == Reach::OwnFamily)?;
         socket
     };

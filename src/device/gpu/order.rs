@@ -34,7 +34,8 @@ const ORDERS: [(u32, [Kernel; Kernel::ALL.len()]); 3] = [
     ),
 ];
 
-/// Vendors without a count, such as Apple, Arm and Qualcomm: those first that are nowhere much slower than the best.
+/// For vendors without a count, such as Apple, Arm and Qualcomm. First the kernels that are nowhere much slower than
+/// the best.
 const UNKNOWN: [Kernel; Kernel::ALL.len()] =
     [Bitcast, Pair, Insert, U64, Pair64, Dot24, Dot24And16];
 
@@ -51,7 +52,7 @@ pub(super) fn of(is_software: bool, vendor_id: u32) -> [Kernel; Kernel::ALL.len(
     known.map_or(UNKNOWN, |(_, order)| *order)
 }
 
-/// Those of a device's kernels that race. They must be in the order of [`of`].
+/// The kernels of a device that race. `kernels` must be in the order of [`of`].
 pub(super) fn raced(is_software: bool, kernels: &[Kernel]) -> &[Kernel] {
     if is_software {
         &kernels[..kernels.len().min(RACED_ON_SOFTWARE)]
