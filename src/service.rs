@@ -51,7 +51,7 @@ pub struct Settings {
     pub grace: Duration,
 }
 
-/// What Nano's API has of its own.
+/// The settings of Nano's API.
 #[derive(Clone, Copy, Debug)]
 pub struct NanoSettings {
     /// The difficulties that it goes by.

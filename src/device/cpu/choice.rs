@@ -1,9 +1,9 @@
 //! Which kernel a core searches with while it serves.
 //!
-//! The race at the start decides for that moment. A program may come to the core's other hyperthread later, or leave it, and
-//! then another kernel is the fastest: on Zen 3 `avx2-mixed` takes 92 cycles a hash on a core of its own and 190 beside
-//! a busy hyperthread, `avx2-single` 115 and 132. So a core searches one slice in [`PERIOD`] with a rival of the kernel
-//! that serves, compares it with the slice before, and changes to the rival once that is faster on average.
+//! The race at the start decides for that moment. When a program later starts or stops using the core's other
+//! hyperthread, another kernel is the fastest: on Zen 3 `avx2-mixed` takes 92 cycles a hash on a core of its own and
+//! 190 beside a busy hyperthread, `avx2-single` 115 and 132. So a core searches one slice in [`PERIOD`] with a rival of
+//! the kernel that serves, compares it with the slice before, and changes to the rival once that is faster on average.
 //!
 //! Each core decides by itself, since each has a neighbour of its own.
 
@@ -13,7 +13,7 @@ use super::kernel::Kernel;
 /// Slices from one with a rival to the next. If the rival takes twice as long, this costs 1.6 %.
 const PERIOD: u32 = 64;
 
-/// A kernel that was slower than this in the race, as a part of the fastest one's rate, is no rival.
+/// A kernel with less than this part of the fastest kernel's rate in the race is no rival.
 const RIVAL: f64 = 0.6;
 
 /// Comparisons after which a rival may take over. Neighbours also come and go within milliseconds.
@@ -22,7 +22,7 @@ const COMPARISONS: u32 = 8;
 /// The weight of the latest comparison in the mean.
 const WEIGHT: f64 = 1.0 / 8.0;
 
-/// By how much a rival must be faster: more than its mean errs by.
+/// By how much a rival must be faster: more than the error of its mean.
 const LEAD: f64 = 1.05;
 
 /// The kernels of one core.
@@ -30,13 +30,13 @@ const LEAD: f64 = 1.05;
 pub(super) struct Choice {
     serving: Kernel,
     rivals: Vec<Rival>,
-    /// Slices until one with a rival.
+    /// Slices until the next one with a rival.
     left: u32,
     /// The rate of the last slice of the kernel that serves, if it was measured.
     last: Option<f64>,
     /// The rival whose slice is next, or is being searched.
     trying: Option<usize>,
-    /// The rival whose turn comes then.
+    /// The rival that is tried after that.
     turn: usize,
 }
 
@@ -65,7 +65,7 @@ impl Rival {
 }
 
 impl Choice {
-    /// The kernel that serves first, and what the race has measured of all.
+    /// `fastest` serves first. `rates` are those that the race has measured of all kernels.
     pub(super) fn new(fastest: Rate, rates: &[Rate]) -> Self {
         let rivals = rates.iter().filter(|rate| {
             rate.kernel != fastest.kernel
@@ -109,7 +109,7 @@ impl Choice {
         self.rivals[index].kernel
     }
 
-    /// Whether anything is gained by [`measured`](Self::measured).
+    /// Whether [`measured`](Self::measured) needs to be called.
     pub(super) fn has_rivals(&self) -> bool {
         !self.rivals.is_empty()
     }

@@ -52,8 +52,8 @@ const STEP: u64 = 1024;
 /// A slice of fewer nonces, about 1 ms, says too little about the speed of its kernel.
 const COMPARABLE: u64 = 32 * STEP;
 
-/// Opens the processor with `threads` engines, whose kernels are proven by the self-test. Without a kernel, the fastest is
-/// chosen, which takes about 24 ms for each that the processor has, and each core may change to another one later.
+/// Opens the processor with `threads` engines, after the self-test of their kernels. Without a `kernel`, the fastest is
+/// chosen, which takes about 24 ms for each kernel of the processor, and each core may change to another one later.
 ///
 /// # Errors
 ///
@@ -137,7 +137,7 @@ impl CpuEngine {
         self.slice_length = steps * STEP;
     }
 
-    /// Tells the choice of kernels what a slice took, if it was long enough to tell something.
+    /// Tells the choice of kernels the rate of a slice, if the slice was long enough.
     fn compare(&mut self, tried: u64, took: Duration) {
         if tried < COMPARABLE {
             return;

@@ -24,7 +24,7 @@ struct Frame {
     masks: Masks,
     /// `v15` of the vectors during rotations by 63.
     v15: __m256i,
-    /// `v8` and `v11` of the scalar hash: that which is not in their register.
+    /// `v8` or `v11` of the scalar hash: the one that is not in the register that they share.
     v8: u64,
     v11: u64,
     /// How many groups are left, with the one in progress.
