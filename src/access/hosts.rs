@@ -1,8 +1,7 @@
 //! The host that a request names (RFC 9112, 3.2), and which of them are allowed.
 //!
-//! A web site can point its own name to the address of this server after a browser has loaded its page (DNS rebinding).
-//! Then the page's requests are of its own origin, and no rule for other origins stops them. But they name the site's
-//! host.
+//! A web site can point its own name to this server's address after a browser has loaded its page (DNS rebinding). Then
+//! the page's requests are of its own origin, and no rule for other origins stops them. But they name its host.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

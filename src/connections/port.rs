@@ -23,8 +23,7 @@ const BACKLOG: u32 = 4096;
 /// How many connections the management port takes: probes and scrapers are few.
 pub const MANAGEMENT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// How many descriptors are kept for everything but the connections of clients: those of the management port, the devices and
-/// the runtime.
+/// How many descriptors are kept for the management port, the devices and the runtime. The rest is for clients.
 const RESERVED_DESCRIPTORS: u64 = 64 + MANAGEMENT_CONNECTIONS.get() as u64;
 
 /// The ports: a label of the metrics of connections.

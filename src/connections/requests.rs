@@ -38,7 +38,7 @@ pub struct Arrival {
     pub authority: Option<Authority>,
     /// The header fields that the routes read. The request itself has none.
     pub fields: Arc<HeaderMap>,
-    /// False if as many requests are in progress as may be: the request must be refused.
+    /// False if the limit of requests in progress is reached: the request must be refused.
     pub is_admitted: bool,
 }
 

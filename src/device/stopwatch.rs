@@ -48,7 +48,7 @@ impl Stopwatch {
         }
     }
 
-    /// The time since the beginning, all of it.
+    /// The whole time since the beginning.
     pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }

@@ -53,7 +53,7 @@ impl Head {
         Some(self.arrival.as_ref()?.peer?.ip())
     }
 
-    /// False if as many requests are in progress as may be: the request must be refused.
+    /// False if the limit of requests in progress is reached: the request must be refused.
     pub(super) fn is_admitted(&self) -> bool {
         let arrival = self.arrival.as_ref();
         arrival.is_none_or(|arrival| arrival.is_admitted)

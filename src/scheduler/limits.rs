@@ -46,8 +46,7 @@ impl Limits {
     }
 }
 
-/// When attempts to reopen a failed device are made: the first at once, each later one after twice the delay of the one
-/// before.
+/// When a failed device is reopened. The first attempt is made at once; the delay before each later one doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The delay between the first attempt and the second.

@@ -151,7 +151,7 @@ impl Scheduler {
         self.shared.apply(State::stop);
         let deadline = Instant::now() + patience;
         let mut left_behind = 0;
-        // The recovery thread is the first, so that those which it still starts are waited for as well.
+        // The recovery thread is the first, so that the threads which it still starts are waited for as well.
         while let Some(thread) = self.shared.next_thread() {
             while !thread.is_finished() && Instant::now() < deadline {
                 thread::sleep(Duration::from_micros(100));

@@ -4,10 +4,9 @@
 //! the fastest with a core to itself may lose beside another hyperthread. On Zen 3 `avx2-mixed` is 24 % faster than
 //! `avx2-single` in the first case and 30 % slower in the second.
 //!
-//! Speed is hashes per second of CPU time. While every thread has a core, CPU time is wall-clock time. Where the
-//! threads must wait for their cores, because of a CPU limit or of other programs, wall-clock time includes the
-//! waiting: beside 13 busy processes on two cores, it chose a kernel that is never the fastest there in one race of
-//! ten.
+//! Speed is hashes per second of CPU time. While every thread has a core, that is wall-clock time. Where threads wait
+//! for their cores, because of a CPU limit or of other programs, wall-clock time would include the waiting: beside 13
+//! busy processes on two cores it chose a kernel that is never the fastest there in one race of ten.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;

@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// What became of each kernel, in the order of [`KERNELS`].
+    /// The result of each kernel, in the order of [`KERNELS`].
     fn outcomes(results: Vec<(Kernel, Result<(), DeviceError>)>) -> Vec<Option<bool>> {
         let of = |kernel| results.iter().find(|(which, _)| *which == kernel);
         let is_ok = |kernel| of(kernel).map(|(_, result)| result.is_ok());

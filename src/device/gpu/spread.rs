@@ -34,9 +34,9 @@ pub(super) struct Grid {
 impl Grid {
     /// How many nonces each invocation should test, without regard to how many workgroups a dispatch may have.
     ///
-    /// With few nonces each, the invocations cost more than the nonces do. With many, more nonces are tested in vain:
-    /// when a search is answered, the invocations that have begun test the rest of theirs. The result makes the sum of
-    /// both least, on average.
+    /// With few nonces each, invocations cost more than their nonces. With many, more are tested in vain: when a search
+    /// is answered, the invocations that have begun test the rest of theirs. The result makes the sum of both least, on
+    /// average.
     fn nonces_per_invocation(&self, slices: &[GpuSlice]) -> u32 {
         let total: u64 = slices.iter().map(|slice| u64::from(slice.count)).sum();
         // How many nonces are tested until answers are found, and how many invocations then test in vain: for each

@@ -1,4 +1,4 @@
-//! Which batches each engine has in flight: the one record of it.
+//! The record of the batches that each engine has in flight.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! *easy* search, which one batch of an engine ends more often than not, runs at once; only the limit on all searches
 //! together applies to it.
 //!
-//! **Which is next**, and for how many nonces, is said in `policy`.
+//! **Which is next**, and for how many nonces: see `policy`.
 //!
 //! **Which requests share a search.** A request joins a search for the same target if the search is as hard as the
 //! request, or up to [`ALIKE`] times as hard; an answer of the search is then an answer to the request. A harder
@@ -159,8 +159,7 @@ impl Queue {
         if self.hard < self.max_hard {
             return 0.0;
         }
-        // The easy searches that run now will have ended long before. For each waiting search, one hard search must
-        // end.
+        // Running easy searches will have ended long before. For each waiting search, one hard search must end.
         let hard = self.running.iter().filter(|running| !running.easy);
         self.waiting_hashes + until_one_ends(hard)
     }

@@ -13,16 +13,16 @@
 //! **No search starves.** Searches are served least recently served first, so a running search that no engine works on
 //! is never overtaken by one that arrived or was served after it. Searches of one kind begin in order of arrival.
 //!
-//! **Slow engines beside fast ones.** Counting engines alone, a search that only a slow one works on would stay with it. So
-//! an engine of batches adds the hard search that is furthest behind to its batch, once that search was given two
+//! **Slow engines beside fast ones.** By the number of engines alone, a search that only a slow one works on would stay
+//! with it. So an engine of batches adds the hard search that is furthest behind, once that search was given two
 //! batches less than the hard searches were on average ([`Running::given`]). Cores are all alike and need no such rule.
 //!
-//! **Clients take turns.** While several clients have searches, an engine works for the one that was given the fewest
-//! nonces lately, and for those that are within [`SLACK`] batches of it: for hard searches and easy ones each. A search of
-//! such a client takes the slot of the client that was given the most (`Queue::rebalance`); that search waits again, and has
-//! lost nothing, since a search has no memory. If the queue is full, the last search of the client with the most of them is
-//! refused instead of the first of another. So a client with many searches does not make others wait, and has all that they
-//! leave.
+//! **Clients take turns.** While several clients have searches, an engine works for the client that was given the
+//! fewest nonces lately, and for those within [`SLACK`] batches of it, separately for hard and for easy searches. A
+//! search of these clients takes the slot of the client that was given the most (`Queue::rebalance`). The search that
+//! had the slot waits again, and has lost nothing, since a search has no memory. If the queue is full, the last search
+//! of the client with the most of them is refused instead of the first of another. So a client with many searches does
+//! not make others wait, and has all that they leave.
 //!
 //! **Answers end other engines' work late.** A card cannot be told to leave a dispatch, so what other cards have in flight
 //! of an answered search is wasted. A slice of a hard search that several engines share is at most the search's expected

@@ -26,8 +26,8 @@ impl Queue {
         Some(evicted)
     }
 
-    /// Gives a slot of the client that was given the most nonces lately to the waiting search of the one that was given the
-    /// fewest, if they are far enough apart.
+    /// Gives a slot of the client that was given the most nonces lately to a waiting search of the client that was
+    /// given the fewest, if they are far enough apart.
     pub(super) fn rebalance(&mut self) {
         if !self.clients.are_several() {
             return;

@@ -18,7 +18,7 @@ use crate::device::last_step::LastStep;
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
 
-/// What the text needs. Displacements of less than 128 take one byte, others four, so what is used most comes first.
+/// The data of the text. Displacements of less than 128 take one byte, others four, so what is used most comes first.
 #[repr(C, align(64))]
 struct Frame {
     masks: Masks,

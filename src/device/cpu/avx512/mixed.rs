@@ -20,7 +20,7 @@ use crate::device::last_step::LastStep;
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
 
-/// What the text needs. Displacements of less than 128 take one byte for the scalar stream, so its words come first.
+/// The data of the text. Displacements of less than 128 take one byte for the scalar stream, so its words come first.
 #[repr(C, align(64))]
 struct Frame {
     /// `v8` to `v11` of the scalar hash. It has twelve registers for its sixteen state words, and these are used least.
