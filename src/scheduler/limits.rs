@@ -16,7 +16,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// How much may be in progress, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many hard searches run at once, in turns; further ones wait. Easy searches, which one batch ends more often
+    /// How many hard searches run at once; further ones wait for a slot. Easy searches, which one batch ends more often
     /// than not, always run at once.
     pub running: NonZeroUsize,
     /// How many hard searches may wait. `running + waiting` bounds all searches, easy ones included; one more is refused.

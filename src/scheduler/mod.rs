@@ -5,11 +5,11 @@
 //! when no other request waits for it. A request for a recent answer gets it from the cache (`answers`).
 //!
 //! Everything that changes is plain data under one lock (`state`): the `queue` of searches with what each engine has in
-//! flight, and the `fleet` of engines and devices. The `threads` above it wait, search, open devices, and tell the state
-//! what came of it; `shared` is the lock between them. What an engine finds is checked by the reference hash before it
-//! leaves (`threads::worker`). An engine that errs, panics or answers wrongly is retired; one that does not return is
-//! taken out of service until it does (`threads::watchdog`). Either way its searches go on elsewhere, and a device
-//! without an engine in service is reopened (`fleet`, `threads::recovery`).
+//! flight, and the `fleet` of engines and devices. The `threads` above it wait, search, open devices, and report the
+//! results to the state; `shared` is the lock between them. The reference hash checks each nonce that an engine finds
+//! before it leaves (`threads::worker`). An engine that errs, panics or answers wrongly is retired; one that does not
+//! return is taken out of service until it does (`threads::watchdog`). Either way other engines continue its searches,
+//! and a device without an engine in service is reopened (`fleet`, `threads::recovery`).
 
 mod answers;
 mod client;

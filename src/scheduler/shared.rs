@@ -89,7 +89,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides what becomes of a request.
+    /// Admits or refuses a request.
     pub(super) fn admit(
         &self,
         request: &WorkRequest,

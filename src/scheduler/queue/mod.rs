@@ -1,6 +1,6 @@
 //! The order of searches, as plain data: which run, which wait, which is next, and what each engine has in flight.
 //!
-//! **Which run.** Hard searches run in turns: at most `QUEUE_SIZE` at once, and the others wait in order of arrival. An
+//! **Which run.** At most `QUEUE_SIZE` hard searches run at once; the others wait for a slot in order of arrival. An
 //! *easy* search, which one batch of an engine ends more often than not, runs at once; only the limit on all searches
 //! together applies to it.
 //!

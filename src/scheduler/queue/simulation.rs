@@ -1,5 +1,5 @@
-//! The policy of the queue under load, in virtual time: the real [`Queue`], engines that only count, and searches whose
-//! length is drawn from a seeded generator, beside what first come, first served would do with the same searches.
+//! The policy of the queue under load, in virtual time, compared with first come, first served: the real [`Queue`],
+//! engines that only count, and searches whose length is drawn from a seeded generator.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

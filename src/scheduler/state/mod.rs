@@ -1,7 +1,7 @@
 //! Everything that the scheduler's lock guards, as plain data, and every transition of it.
 //!
-//! A transition is told the time, waits for nothing and wakes nobody: it returns what is to be done, and notes in
-//! [`Changes`] which threads may have something to do. So each can be tested without threads.
+//! A transition takes the time as an argument, waits for nothing and wakes no thread. It returns what is to be done,
+//! and notes in [`Changes`] which threads may have something to do. So each can be tested without threads.
 
 #[cfg(test)]
 mod impatience;

@@ -19,7 +19,7 @@ pub(in crate::scheduler) struct Changes {
     pub(in crate::scheduler) service: bool,
 }
 
-/// What becomes of a request that is not refused.
+/// How an admitted request gets its answer.
 #[derive(Debug)]
 pub(in crate::scheduler) enum Admission {
     /// Its answer is cached.

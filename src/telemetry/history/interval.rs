@@ -11,7 +11,7 @@ use crate::telemetry::Outcome;
 /// The length of an interval.
 pub(super) const LENGTH: Duration = Duration::from_secs(5);
 
-/// Longer times count as this one, which is the longest deadline that can be set.
+/// Longer times count as this one, which is the default deadline of a request.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Significant digits of a time, in the histogram's sense: it is known to 1 part in 16. A chart shows no more.

@@ -1,4 +1,4 @@
-//! What a log line looks like.
+//! The formats of log lines.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! The standard `OTEL_*` variables
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
 //!
-//! They are read here because the SDK takes white space around a value as part of it and ignores a wrong value without
-//! a word. What would lose traces in silence is reported; a variable that only changes their form or cost is not. The
-//! SDK itself reads the headers and the limits of a span.
+//! They are read here because the SDK takes white space around a value as part of it and silently ignores a wrong
+//! value. Variables that would lose traces silently are reported; those that only change their form or cost are not.
+//! The SDK itself reads the headers and the limits of a span.
 
 mod attributes;
 
@@ -23,7 +23,7 @@ pub(super) struct Complaint {
     pub(super) reason: String,
 }
 
-/// What the variables ask for.
+/// The configuration that the variables ask for.
 #[derive(Debug, PartialEq)]
 pub(super) struct Environment {
     /// Whether a caller's trace is continued.
