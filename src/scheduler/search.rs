@@ -23,8 +23,7 @@ pub enum Origin {
     Cached,
 }
 
-/// The progress of a search. If several requests share it, hashes, batches and failovers are those of all, from its
-/// start.
+/// The progress of a search. Hashes, batches and failovers are those of all requests that share it, from its beginning.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// How the request came to it.
