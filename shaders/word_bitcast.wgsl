@@ -1,7 +1,7 @@
 // The 64-bit word of Blake2b as a pair of 32-bit halves: x is the low one, y the high one.
 //
-// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers need 64-bit additions to add in two
-// instructions, but 32-bit halves to rotate in few. AMD's are such.
+// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers add in two instructions only with 64-bit
+// additions, and rotate in few only with 32-bit halves, such as AMD's.
 //
 // The host replaces the body of `add` by an addition of 64-bit integers without any conversion of the halves, which WGSL
 // cannot express: see spirv.rs. The body here is an addition in WGSL, for readers and validators.
@@ -37,7 +37,7 @@ fn rotate_16(a: Word) -> Word {
 }
 
 // Mesa's RADV compiles each half of the rotations above to one instruction (v_alignbit_b32), but a shift to the left by
-// one to two: a shift, and a shift with an or (v_lshl_or_b32). So the amount comes from memory.
+// one bit to two: a shift, and a shift with an or (v_lshl_or_b32). So the amount comes from memory.
 fn rotate_63(a: Word) -> Word {
     let amount = 32u - dispatch.one;
     return vec2(shift_pair(a.x, a.y, amount), shift_pair(a.y, a.x, amount));

@@ -1,7 +1,7 @@
 // The 64-bit word of Blake2b as a pair of 32-bit halves, which are joined to a 64-bit integer for each addition.
 //
-// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers see a rotation in 32-bit shifts and not in
-// 64-bit ones, and join halves at no cost. NVIDIA's are such: it makes one funnel shift of each rotated half.
+// A prelude to work.wgsl, for devices with u64 (SHADER_INT64) whose compilers see a rotation in 32-bit shifts and not
+// in 64-bit ones, and join halves at no cost. NVIDIA's does: it makes one funnel shift of each rotated half.
 
 alias Word = vec2<u32>;
 

@@ -57,7 +57,7 @@
 //!   ← [`problem`] ← [`access`] ← [`http`], [`management`] ← [`service`] ← [`config`] ← [`cli`]. [`connections`], below
 //!   [`http`], knows [`lifecycle`], [`problem`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp. Nothing outside [`device::gpu`] knows wgpu.
-//! - No answer leaves that [`work::Work::verify`] has not checked: a [`work::Work`] cannot be made otherwise.
+//! - [`work::Work::verify`] checks every answer before it leaves: a [`work::Work`] cannot be made otherwise.
 //! - `unsafe` stands in the SIMD kernels and the probe beside them, where the shader is loaded and where a driver is asked
 //!   for dot products, and nowhere else: the compiler denies it.
 
@@ -79,7 +79,7 @@ pub mod service;
 pub mod telemetry;
 pub mod work;
 
-// What the tests share names the crate from outside.
+// The tests' shared code uses the name that the crate has outside.
 #[cfg(test)]
 extern crate self as atto_work_server;
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct Settings {
     pub grace: Duration,
 }
 
-/// What Nano's API has of its own.
+/// The settings of Nano's API.
 #[derive(Clone, Copy, Debug)]
 pub struct NanoSettings {
     /// The difficulties that it goes by.
@@ -318,7 +318,7 @@ async fn drain(clients: &mut [Aborting], scheduler: &Scheduler, grace: Duration)
         tracing::warn!(
             running,
             waiting,
-            "grace time is over: refusing what is left"
+            "the shutdown grace is over: refusing the remaining requests"
         );
     } else {
         tracing::info!("grace time is over: closing connections that carry no request");

@@ -1,7 +1,7 @@
 //! The host that a request names (RFC 9112, 3.2), and which of them are allowed.
 //!
-//! A web site can have its own name lead to the address of this server, after a browser has loaded its page (DNS rebinding).
-//! Then the page's requests are of its own origin, and no rule for other origins stops them. But they name the site's host.
+//! A web site can point its own name to this server's address after a browser has loaded its page (DNS rebinding). Then
+//! the page's requests are of its own origin, and no rule for other origins stops them. But they name its host.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -42,7 +42,7 @@ pub fn named_host(
         }
         _ => None,
     };
-    // A target with a host of its own counts before the header.
+    // A host in the request target takes precedence over the header.
     let host = authority.cloned().or(host);
     match (host, allowed) {
         (Some(host), Some(allowed)) if !allowed.has(host.host()) => Err(Problem::HostNotAllowed {
@@ -76,8 +76,8 @@ pub fn named_host_or_address(
     }
 }
 
-/// The names of hosts that requests may name, in lower case. Addresses and `localhost` are always allowed: no site can make
-/// a browser name them for it.
+/// The names of hosts that requests may name, in lower case. Addresses and `localhost` are always allowed: no site can
+/// use them as its own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<String>);
 

@@ -118,7 +118,7 @@ impl Keys {
             seen: Mutex::default(),
         }));
         keys.read()?;
-        tracing::info!(path = %keys.0.path.display(), keys = keys.count(), requests, "only API keys may ask");
+        tracing::info!(path = %keys.0.path.display(), keys = keys.count(), requests, "every request needs an API key");
         Ok(keys)
     }
 
@@ -174,7 +174,7 @@ impl Keys {
             // The file may be on a slow or remote file system.
             let read = tokio::task::spawn_blocking(move || keys.read_if_needed(is_demanded));
             if let Err(error) = read.await {
-                tracing::error!(%error, "API keys cannot be looked at");
+                tracing::error!(%error, "cannot check the file of API keys for changes");
             }
         }
     }

@@ -81,7 +81,7 @@ enum ProbeError {
         address: SocketAddr,
         timeout: Duration,
     },
-    #[error("{address} cannot be asked: {error}")]
+    #[error("{address} cannot be queried: {error}")]
     Io {
         address: SocketAddr,
         error: io::Error,

@@ -16,7 +16,7 @@ pub(super) const NAME: &str = "list-cards";
 /// Prints the labels of the cards as a JSON array, then waits for the end of standard input: while the drivers are open
 /// here, the server need not start the cards a second time.
 pub(super) fn run() -> Result<ExitCode, CommandError> {
-    // A driver may not return, and the server may be killed. It ends by itself only if neither is the case.
+    // The child ends by itself only if no driver hangs and the server is not killed.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     let adapters = gpu::adapters()?;
     let labels: Vec<_> = adapters

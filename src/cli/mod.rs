@@ -131,7 +131,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// What the process finds around it, beside its arguments.
+/// The inputs of the process besides its arguments.
 #[derive(Debug)]
 struct Surroundings {
     environment: Environment,
@@ -160,7 +160,7 @@ impl Surroundings {
             .with_defaults(Cli::command(), &self.defaults)
     }
 
-    /// Logs which variables of other programs are used, and which are not heeded. `matches` are those of `serve`.
+    /// Logs which variables of other programs are used, and which are ignored. `matches` are those of `serve`.
     fn log(&self, matches: &ArgMatches) {
         for used in ServeArgs::used(matches, &self.defaults) {
             let ForeignDefault {

@@ -72,7 +72,7 @@ const LEVELS: [(&str, LevelFilter); 8] = [
     ("FALSE", LevelFilter::OFF),
 ];
 
-/// How alike two names must be, from 0 to 1, for one to be the other misspelt.
+/// How alike two names must be, from 0 to 1, for one to count as the other misspelt.
 const ALIKE: f64 = 0.75;
 
 impl Environment {
@@ -193,8 +193,7 @@ impl Environment {
         level.map(|(_, level)| level)
     }
 
-    /// What an operator should know of the variables that this program does not heed. `settings` are the variables of all
-    /// settings.
+    /// Complaints about variables that this program does not use. `settings` are the variables of all settings.
     pub fn complaints(&self, settings: &BTreeSet<String>) -> Vec<String> {
         let mut complaints: Vec<_> = self
             .profiles()
@@ -257,7 +256,7 @@ fn is_address_of_service(value: &str) -> bool {
 
 /// The known name that is most like this one, if one is like it.
 fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
-    // What all have in common says nothing.
+    // The prefix that all have in common says nothing.
     let bare = |name: &str| {
         let bare = name.strip_prefix("ATTO_WORK_");
         bare.unwrap_or(name).to_owned()

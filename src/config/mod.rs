@@ -83,7 +83,7 @@ impl DeviceArgs {
 
 /// How the service listens, and its limits.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "What is seldom set is in --help.")]
+#[command(after_help = "--help also shows the settings that are rarely used.")]
 pub struct ServeArgs {
     /// Which devices search, and how.
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(super) enum Overdue {
     Resets,
 }
 
-/// What one connection is doing: its socket and its requests report to it, its clock reads it. A clone shares it.
+/// The state of one connection. Its socket and its requests report here, and its clock reads it. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
@@ -39,7 +39,7 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 struct State {
     /// How many exchanges are in progress.
     exchanges: usize,
-    /// Those of them whose response is made but not yet sent in full: by its number, since when.
+    /// When each response was made that is not yet sent in full, by the number of the response.
     responses: BTreeMap<u64, Instant>,
     /// How many responses were ever made.
     responses_made: u64,
@@ -57,7 +57,7 @@ struct State {
     blocked_since: Option<Instant>,
     /// How many bytes of HTTP/2's preface have arrived; `None` once other bytes have.
     preface: Option<usize>,
-    /// When the second began that is being counted in, and how many requests were abandoned in it.
+    /// The beginning of the second that is being counted, and how many requests were abandoned in it.
     resets: (Instant, u32),
     /// Wakes the connection's task when an exchange ends.
     waker: Option<Waker>,
@@ -86,7 +86,7 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These bytes of the client are next. Returns how many of them hyper may have now: over HTTP/1, those of one request.
+    /// The client's next bytes. Returns how many of them hyper may have now: over HTTP/1, those of one request.
     pub(super) fn give(&self, bytes: &[u8]) -> usize {
         let mut state = self.state();
         if bytes.is_empty() || state.is_http2() {
@@ -117,7 +117,7 @@ impl Activity {
         state.is_http2() || state.framing.may_give()
     }
 
-    /// The socket accepted bytes, or none.
+    /// The socket accepted bytes if `any` is true, and none otherwise.
     pub(super) fn wrote(&self, any: bool) {
         let mut state = self.state();
         if any {
@@ -230,7 +230,7 @@ pub(super) struct Exchange {
     place: Place,
 }
 
-/// What bounds the requests in progress: each connection has one place of its own, and all of them share some more.
+/// A place for a request in progress. Each connection has one of its own, and all of them share some more.
 #[derive(Debug)]
 enum Place {
     Own,

@@ -103,7 +103,7 @@ impl Connection {
         let socket = Socket::new(stream, activity.clone());
         self.ending = self.converse(&socket, &activity, peer).await;
         if matches!(self.ending, Ending::Closed | Ending::Broken) {
-            // hyper has answered also a client that does not speak HTTP, which may still be sending.
+            // hyper also answers a client that does not speak HTTP and may still be sending.
             let _ = timeout(DRAIN_GRACE, socket.linger()).await;
         }
     }

@@ -91,7 +91,7 @@ impl Framing {
 }
 
 impl End {
-    /// Where the bytes end with this one behind them. A line may end without CR (RFC 9112, 2.2).
+    /// Where the bytes end once this byte follows. A line may end without CR (RFC 9112, 2.2).
     const fn then(self, byte: u8) -> Self {
         match (byte, self) {
             (b'\n', Self::Text) => Self::Line,

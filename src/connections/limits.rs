@@ -1,4 +1,4 @@
-//! How many connections there may be, how long each part of one may take, and what hyper is told of it.
+//! Limits of connections: how many there may be, and how long each part of one may take. hyper enforces some of them.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::port::Port;
 /// How many header fields a request may have. The published client sends six.
 pub(super) const MAX_FIELDS: usize = 64;
 
-/// The most bytes of a request's head, and of what is read ahead of hyper.
+/// The most bytes of a request's head, and of those read ahead of hyper.
 pub(super) const MAX_HEAD: u16 = 16 * 1024;
 
 /// How many requests an HTTP/2 connection may have in progress. RFC 9113 (6.5.2) advises at least 100.

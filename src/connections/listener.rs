@@ -98,7 +98,7 @@ fn log_panic(ended: Result<(), JoinError>) {
     }
 }
 
-/// Whether the client is the cause, which has disconnected before its connection was accepted.
+/// Whether the client caused the error: it disconnected before its connection was accepted.
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

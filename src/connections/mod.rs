@@ -9,8 +9,8 @@
 //! - its client abandons more than `RESETS` requests within a second;
 //! - another client needs its slot, and it has been idle for longest. While a response waits to be read it is not idle.
 //!
-//! A request may have 64 header fields over HTTP/1 and HTTP/2 alike, of which those that the routes read are kept. Each
-//! connection may have one request in progress, and all of a port together a fixed number of further ones.
+//! A request may have 64 header fields over HTTP/1 and HTTP/2 alike. Only those that the routes read are kept. Each
+//! connection may have one request in progress, and all of a port share a fixed number of further ones.
 //!
 //! A running search has no time limit here. It is cancelled when its client disconnects: at once if the server can see
 //! that, which takes reading ahead of hyper (`socket`, `framing`), and by TCP keep-alive if the client's machine

@@ -23,8 +23,7 @@ const BACKLOG: u32 = 4096;
 /// How many connections the management port takes: probes and scrapers are few.
 pub const MANAGEMENT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// How many descriptors are kept for everything but the connections of clients: those of the management port, the devices and
-/// the runtime.
+/// How many descriptors are kept for the management port, the devices and the runtime. The rest is for clients.
 const RESERVED_DESCRIPTORS: u64 = 64 + MANAGEMENT_CONNECTIONS.get() as u64;
 
 /// The ports: a label of the metrics of connections.
@@ -83,7 +82,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     )
 }
 
-/// What a socket of IPv6 takes.
+/// Which addresses an IPv6 socket accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     OwnFamily,
@@ -95,7 +94,7 @@ fn listen(address: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
         TcpSocket::new_v4()?
     } else {
         let socket = TcpSocket::new_v6()?;
-        // Else what the system has as its default, net.ipv6.bindv6only.
+        // Without this, the system's default net.ipv6.bindv6only applies.
         sockopt::set_ipv6_v6only(&socket, reach == Reach::OwnFamily)?;
         socket
     };

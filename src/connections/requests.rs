@@ -38,7 +38,7 @@ pub struct Arrival {
     pub authority: Option<Authority>,
     /// The header fields that the routes read. The request itself has none.
     pub fields: Arc<HeaderMap>,
-    /// Whether the request may go on. If not, as many are in progress as may be, and it must be refused.
+    /// False if the limit of requests in progress is reached: the request must be refused.
     pub is_admitted: bool,
 }
 
@@ -112,7 +112,7 @@ fn kept(fields: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for name in names {
         for value in fields.get_all(name) {
-            // A value that was read is a value.
+            // Cannot fail: the bytes were a value before.
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 kept.append(name, value);
             }

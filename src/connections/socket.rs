@@ -116,8 +116,8 @@ impl AsyncRead for Socket {
         let mut wire = self.wire();
         if !self.activity.may_give() {
             // hyper does not ask again by itself, neither when the request is answered nor when the next one arrives.
-            // Nor is it told of the end of the connection: it would drop a request that it has whole and has not answered. That is
-            // for [`Socket::poll_left`] to notice.
+            // Nor is it told of the end of the connection: it would drop a complete request that it has not answered.
+            // [`Socket::poll_left`] notices the end.
             let left = wire.poll_ahead(cx);
             if left.is_ready() || !wire.ahead.is_empty() {
                 self.activity.wake_at_end(cx.waker());

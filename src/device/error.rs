@@ -15,7 +15,7 @@ pub enum DeviceError {
     /// A step of opening the device takes too long. It may still end.
     #[error("{step} has not ended within {limit:?}")]
     Late {
-        /// What the device is at.
+        /// The step.
         step: String,
         /// How long that may take.
         limit: Duration,
@@ -32,9 +32,9 @@ pub enum DeviceError {
     /// The device cannot run the kernel that was chosen for it.
     #[error("this device has no kernel {chosen:?}; it has {available}")]
     Kernel {
-        /// The name of the chosen one.
+        /// The name of the chosen kernel.
         chosen: &'static str,
-        /// The names of those that it can run.
+        /// The names of the kernels that it can run.
         available: String,
     },
     /// The shader cannot be made for the device.

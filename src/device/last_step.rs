@@ -1,7 +1,7 @@
-//! The last step of a hash and the comparison behind it, which are all in which the two rules differ on a device.
+//! The last step of a hash and the comparison after it. On a device, the two rules differ in nothing else.
 //!
-//! A digest is `H0 ^ v0 ^ v8`, and `digest >= difficulty` says the same as `!digest <= !difficulty`. So a search under
-//! Nano's rule is one under Atto's with two other words: the complement of `H0`, and that of the difficulty.
+//! A digest is `H0 ^ v0 ^ v8`, and `digest >= difficulty` is the same as `!digest <= !difficulty`. So a search under
+//! Nano's rule is a search under Atto's rule with two other words: the complement of `H0`, and that of the difficulty.
 
 use crate::work::Rule;
 
@@ -9,7 +9,7 @@ use crate::work::Rule;
 /// key and a digest of eight bytes.
 pub(super) const H0: u64 = 0x6A09_E667_F3BC_C908 ^ 0x0101_0000 ^ 8;
 
-/// The words of a rule, both of the same one: a digest is valid if and only if `h0 ^ v0 ^ v8 <= limit`.
+/// The two words of a rule. A digest is valid if and only if `h0 ^ v0 ^ v8 <= limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastStep {
     /// [`H0`] or its complement.

@@ -44,8 +44,8 @@ const KNOWN_ANSWERS: [KnownAnswer; 4] = [
     },
 ];
 
-/// A nonce whose digest is better by its rule than that of every other nonce no farther from it than `alone`. As the rule
-/// has its digest as the bound, it is the one answer of any slice there that holds it.
+/// A nonce with a better digest, by its rule, than every other nonce within `alone` of it. The rule's bound is that
+/// digest, so the nonce is the only answer of a slice that contains it and stays within that distance.
 struct Lonely {
     target: &'static str,
     rule: Rule,
@@ -61,7 +61,7 @@ const FAR_ALONE: Lonely = Lonely {
     alone: 1 << 28,
 };
 
-/// For slices that share one. The rules alternate.
+/// For slices that share a dispatch. The rules alternate.
 const ALONE: [Lonely; 8] = [
     Lonely {
         target: "1B08AD850A523757E2F2FBB6AE38EC6B00AF42810943F8AD10422C355797DA81",
@@ -113,7 +113,7 @@ const ALONE: [Lonely; 8] = [
     },
 ];
 
-/// Where the one answer of a slice is.
+/// Where the only answer lies, relative to a slice.
 #[derive(Clone, Copy)]
 enum Place {
     Before,
@@ -137,7 +137,7 @@ impl Place {
         Self::Behind,
     ];
 
-    /// How many nonces after the first one of a slice this long the answer comes. Modulo 2^64, since it may be before.
+    /// The distance from the first nonce of a slice of `count` to the answer, modulo 2^64: it may lie before the slice.
     const fn offset(self, count: u64) -> u64 {
         match self {
             Self::Before => u64::MAX,
@@ -158,7 +158,7 @@ struct Case {
 }
 
 impl Case {
-    /// A search of its own for the nonce `offset` after the first of `count`.
+    /// A search of its own. Its slice has `count` nonces and begins `offset` before `nonce`.
     fn new(target: &str, rule: Rule, nonce: u64, offset: u64, count: u64) -> Self {
         let nonces = NonceRange {
             start: nonce.wrapping_sub(offset),
@@ -176,7 +176,7 @@ impl Case {
         }
     }
 
-    /// As long as the engine wants the slices of such a search.
+    /// A slice of the `length` that the engine wants for such a search.
     fn of_length(known: &Lonely, place: Place, length: u64) -> Self {
         let count = length.min(known.alone);
         let offset = place.offset(count);
@@ -203,8 +203,8 @@ impl Case {
 
 /// Runs known searches on `engine`, which must have nothing in flight.
 ///
-/// An engine whose batches hold several searches is also given the batches that it will serve with, as long as it wants
-/// them by now and as many in flight: one search alone, and as many as a batch holds, with answers everywhere.
+/// An engine whose batches hold several searches is also given batches as it will serve them: with one search alone and
+/// with as many as a batch holds, with answers everywhere, of the lengths that it wants by now, and as many in flight.
 ///
 /// # Errors
 ///

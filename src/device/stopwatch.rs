@@ -1,9 +1,9 @@
-//! Limits of time for drivers, which a busy machine does not use up.
+//! Time limits for drivers. A busy machine does not use them up.
 //!
-//! A driver that gets no core makes no progress, and is not hung. Linux counts how long each thread was ready to run and
-//! waited for a core. What the thread that waited longest has waited does not count against the limit: not the same thread
-//! all the time, since a driver hands its work from one to the other. Threads that search on the processor are left out:
-//! they are less urgent, and wait wherever something else runs.
+//! A driver that gets no core makes no progress, and is not hung. Linux counts how long each thread was ready to run
+//! and waited for a core. Between two looks, the longest wait of any thread does not count against the limit. It may be
+//! another thread each time, since a driver hands its work from thread to thread. Threads that search on the processor
+//! are left out: they have a lower priority, and wait wherever something else runs.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub struct Stopwatch {
     began: Instant,
-    /// How much of the time since then does not count.
+    /// How much of the time since then does not count against a limit.
     withheld: Duration,
     /// The process whose threads call the driver.
     process: i32,
@@ -32,12 +32,12 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// For what this process does from now on.
+    /// Begins to measure this process.
     pub fn begin() -> Self {
         Self::begin_with(std::process::id())
     }
 
-    /// For what another process does from now on.
+    /// Begins to measure another process.
     pub(super) fn begin_with(process: u32) -> Self {
         let process = process.cast_signed();
         Self {
@@ -48,12 +48,12 @@ impl Stopwatch {
         }
     }
 
-    /// The time since the beginning, whatever it was used for.
+    /// The whole time since the beginning.
     pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How long to wait before this is asked for again. Zero if a limit since the beginning is over.
+    /// How long to wait before the next call. Zero if `limit` since the beginning is over.
     pub(super) fn wait_for(&mut self, limit: Duration) -> Duration {
         let now = waits(self.process).unwrap_or_default();
         self.withheld += longest(&self.seen, &now);
@@ -61,7 +61,7 @@ impl Stopwatch {
         left(limit, self.elapsed(), self.withheld).min(INTERVAL)
     }
 
-    /// Sleeps to the end of a limit since the beginning.
+    /// Sleeps to the end of `limit` since the beginning.
     pub fn sleep(&mut self, limit: Duration) {
         loop {
             let wait = self.wait_for(limit);
@@ -72,7 +72,7 @@ impl Stopwatch {
         }
     }
 
-    /// Receives what arrives within a limit since the beginning, or has arrived.
+    /// Receives a message that has arrived, or that arrives within `limit` since the beginning.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Stopwatch {
     }
 }
 
-/// What is left of a limit after `elapsed`, of which so much does not count.
+/// What is left of a limit after `elapsed`, of which `withheld` does not count.
 fn left(limit: Duration, elapsed: Duration, withheld: Duration) -> Duration {
     (limit + withheld)
         .min(limit * LONGEST)

@@ -50,7 +50,7 @@ pub(super) async fn read_any(
     limits: &BodyLimits,
 ) -> Result<Vec<u8>, Problem> {
     require_no_encoding(headers)?;
-    // Before the first byte of the body is read: only then does hyper invite one that waits for it (`Expect`).
+    // Before the first byte of the body is read: that read makes hyper invite a body that waits for it (`Expect`).
     require_length(headers)?;
     read(body, limits).await
 }

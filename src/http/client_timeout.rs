@@ -6,8 +6,8 @@ use warp::http::HeaderMap;
 
 use crate::http::head::{ENVOY_TIMEOUT, REQUEST_TIMEOUT};
 
-/// The shorter of the two, if any is there. The client is told nothing about a value that cannot be read, and zero means
-/// none: either is advice, and a search without it is bounded by the server's own deadline.
+/// The shorter of the two headers, if there is any. Zero and a value that cannot be read are ignored without an error:
+/// the headers are advice, and a search without them is bounded by the server's own deadline.
 pub(super) fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
     let seconds = [(REQUEST_TIMEOUT, 1.0), (ENVOY_TIMEOUT, 1e-3)];
     let values = seconds.into_iter().flat_map(|(name, unit)| {

@@ -1,4 +1,4 @@
-//! What lets web pages of allowed origins see responses (Fetch standard, "CORS protocol").
+//! The headers that let web pages of allowed origins see responses (Fetch standard, "CORS protocol").
 //!
 //! A request from any other origin is answered like that of any client, and the browser keeps the response from the page.
 //! This is safe, since browsers send a preflight before they send JSON.

@@ -1,5 +1,5 @@
-//! What every request to a port for clients goes through, whatever that port serves: it is counted, timed and traced, gets its
-//! id, and its response has the headers of CORS.
+//! The steps of every request to a port for clients: it is counted, timed and traced, it gets its id, and its response
+//! gets the headers of CORS.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ use crate::telemetry::Telemetry;
 /// reference server.
 const NO_ROUTE: &str = "/**";
 
-/// What a port for clients serves.
+/// The API of a port for clients.
 pub(super) trait Api: Send + Sync + 'static {
-    /// What is at a path; `None` if there is nothing.
+    /// The endpoint at a path; `None` if there is none.
     fn endpoint(path: &str) -> Option<Endpoint>;
 
     /// Answers a request. If the client disconnects first, the future is dropped.

@@ -39,7 +39,7 @@ pub(super) static FIELDS: [HeaderName; 14] = [
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
-    /// What is at the path; `None` if there is nothing.
+    /// The endpoint at the path; `None` if there is none.
     pub(super) endpoint: Option<Endpoint>,
     pub(super) id: RequestId,
     /// Those of [`FIELDS`].
@@ -53,7 +53,7 @@ impl Head {
         Some(self.arrival.as_ref()?.peer?.ip())
     }
 
-    /// Whether the request may go on. If not, as many are in progress as may be.
+    /// False if the limit of requests in progress is reached: the request must be refused.
     pub(super) fn is_admitted(&self) -> bool {
         let arrival = self.arrival.as_ref();
         arrival.is_none_or(|arrival| arrival.is_admitted)
@@ -81,7 +81,7 @@ impl Head {
     }
 }
 
-/// What a path stands for, as far as metrics, traces and CORS go.
+/// A path, as metrics, traces and CORS see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// Its name in metrics and traces, which no client can make up.
@@ -99,7 +99,7 @@ pub(super) enum Route<'a> {
     Description(Format),
     /// A redirection to the pages, and a health check with `HEAD`.
     Root,
-    /// Whether requests should be sent here, for load balancers that check the port that serves.
+    /// Readiness, for load balancers that check the public port.
     Health,
     /// A file of the pages that show the description to people.
     Page(&'a str),
@@ -130,7 +130,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What it is for metrics, traces and CORS.
+    /// Its endpoint, for metrics, traces and CORS.
     pub(super) const fn endpoint(self) -> Endpoint {
         Endpoint {
             pattern: self.pattern(),

@@ -75,8 +75,8 @@ impl<'a> RequestInProgress<'a> {
         self.started
     }
 
-    /// Admits this client, which its key names if there is one. Until this is dropped, the request is one that the key has in
-    /// progress.
+    /// Admits this client, known by its key if there is one. Until this is dropped, it counts as a request in progress
+    /// of that key.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Drop for RequestInProgress<'_> {
     }
 }
 
-/// How a request ends that gets this error response.
+/// The outcome of a request that gets this error response.
 pub(super) const fn outcome(problem: &Problem) -> Outcome {
     match problem {
         Problem::Unsolved(SolveError::QueueFull { .. }) => Outcome::QueueFull,

@@ -118,8 +118,7 @@ impl Public {
         })
     }
 
-    /// Whether requests should be sent here, for load balancers that check the port that serves: the readiness of the
-    /// management port.
+    /// Readiness, for load balancers that check the public port. The same as on the management port.
     fn health(&self) -> Response {
         let is_serving = self.works.limits.lifecycle.phase() == Phase::Serving;
         let (code, status) = if is_serving && self.works.scheduler.status().can_serve {

@@ -45,7 +45,7 @@ pub(super) struct Trace {
     recording: Option<Recording>,
 }
 
-/// What a request for work, or to verify one, came to.
+/// The result of a request for work, or to verify one.
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
     /// What it asked for, if it was read.
@@ -197,7 +197,7 @@ fn searched(
         "atto.work.dispatches",
         count(progress.batches),
     ));
-    // Those before are of the requests that this one has joined, and those after of none that waits for it.
+    // Earlier failovers are those of requests that this one has joined. Later ones concern no waiting request.
     let meanwhile = began..=until;
     let failovers = progress.failovers.iter();
     for failover in failovers.filter(|failover| meanwhile.contains(&failover.at)) {

@@ -24,8 +24,8 @@ impl Accept {
         Self(ranges.map(|range| Range::of(&range)).collect())
     }
 
-    /// How much the client wants this media type, from 0 to 1, if it names it. A range such as `*/*` does not count, and one
-    /// that asks for another version.
+    /// How much the client wants this media type, from 0 to 1, if it names it. A range such as `*/*` does not count,
+    /// nor does one with another version.
     pub(super) fn wants(&self, media_type: &str, version: Option<&str>) -> f32 {
         let ranges = self.0.iter().filter(|range| range.media_type == media_type);
         let of_version =

@@ -15,7 +15,7 @@ const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 /// Plain JSON, for clients that prefer it.
 const PLAIN: &str = "application/json";
 
-/// Whether the client accepts JSON and no text. One that names nothing accepts both.
+/// Whether the client accepts JSON and no text. A client without `Accept` accepts both.
 pub(super) fn accepts_json_only(accept: &Accept) -> bool {
     accept.takes(&[
         PLAIN,

@@ -1,4 +1,4 @@
-//! What browsers must not do with the status page and its data.
+//! Limits what browsers may do with the status page and its data.
 
 use warp::http::{HeaderName, HeaderValue, header};
 use warp::reply::Response;

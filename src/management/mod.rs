@@ -43,7 +43,7 @@ pub use clock::watch_clock;
 pub use server::Server;
 pub use status::{About, Setting, observe};
 
-/// `OpenMetrics` as it is asked for, and as it is answered.
+/// The media type of `OpenMetrics`, in requests and in responses.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 const OPEN_METRICS_VERSION: &str = "1.0.0";
 const OPEN_METRICS_TYPE: HeaderValue =

@@ -62,7 +62,7 @@ struct Status<'a> {
     server: Server,
     /// Every device that serves, has served or should serve.
     devices: Vec<DeviceRow>,
-    /// Why other cards do not serve; `None` if there is nothing to report.
+    /// Why other cards are not used; `None` if there is nothing to report.
     missing_cards: Option<MissingCards>,
     queue: Queue,
     /// How long a search takes if it has all devices to itself: of Atto's networks, the hardest first, then of Nano if it
@@ -111,7 +111,7 @@ struct DeviceRow {
     hashes: u64,
     /// Errors, wrong answers and hangs since the service started.
     faults: u64,
-    /// The error that it is out of service for, or else its last error.
+    /// The error that put it out of service, or else its last error.
     last_error: Option<String>,
 }
 

@@ -171,7 +171,7 @@ pub enum Problem {
         limit: usize,
     },
     /// As many requests are in progress as may be.
-    #[error("as many requests are in progress as may be")]
+    #[error("too many requests are in progress")]
     Overloaded,
     /// The server's clock is outside of the calendar of thresholds.
     #[error("the server's clock shows {clock}; it must be set before timestamps can be checked")]

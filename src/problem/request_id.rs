@@ -1,4 +1,4 @@
-//! The id of a request, by which a report of a user leads to the log line and to the trace.
+//! The id of a request. It leads from a user's report to the log line and to the trace.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The cache of recent answers, for clients that lost the connection on which the answer came and ask again.
+//! The cache of recent answers. A client that lost its connection asks again and gets its answer from here.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::{Discriminant, discriminant};
@@ -9,35 +9,35 @@ use crate::work::{Rule, Target, Work, WorkRequest, digest};
 /// Which answers are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerCache {
-    /// How many; zero turns the cache off.
+    /// How many answers are cached. Zero turns the cache off.
     pub entries: usize,
-    /// For how long.
+    /// How long an answer stays cached.
     pub lasts: Duration,
 }
 
 impl AnswerCache {
-    /// 4096 answers for ten minutes. Ten minutes are twice the time for which the published client waits, so a client
-    /// that gave up at the very end still finds its answer. 4096 answers of some 200 bytes are less than a megabyte; a load
-    /// with more answers in ten minutes is one of easy work, which is soon found again.
+    /// 4096 answers for ten minutes. The published client waits half as long, so a client that gave up at the very end
+    /// still finds its answer. 4096 answers of some 200 bytes take less than a megabyte. Only easy work gives more
+    /// answers in ten minutes, and easy work is soon found again.
     pub const DEFAULT: Self = Self {
         entries: 4096,
         lasts: Duration::from_secs(600),
     };
 }
 
-/// What answers are cached by: an answer under one rule is none under the other.
+/// The cache key. It includes the kind of rule: an answer under one rule is not valid under the other.
 type Key = (Target, Discriminant<Rule>);
 
 fn key(request: &WorkRequest) -> Key {
     (*request.target(), discriminant(&request.rule()))
 }
 
-/// The cached answers, for each key the one with the best digest: it serves every request that another would.
+/// The best answer for each key. The answer with the best digest serves every request that another would.
 #[derive(Debug)]
 pub(super) struct Answers {
     limits: AnswerCache,
     works: HashMap<Key, (Work, Instant)>,
-    /// The keys in the order of their answers; one with several answers is there several times.
+    /// Keys in the order in which their answers came. A key with several answers is there several times.
     order: VecDeque<(Key, Instant)>,
 }
 
@@ -50,7 +50,7 @@ impl Answers {
         }
     }
 
-    /// Caches an answer to this request that was found at `now`, which is never before the last.
+    /// Caches an answer to this request that was found at `now`. `now` must never be before that of the last call.
     pub(super) fn keep(&mut self, request: &WorkRequest, work: Work, now: Instant) {
         if self.limits.entries == 0 {
             return;
@@ -160,7 +160,7 @@ mod tests {
         let found = found.unwrap();
         answers.keep(&hard, found, now);
         assert_eq!(answers.recall(&easy, now), Some(found));
-        // Neither displaces the other.
+        // Neither replaces the other.
         assert_eq!(answers.recall(&atto, now), Some(work(1)));
     }
 
@@ -234,7 +234,7 @@ mod tests {
             }
             assert_eq!(answers.recall(&asked, now), Some(better));
         }
-        // One that is too old to serve is no better than any.
+        // An expired answer with a better digest is replaced.
         let (now, mut answers) = (Instant::now(), Answers::new(CACHE));
         answers.keep(&request(Network::Local, 1), better, now);
         let later = now + CACHE.lasts;

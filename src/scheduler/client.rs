@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The client that a search is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientId {
-    /// Any client: all of these are one.
+    /// All clients that are not told apart; they count as one.
     #[default]
     Any,
     /// The clients with the API keys of this name.
@@ -16,8 +16,8 @@ pub enum ClientId {
 }
 
 impl ClientId {
-    /// The clients at this address. Of an IPv6 address its first 64 bits count, since a client may have all addresses that
-    /// begin with them (RFC 6177).
+    /// The clients at this address. An IPv6 address counts by its first 64 bits, since one client may have all
+    /// addresses that begin with them (RFC 6177).
     pub fn at(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => {

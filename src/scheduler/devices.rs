@@ -11,7 +11,7 @@ use crate::device::DeviceInfo;
 /// How many incidents are kept.
 const INCIDENTS: usize = 64;
 
-/// What a device is to the service.
+/// The state of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
@@ -19,8 +19,8 @@ pub enum DeviceState {
     Up,
     /// It would serve if no other device did.
     Standby,
-    /// It has not come back from its batches. It serves again if it does and still knows the answers, or when it can be
-    /// reopened.
+    /// It has not come back from its batches. It serves again once it comes back and passes the self-test, or once it
+    /// is reopened.
     Unresponsive,
     /// It has failed or could not be opened, and serves again when it can be reopened.
     Down,
@@ -30,7 +30,7 @@ impl DeviceState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Up, Self::Standby, Self::Unresponsive, Self::Down];
 
-    /// Its value of the metrics' label `state`.
+    /// The value of the metrics' label `state`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",

@@ -18,7 +18,7 @@ pub struct Estimate {
     pub solve: Duration,
 }
 
-/// The hashes ahead of a search and its own, of all engines.
+/// Hashes of all engines: those until a search runs, and those from then to its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Effort {
     /// Until it runs.
@@ -42,15 +42,15 @@ pub(super) fn time(hashes: f64, rate: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(hashes / rate).ok()
 }
 
-/// The time constant of the average, in seconds of an engine's work: a batch of 20 ms counts for one part in 500. Less
-/// makes the hash rate jump, more makes it lag.
+/// The time constant of the average, in seconds of an engine's work: a batch of 20 ms counts for one part in 500. A
+/// smaller one makes the hash rate jump, a larger one makes it lag.
 const MEMORY: f64 = 10.0;
 
 /// For how many seconds of work the measurement at the opening of a device counts.
 const TRIAL: f64 = 0.1;
 
-/// The hash rate of an engine: its hashes and its seconds of work, of which older ones count exponentially less. It is
-/// weighted by time, not by batch, since a batch that finds work at once says little.
+/// The hashes and the seconds of work of an engine, from which its hash rate follows. Older ones count exponentially
+/// less. Time is the weight, not the number of batches: a batch that finds work at once says little.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Speed {
     hashes: f64,
@@ -58,7 +58,7 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// As measured when the device was opened, if it was.
+    /// The rate measured when the device was opened, if there is one.
     pub(super) fn of(info: &DeviceInfo) -> Self {
         let mut trials = info.trials.iter();
         let Some(trial) = trials.find(|trial| trial.kernel == info.kernel) else {
@@ -119,7 +119,7 @@ mod tests {
         let millisecond = Duration::from_millis(1);
         (0..10_000).for_each(|_| speed.learn(5, millisecond));
         assert!((4900.0..5000.0).contains(&speed.rate()), "{speed:?}");
-        // One slow batch of many moves it by as much as it lasted.
+        // One slow batch among many counts only for as long as it lasted.
         speed.learn(0, Duration::from_secs(1));
         assert!((4000.0..4500.0).contains(&speed.rate()), "{speed:?}");
         (0..100).for_each(|_| speed.learn(200, Duration::from_secs(1)));

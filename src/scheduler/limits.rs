@@ -16,7 +16,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// How much may be in progress, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many hard searches run at once, in turns; further ones wait. Easy searches, which one batch ends more often
+    /// How many hard searches run at once; further ones wait for a slot. Easy searches, which one batch ends more often
     /// than not, always run at once.
     pub running: NonZeroUsize,
     /// How many hard searches may wait. `running + waiting` bounds all searches, easy ones included; one more is refused.
@@ -46,8 +46,7 @@ impl Limits {
     }
 }
 
-/// When attempts to reopen a failed device are made: the first at once, each later one after twice the delay of the one
-/// before.
+/// When a failed device is reopened. The first attempt is made at once; the delay before each later one doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The delay between the first attempt and the second.

@@ -5,11 +5,11 @@
 //! when no other request waits for it. A request for a recent answer gets it from the cache (`answers`).
 //!
 //! Everything that changes is plain data under one lock (`state`): the `queue` of searches with what each engine has in
-//! flight, and the `fleet` of engines and devices. The `threads` above it wait, search, open devices, and tell the state
-//! what came of it; `shared` is the lock between them. What an engine finds is checked by the reference hash before it
-//! leaves (`threads::worker`). An engine that errs, panics or answers wrongly is retired; one that does not return is
-//! taken out of service until it does (`threads::watchdog`). Either way its searches go on elsewhere, and a device
-//! without an engine in service is reopened (`fleet`, `threads::recovery`).
+//! flight, and the `fleet` of engines and devices. The `threads` above it wait, search, open devices, and report the
+//! results to the state; `shared` is the lock between them. The reference hash checks each nonce that an engine finds
+//! before it leaves (`threads::worker`). An engine that errs, panics or answers wrongly is retired; one that does not
+//! return is taken out of service until it does (`threads::watchdog`). Either way other engines continue its searches,
+//! and a device without an engine in service is reopened (`fleet`, `threads::recovery`).
 
 mod answers;
 mod client;
@@ -151,7 +151,7 @@ impl Scheduler {
         self.shared.apply(State::stop);
         let deadline = Instant::now() + patience;
         let mut left_behind = 0;
-        // The recovery thread is the first, so that those which it still starts are waited for as well.
+        // The recovery thread is the first, so that the threads which it still starts are waited for as well.
         while let Some(thread) = self.shared.next_thread() {
             while !thread.is_finished() && Instant::now() < deadline {
                 thread::sleep(Duration::from_micros(100));
@@ -181,7 +181,7 @@ impl Scheduler {
         self.shared.read(|state| state.fleet.incidents().all())
     }
 
-    /// Why cards do not serve that are no device here, as [`OpenDevices::missing_cards`] said.
+    /// Why cards that Vulkan does not list are not used, as [`OpenDevices::missing_cards`] said.
     pub fn missing_cards(&self) -> Option<MissingCards> {
         self.shared
             .read(|state| state.fleet.missing_cards().cloned())

@@ -23,7 +23,7 @@ pub enum Origin {
     Cached,
 }
 
-/// How a search goes. If several requests share it, hashes, batches and failovers are those of all, from its beginning.
+/// The progress of a search. Hashes, batches and failovers are those of all requests that share it, from its beginning.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// How the request came to it.
@@ -148,7 +148,7 @@ impl<'a> Search<'a> {
         self.arrived
     }
 
-    /// How it goes now.
+    /// Its progress now.
     pub fn progress(&self) -> Progress {
         let (waited, searched) = self.times(Instant::now());
         let job = self.job();

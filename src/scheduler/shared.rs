@@ -31,11 +31,11 @@ pub(super) struct Shared {
     service_changed: Condvar,
     /// How many searches ever arrived; for engines that linger.
     arrivals: AtomicU64,
-    /// How many requests wait for a search that was there before them.
+    /// How many requests wait for a search that another request began.
     joined: AtomicUsize,
     /// The threads of engines and of recoveries.
     threads: Mutex<VecDeque<JoinHandle<()>>>,
-    /// The niceness of the service, below whose priority the search stays.
+    /// The niceness of the service. Searches run at a lower priority.
     pub(super) niceness: i32,
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
@@ -89,7 +89,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides what becomes of a request.
+    /// Admits or refuses a request.
     pub(super) fn admit(
         &self,
         request: &WorkRequest,

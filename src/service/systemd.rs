@@ -1,5 +1,5 @@
-//! What systemd is told of a service of `Type=notify`: that it is ready, that it stops, and while its watchdog is on, that it
-//! is alive. Without `NOTIFY_SOCKET` it does nothing.
+//! Tells systemd that a service of `Type=notify` is ready, that it stops, and while its watchdog is on, that it is
+//! alive. Without `NOTIFY_SOCKET` it does nothing.
 
 use std::future::pending;
 use std::time::Duration;
@@ -39,6 +39,6 @@ async fn keep_alive(lifecycle: &Lifecycle, scheduler: &Scheduler) {
 
 fn tell(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd cannot be told");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

@@ -16,7 +16,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// One digest in 2^64 is valid. A search that is only there to be measured runs to its end under this rule.
+    /// One digest in 2^64 is valid. A search that is only measured runs to its end under this rule.
     pub const HARDEST: Self = Self::AtMost(Threshold::new(0));
 
     /// Whether this digest is valid.

@@ -6,7 +6,7 @@ use crate::device::cpu::probe::Figures;
 /// From this part of the time on, a device counts as busy all the time. The rest is the beginning and the end.
 const ALWAYS: f64 = 0.95;
 
-/// Below this part of the time, neighbours on the cores are not worth a word.
+/// Below this part of the time, neighbours on the cores are not mentioned.
 const HARDLY: f64 = 0.05;
 
 /// What limits the processor. `cpu_share` is the part of the time for which the threads had a core, `clock` the frequency

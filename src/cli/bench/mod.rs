@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The names of the software adapters. Empty without a look if none of these devices is a card.
+/// The names of the software adapters. Empty, without listing them, if none of these devices is a card.
 fn software_adapters(devices: &[Device]) -> Vec<String> {
     let is_card = |device: &Device| device.info.backend == Backend::Gpu;
     let adapters = if devices.iter().any(is_card) {

@@ -74,7 +74,7 @@ fn search_on_thread(engine: &mut dyn Engine, duration: Duration) -> Result<OnThr
     Ok(search)
 }
 
-/// As long as the engine wants it, and without a valid nonce, which is next to impossible under this rule.
+/// A slice of the length that the engine wants. Under this rule it almost never has a valid nonce.
 fn slice(engine: &dyn Engine, start: u64) -> Slice {
     let rule = Rule::HARDEST;
     Slice {

@@ -32,7 +32,7 @@ pub fn cpu_seconds(f: impl FnOnce()) -> f64 {
     static CLOCK: OnceLock<f64> = OnceLock::new();
     let clock = CLOCK.get_or_init(|| {
         let read = || (thread_cpu_time(), thread_cpu_time());
-        // The least: whatever disturbs it can only add to it.
+        // The least: disturbances can only add to it.
         let costs = (0..1000).map(|_| read()).map(|(from, to)| to - from);
         costs.min().unwrap_or_default().as_secs_f64()
     });

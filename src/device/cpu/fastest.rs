@@ -4,9 +4,9 @@
 //! the fastest with a core to itself may lose beside another hyperthread. On Zen 3 `avx2-mixed` is 24 % faster than
 //! `avx2-single` in the first case and 30 % slower in the second.
 //!
-//! Speed is hashes per second of CPU time. While every thread has a core, that is the time on the wall. Where the threads
-//! must wait for their cores, because of a CPU limit or of other programs, the wall would measure the waiting. Beside
-//! 13 busy processes on two cores it chose a kernel that is never the fastest there in one race of ten.
+//! Speed is hashes per second of CPU time. While every thread has a core, that is wall-clock time. Where threads wait
+//! for their cores, because of a CPU limit or of other programs, wall-clock time would include the waiting: beside 13
+//! busy processes on two cores it chose a kernel that is never the fastest there in one race of ten.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -42,8 +42,8 @@ pub(super) struct Rate {
     pub(super) hashes_per_second: f64,
 }
 
-/// Measures `kernels`, of which there must be one, on this many threads at once. Returns the fastest, and all that were
-/// measured: kernels without a lap before [`LIMIT`] are missing.
+/// Measures `kernels`, at least one, on this many threads at once. Returns the fastest, and all that were measured:
+/// kernels without a lap before [`LIMIT`] are missing.
 ///
 /// Takes 24 ms for each kernel, and 3 ms if there is only one. The calling thread is one of those that race, so the race
 /// neither waits for a thread that is slow to start nor for one that gets no core.
@@ -71,7 +71,7 @@ pub(super) fn fastest(kernels: &[Kernel], threads: NonZeroUsize) -> (Rate, Vec<R
 struct Race {
     runners: Vec<Runner>,
     midstate: Midstate,
-    /// What runs now. Each kernel's turn has two phases, the first to settle and the second to count; see [`Race::turn`].
+    /// The current phase. A lap of a kernel has two: the first to settle, the second to count. See [`Race::turn`].
     phase: AtomicUsize,
 }
 

@@ -104,7 +104,7 @@ impl Kernel {
     ///
     /// A hash needs 1131 operations on 64-bit words. Portable code does one at a time on each scalar unit, AVX2 four on each
     /// vector unit, and AVX-512 eight on each of two. AVX2 takes three operations for each of 87 rotations by 63 bits.
-    /// `avx512-mixed` gets a ninth hash for nothing where the scalar units are others than the vector units.
+    /// `avx512-mixed` gets a ninth hash at no cost where scalar and vector operations have separate units.
     /// `avx2-mixed` takes 2436 operations for five hashes, and is bound by the six that Zen dispatches in a cycle.
     pub fn bound(self) -> Option<Bound> {
         let make = Make::here()?;

@@ -1,4 +1,4 @@
-//! The make of the processor's cores, as far as the bounds of the kernels were counted for it.
+//! The makes of processor cores for which the bounds of the kernels were counted.
 
 /// Cores for which bounds were counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Identity {
         None
     }
 
-    /// With the family and the model that the version of CPUID leaf 1 stands for.
+    /// Decodes the family and the model from the version in CPUID leaf 1.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(dead_code, reason = "read on x86-64 alone")

@@ -30,8 +30,8 @@ impl Probe {
     }
 }
 
-/// The CPU time per operation, of as many vector as scalar additions that do not depend on each other. No core has enough
-/// execution units of either kind alone to dispatch all that it can.
+/// The CPU time per operation, of equally many vector and scalar additions that do not depend on each other. The
+/// execution units of one kind alone are too few to take all operations that a core can dispatch.
 fn seconds_per_slot() -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
@@ -72,10 +72,10 @@ fn fill_slots(turns: u64) {
     }
 }
 
-/// Up to this times the cycles of a slot on a core of its own, a thread counts as alone.
+/// A thread counts as alone up to this multiple of the cycles of a slot on a core of its own.
 const ALONE: f64 = 1.04;
 
-/// From this times on, it counts as beside a busy hyperthread. In between it had one for a part of the time.
+/// From this multiple on, it counts as beside a busy hyperthread. In between, it had one for a part of the time.
 const SHARED: f64 = 1.35;
 
 /// By how much the clock may change during a run that counts.
@@ -130,7 +130,7 @@ impl Runs {
     /// The cycles of a slot on a core that nobody shares: as measured for this make, else nearly the lowest of these runs.
     fn slot_alone(&self) -> Option<f64> {
         if Make::here() == Some(Make::Zen) {
-            // Six a cycle can be dispatched, 5.85 were.
+            // Six can be dispatched in a cycle; 5.85 were.
             return Some(0.171);
         }
         let mut slots: Vec<_> = self.0.iter().filter_map(|run| run.slot).collect();

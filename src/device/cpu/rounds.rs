@@ -1,7 +1,7 @@
 //! The twelve rounds as text for the assembler, shared by the kernels in assembly.
 //!
-//! The macros expand to one string literal. Each kernel's file defines the operations in its own instructions, where
-//! letters are the numbers of state words, and `who` is which of the kernel's streams the words are of:
+//! The macros expand to one string literal. Each kernel's file defines the operations in its own instructions. Letters
+//! are the numbers of state words, and `who` names the kernel's stream that the words belong to:
 //!
 //! ```text
 //! add_message!(who v m)                 v += m, one of the message words that are not zero, 0 to 4
@@ -14,8 +14,8 @@
 //! each other. [`add_xor_rotr`] is made of the other operations. A kernel may define it in its own way, to choose the
 //! order of the mixes or to be done with `c` early.
 //!
-//! A kernel whose streams do the same at any time has one name for them, `all`. One with a stream `a` that is in another
-//! round than stream `b` has `both` for the two in lock step, and [`both`] gives each its own message words.
+//! A kernel whose streams always do the same has one name for them, `all`. If stream `a` is in another round than
+//! stream `b`, `both` names the two in lock step, and [`both`] gives each its own message words.
 
 /// `v += m` for each `[v m]`. Message words from 5 on are zero, so no instruction adds them.
 macro_rules! add_word {

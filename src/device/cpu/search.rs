@@ -45,7 +45,7 @@ const INPUT_LENGTH: u64 = 40;
 /// Message words from this index on are zero.
 const FIRST_ZERO_WORD: usize = 5;
 
-/// What is the same for every nonce of a search.
+/// The message and the part of the state that are the same for every nonce of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Midstate {
     /// `m0` to `m4`. `m0`, the nonce, is zero here.
@@ -53,7 +53,7 @@ pub(super) struct Midstate {
     /// The state after the operations of round 1 that do not depend on the nonce: columns 1, 2 and 3, `v0 + v4` of
     /// column 0, and of the diagonals `v1 + v6`, `v2 + v7` and `(v13 ^ v2) >>> 32`.
     pub(super) state: [u64; 16],
-    /// How a hash ends, and which are valid.
+    /// The last step of a hash, and which results are valid.
     pub(super) last_step: LastStep,
 }
 

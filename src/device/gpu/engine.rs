@@ -17,7 +17,7 @@ use crate::device::error::{DeviceError, catch_panic};
 use crate::device::slice::{NonceRange, Searched, Slice, StopFlag};
 use crate::work::{Rule, Target, Threshold};
 
-/// No device is taken to run more invocations side by side than this.
+/// The most invocations that a device is assumed to run side by side.
 const WIDEST: u32 = 1 << 20;
 
 /// One kernel on one adapter.
@@ -77,7 +77,7 @@ impl GpuEngine {
         Ok(engine)
     }
 
-    /// Learns how many invocations the device runs side by side, with growing grids until one is twice as large as that.
+    /// Learns how many invocations the device runs side by side: grids grow until one is twice as large as that number.
     ///
     /// These are the kernel's first dispatches, at which drivers finish compiling, and the size of dispatches is not
     /// learned from them.

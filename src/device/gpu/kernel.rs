@@ -10,8 +10,8 @@ use super::spirv::{self, SpirvError};
 pub(super) const ENTRY_POINT: &str = "search";
 /// The name of the shader's constant that holds the workgroup size.
 const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
-/// How many invocations a workgroup has: the smallest number that fills the SIMD units of every card. They share no more
-/// than the count of what they test, so more of them gain nothing.
+/// How many invocations a workgroup has: the smallest number that fills the SIMD units of every card. They share only
+/// the count of tested nonces, so larger workgroups gain nothing.
 pub(super) const INVOCATIONS_PER_WORKGROUP: u32 = 64;
 /// The values of all override constants of the shader.
 const CONSTANTS: &[(&str, f64)] = &[(WORKGROUP_SIZE, INVOCATIONS_PER_WORKGROUP as f64)];
@@ -146,8 +146,8 @@ impl Abilities {
     }
 }
 
-/// Whether the device has Vulkan's shaderIntegerDotProduct. wgpu has no feature of that name, but it switches this one on
-/// wherever it is. Every device has it that has Vulkan 1.3 or the extension: both require it.
+/// Whether the device has Vulkan's shaderIntegerDotProduct. wgpu has no feature of that name, but enables it on every
+/// device that has it: those with Vulkan 1.3 or the extension, both of which require it.
 fn has_dot_product(adapter: &wgpu::Adapter) -> bool {
     const VULKAN_1_3: u32 = (1 << 22) | (3 << 12);
     // SAFETY: the handle of the driver is only read, and lives no longer than this function.

@@ -1,4 +1,4 @@
-//! The twins of the shader's structs.
+//! The host's versions of the shader's structs.
 
 use bytemuck::{Pod, Zeroable};
 

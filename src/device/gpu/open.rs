@@ -88,7 +88,7 @@ fn open_fastest(
             .unwrap_or_else(|| DeviceError::Driver("the adapter runs no kernel".to_owned())));
     };
     let raced = Instant::now();
-    // Again, since by now the engine knows how much it can do at once, and that is what it will serve with.
+    // Again, with the batches that it will serve: by now the engine knows how much it can do at once.
     if let Err(error) = self_test::run(&mut engine) {
         tracing::warn!(device = label, %kernel, %error, "a kernel does not work on this card at its full speed");
         let mut others = kernels.to_vec();

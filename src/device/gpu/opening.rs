@@ -79,7 +79,7 @@ impl Opening {
                         device = self.info.label,
                         %step,
                         limit = ?self.limit,
-                        "a card is not ready in time: it serves when it is"
+                        "a card is not ready in time; it serves once it is open"
                     );
                     let error = DeviceError::Late {
                         step: step.to_string(),

@@ -13,9 +13,9 @@ const RACED_ON_SOFTWARE: usize = 3;
 
 /// Vendors, by PCI id, and their kernels, the likeliest first.
 const ORDERS: [(u32, [Kernel; Kernel::ALL.len()]); 3] = [
-    // NVIDIA. Its compiler sees a rotation in shifts of halves, and none in shifts of u64. The multiplier is a unit beside
-    // the one for all other operations, so that dot products relieve the latter; on chips before 2020 they do not. From
-    // there on by the clocks that were counted.
+    // NVIDIA. Its compiler sees a rotation in shifts of halves, but not in shifts of u64. The multiplier is a unit of
+    // its own, so dot products relieve the unit for all other operations; on chips before 2020 they do not. The other
+    // kernels are in the order of the clocks that were counted.
     (
         0x10de,
         [Dot24And16, Dot24, Pair64, Bitcast, Pair, U64, Insert],
@@ -34,7 +34,7 @@ const ORDERS: [(u32, [Kernel; Kernel::ALL.len()]); 3] = [
     ),
 ];
 
-/// Vendors without a count, such as Apple, Arm and Qualcomm: those first that are nowhere much slower than the best.
+/// For vendors without a count, such as Apple, Arm and Qualcomm: first the kernels nowhere much slower than the best.
 const UNKNOWN: [Kernel; Kernel::ALL.len()] =
     [Bitcast, Pair, Insert, U64, Pair64, Dot24, Dot24And16];
 
@@ -51,7 +51,7 @@ pub(super) fn of(is_software: bool, vendor_id: u32) -> [Kernel; Kernel::ALL.len(
     known.map_or(UNKNOWN, |(_, order)| *order)
 }
 
-/// Those of a device's kernels that race. They must be in the order of [`of`].
+/// The kernels of a device that race. `kernels` must be in the order of [`of`].
 pub(super) fn raced(is_software: bool, kernels: &[Kernel]) -> &[Kernel] {
     if is_software {
         &kernels[..kernels.len().min(RACED_ON_SOFTWARE)]

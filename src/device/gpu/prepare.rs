@@ -13,22 +13,22 @@ use super::kernel::Kernel;
 use crate::device::error::{DeviceError, catch_panic};
 use crate::device::stopwatch::Stopwatch;
 
-/// How long kernels may take.
+/// How long compiling may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// A kernel, at most.
+    /// The longest time for a kernel.
     pub(super) longest: Duration,
-    /// A kernel when another one is ready: at least this long, and four times as long as the other one took.
+    /// The shortest time for a kernel. Once another kernel is ready, it is four times as long as that one took.
     pub(super) shortest: Duration,
     /// No kernel begins after this time if another one is ready.
     pub(super) begin: Duration,
-    /// How many are compiled at once, at least one.
+    /// How many kernels are compiled at once, at least one.
     pub(super) at_once: usize,
 }
 
 impl Limits {
-    /// Together at most about twelve seconds more than the first kernel takes, if every other one hangs. Longer than a step
-    /// of the card may take, so that a card of which no kernel gets ready is late, and its step known.
+    /// If every kernel but the first hangs, all take about twelve seconds more than the first at most. `longest`
+    /// exceeds the limit of a step: if no kernel gets ready, the card is late, and the step is known.
     pub(super) fn here() -> Self {
         Self {
             longest: Duration::from_secs(12),
@@ -38,7 +38,7 @@ impl Limits {
         }
     }
 
-    /// How long a kernel may take when the fastest that is ready took so long.
+    /// How long a kernel may take. `fastest` is the time of the fastest kernel that is ready.
     fn patience(self, fastest: Option<Duration>) -> Duration {
         fastest.map_or(self.longest, |fastest| {
             self.longest.min(self.shortest.max(4 * fastest))
@@ -56,8 +56,8 @@ fn left_behind() -> MutexGuard<'static, Vec<(String, Kernel, JoinHandle<()>)>> {
     threads
 }
 
-/// Calls `prepare` for each kernel, which are in the order of likelihood. Returns the results of those that began, in the
-/// order in which they ended: [`DeviceError::Hung`] for those that were left behind.
+/// Calls `prepare` for each of `kernels`, which must be in the order of likelihood. Returns the results of those that
+/// began, in the order in which they ended: [`DeviceError::Hung`] for those that were left behind.
 pub(super) fn each<E: Send + 'static>(
     label: &str,
     kernels: &[Kernel],
@@ -73,7 +73,7 @@ pub(super) fn each<E: Send + 'static>(
     loop {
         if fastest.is_some() && started.wait_for(limits.begin).is_zero() {
             for kernel in waiting.drain(..) {
-                tracing::warn!(device = label, %kernel, "no time is left to try a kernel on this card");
+                tracing::warn!(device = label, %kernel, "a kernel was not tried on this card: the time limit was reached");
             }
         }
         while running.len() < limits.at_once.max(1)
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// What became of each kernel, in the order of [`KERNELS`].
+    /// The result of each kernel, in the order of [`KERNELS`].
     fn outcomes(results: Vec<(Kernel, Result<(), DeviceError>)>) -> Vec<Option<bool>> {
         let of = |kernel| results.iter().find(|(which, _)| *which == kernel);
         let is_ok = |kernel| of(kernel).map(|(_, result)| result.is_ok());

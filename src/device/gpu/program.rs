@@ -18,7 +18,7 @@ pub(super) const IN_FLIGHT: usize = 2;
 /// How long to wait for a dispatch, which should take 0.25 s at most. After this time Linux resets an AMD card.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of that time passes before it is looked at whether the machine is busy.
+/// How much of that time passes before the machine is first checked for being busy.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The first error, if there was one. Shared with the callbacks of wgpu.
@@ -197,7 +197,7 @@ impl Program {
         if let Some(ended) = wait(SOON) {
             return ended;
         }
-        // Begun only now, since it takes longer than a small dispatch.
+        // Begun only now: beginning takes longer than a small dispatch.
         let mut watch = Stopwatch::begin();
         loop {
             let left = watch.wait_for(TIMEOUT - SOON);

@@ -44,7 +44,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// A kernel, or the card, is at this step. Counts if no kernel was before.
+    /// A kernel, or the card, has reached this step. Ignored if another kernel has reached it before.
     pub(super) fn reach(&self, step: Step) {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if step > latest.0 {

@@ -20,7 +20,7 @@ const LAP: Duration = Duration::from_millis(60);
 const SAME: f64 = 0.03;
 /// A kernel with less than this part of the best rate runs no lap.
 const IN_THE_LAPS: f64 = 0.75;
-/// A kernel with less than this part of the best rate in a lap does not run another one.
+/// A kernel with less than this part of the best rate in a lap runs no further lap.
 const IN_THE_NEXT_LAP: f64 = 0.9;
 /// A rate may seem steady before the clock begins to rise, so a card is not taken for warm before this time.
 const COLD: Duration = Duration::from_millis(300);
@@ -29,8 +29,8 @@ const WARM_UP: Duration = Duration::from_millis(700);
 /// No lap begins after this time. Then the last lap decides.
 const LONGEST: Duration = Duration::from_millis(2500);
 
-/// Measures kernels of one card by `measure`, which runs one for about some time. Returns the fastest, and the rate of
-/// each in the last time that it ran, in the order of `kernels`. `None` if no kernel works.
+/// Measures the kernels of one card. `measure` runs one kernel for about the given time. Returns the fastest kernel,
+/// and the last rate of each, in the order of `kernels`. `None` if no kernel works.
 pub(super) fn race<E>(
     kernels: Vec<(Kernel, E)>,
     measure: impl FnMut(&mut E, Duration) -> Result<Measured, DeviceError>,
@@ -68,7 +68,7 @@ struct Runner<E> {
 }
 
 struct Race<E, F> {
-    /// Those that work.
+    /// The kernels that work.
     runners: Vec<Runner<E>>,
     measure: F,
     /// How long kernels have run, all together.
@@ -160,8 +160,8 @@ impl<E, F: FnMut(&mut E, Duration) -> Result<Measured, DeviceError>> Race<E, F> 
     }
 }
 
-/// Whether two laps name the same winner, whose rate is steady: the winner of the second was the winner of the first or
-/// as good, and ran as fast.
+/// Whether two laps name the same winner, whose rate is steady. The winner of the second lap must have won the first or
+/// been as good there, and have run as fast.
 fn agree(first: &[(Kernel, f64)], second: &[(Kernel, f64)]) -> bool {
     let best = |lap: &[(Kernel, f64)]| lap.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
     let (Some((_, best_before)), Some((winner, rate))) = (best(first), best(second)) else {

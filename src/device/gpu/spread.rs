@@ -34,12 +34,13 @@ pub(super) struct Grid {
 impl Grid {
     /// How many nonces each invocation should test, without regard to how many workgroups a dispatch may have.
     ///
-    /// With few, their invocations cost more than they do. With many, more are tested in vain: when a search is answered,
-    /// the invocations that have begun test the rest of theirs. On average this number makes both together least.
+    /// With few nonces each, invocations cost more than their nonces. With many, more are tested in vain: when a search
+    /// is answered, the invocations that have begun test the rest of theirs. The result makes the sum of both least, on
+    /// average.
     fn nonces_per_invocation(&self, slices: &[GpuSlice]) -> u32 {
         let total: u64 = slices.iter().map(|slice| u64::from(slice.count)).sum();
-        // How many nonces are tested until answers are found, and how many invocations test in vain then: of a search, as
-        // many as its part of what runs side by side, half of their nonces.
+        // How many nonces are tested until answers are found, and how many invocations then test in vain: for each
+        // search its part of the invocations that run side by side. Each tests half of its nonces in vain.
         let (mut useful, mut in_vain) = (0.0, 0.0);
         for slice in slices {
             let count = f64::from(slice.count);
@@ -65,10 +66,10 @@ impl Grid {
         rounded
     }
 
-    /// How many rounds a dispatch of this many slices should have, whose invocations fill this many workgroups.
+    /// How many rounds a dispatch of this many slices should have, if its invocations fill this many workgroups.
     ///
-    /// A round should not be smaller than what runs side by side, or the next one begins before the answers of this one
-    /// are known; nor have less than a workgroup for each slice.
+    /// A round should not be smaller than what runs side by side, or the next round begins before the answers of this
+    /// one are known. It should also have a workgroup for each slice.
     fn rounds(&self, slices: usize, workgroups: u64) -> u32 {
         if slices <= 1 {
             return 1;

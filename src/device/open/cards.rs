@@ -35,7 +35,7 @@ pub(super) struct Finder {
     missing: Option<MissingCards>,
 }
 
-/// What came of opening the chosen cards.
+/// The result of opening the chosen cards.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) opened: OpenDevices,
@@ -188,8 +188,8 @@ impl Finder {
     }
 }
 
-/// Opens adapters, all at once: a driver may take a second to compile for one. Two drivers may offer the same card. It is
-/// opened through one after the other, so that they do not disturb each other's measurements, and the faster serves.
+/// Opens adapters, all at once: a driver may take a second to compile for one. If two drivers offer the same card, they
+/// open it one after the other, so that they do not disturb each other's measurements, and the faster serves.
 fn open_each(adapters: &[&Adapter], kernel: Option<Kernel>) -> Vec<Result<Device, Box<Unopened>>> {
     let buses: Vec<_> = adapters
         .iter()
@@ -248,7 +248,7 @@ fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// Logs each reason why a card is not used. If none is expected, that is no cause for a warning.
+/// Logs each reason why a card is not used, as a warning only if a card is expected.
 pub(super) fn log(reasons: &[String], is_expected: bool) {
     for reason in reasons {
         if is_expected {

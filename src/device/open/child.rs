@@ -70,7 +70,7 @@ impl Lister {
 
     /// Runs the command for at most `limit`.
     pub(super) fn list(&self, limit: Duration) -> Result<Listed, ListError> {
-        // One that cannot even be killed is held by the system's driver, and so would be the next.
+        // A child that cannot even be killed is held by the system's driver. The next child would be, too.
         if Arc::strong_count(&self.children) > 1 {
             return Err(ListError::Hung(limit));
         }

@@ -1,4 +1,4 @@
-//! What the operator chose.
+//! The operator's choice of devices.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -56,11 +56,11 @@ impl fmt::Debug for Lookout {
     }
 }
 
-/// Why cards do not serve that Vulkan does not list.
+/// Why cards that Vulkan does not list are not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MissingCards {
     /// Whether there should be such cards: the operator has named them, the machine shows signs of them, or Vulkan
-    /// cannot list any. Without any of these, the machine just has no card.
+    /// cannot list any. Otherwise the machine just has no card.
     pub is_expected: bool,
     /// The reasons, a line each, the most telling first. Never empty.
     pub reasons: Vec<String>,

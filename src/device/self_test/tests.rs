@@ -102,7 +102,7 @@ fn an_engine_that_only_fails_in_batches_as_it_serves_with_fails() {
                 searched.swap(1, 2);
             }
         },
-        // The answer is one beside the right one.
+        // The answer is off by one.
         |searched, _| {
             if searched.len() > 1 {
                 let found = searched

@@ -11,7 +11,7 @@ pub(super) struct Generated {
     work: String,
     /// The value that the work reaches, which is at least what was asked for.
     difficulty: String,
-    /// Of that value.
+    /// The multiplier of that value.
     multiplier: String,
     hash: String,
 }
@@ -43,7 +43,7 @@ pub(super) struct Validated {
 }
 
 impl Validated {
-    /// Of a work whose value is `digest`.
+    /// The answer for a work whose value is `digest`.
     pub(super) fn new(digest: Digest, base: Difficulty, asked: Option<Difficulty>) -> Self {
         let reached = Difficulty::from(digest);
         let meets = |difficulty| flag(reached >= difficulty);

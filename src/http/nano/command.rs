@@ -97,7 +97,7 @@ impl Asked<'_> {
         let multiplier = self.multiplier()?;
         self.require_version()?;
         let base = self.difficulties.base;
-        // As in nano_node, a multiplier changes what a difficulty says, and says nothing without one.
+        // As in nano_node, a multiplier replaces a difficulty, and is ignored without one.
         let difficulty = difficulty.map(|difficulty| {
             multiplier.map_or(difficulty, |multiplier| multiplier.difficulty(base))
         });

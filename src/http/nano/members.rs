@@ -68,7 +68,7 @@ impl<'a> Members<'a> {
         serde_json::from_slice(body).map_err(|error| Refusal::Json(error.to_string()))
     }
 
-    /// The text of a member; `None` if it is left out. A list or an object has none that any rule allows: its JSON is its text.
+    /// The text of a member; `None` if it is left out. That of a list or an object is its JSON, which no rule allows.
     pub(super) fn text(&self, member: Member) -> Option<String> {
         let value = match member {
             Member::Action => self.action,

@@ -9,8 +9,8 @@
 //! public port in three ways that `nano_node` needs: the content type is ignored, `Host` may be a bare IPv6 address, and a
 //! request that is right gets 200 also when it fails (`refusal`).
 //!
-//! What this port takes is bounded by itself: its connections ([`Port::Nano`](crate::connections::Port::Nano)), and its share
-//! of the queue, so that the public port always has the rest.
+//! This port has limits of its own: its connections ([`Port::Nano`](crate::connections::Port::Nano)), and its share of
+//! the queue, so that the public port always has the rest.
 
 mod answer;
 mod command;
@@ -168,7 +168,7 @@ impl Nano {
                 in_progress.admit(client)?;
                 Ok(self.validate(in_progress, &root, work, difficulty))
             }
-            // Neither counts as a request in progress of its key: a client that has as many as it may can still cancel them.
+            // Neither counts as a request in progress of its key, so a client at its limit can still cancel requests.
             Command::Cancel { root } => {
                 in_progress.is_for(Kind::Other);
                 // Before the answer is written: some clients close the connection without reading it.

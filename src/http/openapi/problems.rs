@@ -11,7 +11,7 @@ use crate::http::body::MAX_BODY;
 use crate::problem::{Code, FieldError, Problem};
 use crate::scheduler::SolveError;
 
-/// What all examples have.
+/// The request id in all examples.
 const EXAMPLE_ID: &str = "0f8fad5bd9cb469fa16570867728950e";
 const EXAMPLE_TIME: jiff::Timestamp = jiff::Timestamp::constant(1_795_329_945, 748_000_000);
 
@@ -43,7 +43,7 @@ const fn sent_by(code: Code) -> SentBy {
         | Code::Internal
         | Code::ClockWrong
         | Code::Overloaded
-        // The service does not wait for a body for long when it ends.
+        // A service that shuts down waits for a body only briefly.
         | Code::ShuttingDown => SentBy::Both,
         Code::QueueFull | Code::NoDevice | Code::DeadlineExceeded => SentBy::Search,
     }

@@ -19,7 +19,7 @@ pub(in crate::scheduler) struct DeviceRecord {
     pub(super) reopen: Option<Opener>,
     /// When it was opened.
     pub(super) since: Instant,
-    /// How many attempts to open it there were since the backoff was reset.
+    /// Attempts to open it since the backoff was reset.
     pub(super) attempts: u32,
     pub(in crate::scheduler) hashes: IntCounter,
     pub(in crate::scheduler) batches: IntCounter,
@@ -66,7 +66,7 @@ impl DeviceRecord {
     }
 }
 
-/// The latest device of a name, and what is remembered of those before it.
+/// The latest device of a name. Outage and error may be those of earlier devices of that name.
 #[derive(Debug)]
 pub(super) struct DeviceEntry {
     pub(super) record: Arc<DeviceRecord>,
@@ -75,7 +75,7 @@ pub(super) struct DeviceEntry {
     pub(super) last_error: Option<Arc<str>>,
 }
 
-/// What has become of an engine.
+/// The state of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::scheduler) enum EngineState {
     /// It is in service.
@@ -88,7 +88,7 @@ pub(in crate::scheduler) enum EngineState {
     Retired,
 }
 
-/// What is known of an engine besides the engine itself, which its thread owns.
+/// The fleet's entry for an engine. The engine itself belongs to its thread.
 #[derive(Debug)]
 pub(super) struct EngineEntry {
     pub(super) device: Arc<DeviceRecord>,
@@ -127,7 +127,7 @@ impl EngineEntry {
 /// Devices that are being opened, which searches wait for if no engine is in service.
 #[derive(Debug, Default)]
 pub(super) struct PendingOpens {
-    /// Each with the turns of the watchdog that it has lasted.
+    /// Each with the number of watchdog turns that it has lasted.
     pending: Vec<(PendingOpen, u32)>,
     /// How many there ever were.
     count: u64,

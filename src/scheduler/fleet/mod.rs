@@ -33,18 +33,18 @@ pub(super) struct Fleet {
     /// What opens the fallback; `None` while it serves or is being opened.
     fallback: Option<Opener>,
     pending: PendingOpens,
-    /// Why cards do not serve that are no device here.
+    /// Why cards that Vulkan does not list are not used.
     missing_cards: Option<MissingCards>,
 }
 
 impl Fleet {
-    /// Sets what opens the fallback, if that is given, and why cards do not serve that are no device here.
+    /// Sets the opener of the fallback, if there is one, and why cards that Vulkan does not list are not used.
     pub(super) fn equip(&mut self, fallback: Option<Opener>, missing_cards: Option<MissingCards>) {
         self.fallback = fallback.or(self.fallback.take());
         self.missing_cards = missing_cards;
     }
 
-    /// Enters a device that is about to serve in `role`, in the place of the one that had its name.
+    /// Enters a device that is about to serve in `role`. It replaces the device of the same name.
     pub(super) fn register(&mut self, device: &Arc<DeviceRecord>, role: Role) {
         self.enter_device(device).outage = None;
         match role {
@@ -97,9 +97,10 @@ impl Fleet {
         number
     }
 
-    /// Takes an engine out of service because of `error`. `None` if that was done before, when its device was reopened.
+    /// Takes an engine out of service because of `error`. `None` if it was out of service already, because its device
+    /// was reopened.
     ///
-    /// Nothing is to be opened if `is_closed`: the service ends.
+    /// If `is_closed`, the service is ending and nothing is opened.
     pub(super) fn lose(
         &mut self,
         number: usize,
@@ -173,7 +174,7 @@ impl Fleet {
         })
     }
 
-    /// The fallback could not be opened. It may be needed, and be there, another time.
+    /// The fallback could not be opened. Keeps its opener for a later attempt.
     pub(super) fn keep_fallback(&mut self, opener: Opener) {
         self.fallback.get_or_insert(opener);
     }
@@ -219,15 +220,15 @@ impl Fleet {
         self.engines[number].set(EngineState::Retired);
     }
 
-    /// An engine was given a batch. It would give a single hard search `alone` nonces in one.
+    /// An engine was given a batch. `alone` is how many nonces it would give a single hard search in a batch.
     pub(super) fn begin_batch(&mut self, number: usize, alone: u64) {
         let engine = &mut self.engines[number];
         engine.beats += 1;
         engine.batch = alone;
     }
 
-    /// An engine has come back from a batch in which it tested `tried` nonces, and took so long for them alone. `None`
-    /// if the batch ended early, which says nothing of the engine's speed.
+    /// An engine has come back from a batch in which it tested `tried` nonces. `took` is the time for those nonces
+    /// alone. It is `None` if the batch ended early, which says nothing of the engine's speed.
     pub(super) fn end_batch(&mut self, number: usize, tried: u64, took: Option<Duration>) {
         let engine = &mut self.engines[number];
         engine.beats += 1;
@@ -242,7 +243,7 @@ impl Fleet {
         engines.map(|engine| (engine.state == EngineState::Up).then_some(engine.beats))
     }
 
-    /// What has become of an engine.
+    /// The state of an engine.
     pub(super) fn state_of(&self, number: usize) -> EngineState {
         self.engines[number].state
     }
@@ -260,14 +261,14 @@ impl Fleet {
         self.up().any(|engine| engine.is_of(device))
     }
 
-    /// The engines that serve: those in service but for the fallback's while another device is in service.
+    /// The engines that serve: those in service, without the fallback's while another device is in service.
     fn serving(&self) -> impl Iterator<Item = &EngineEntry> {
         let has_first_choice = self.up().any(|engine| !engine.device.is_fallback);
         self.up()
             .filter(move |engine| !(has_first_choice && engine.device.is_fallback))
     }
 
-    /// How many engines share the searches, for one of this capacity. It does not matter to one that takes one search.
+    /// How many engines share the searches. Always 1 for an engine that takes one search: it does not need the number.
     pub(super) fn serving_beside(&self, capacity: Capacity) -> usize {
         if capacity.searches == 1 {
             1
@@ -276,7 +277,7 @@ impl Fleet {
         }
     }
 
-    /// The most nonces that an engine which serves gives a single hard search in a batch. `None` if none serves.
+    /// The most nonces that any serving engine gives a single hard search in a batch. `None` if none serves.
     pub(super) fn longest_batch(&self) -> Option<u64> {
         self.serving().map(|engine| engine.batch).max()
     }
@@ -297,7 +298,7 @@ impl Fleet {
         self.engines_up() > 0 || !self.pending.is_empty()
     }
 
-    /// Why cards do not serve that are no device here.
+    /// Why cards that Vulkan does not list are not used.
     pub(super) const fn missing_cards(&self) -> Option<&MissingCards> {
         self.missing_cards.as_ref()
     }

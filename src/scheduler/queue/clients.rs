@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::scheduler::client::ClientId;
 
-/// The seconds after which nonces that were given count half.
+/// The half-life, in seconds, of the nonces that a client was given.
 const HALF_LIFE: f64 = 60.0;
 
 /// How many clients without a search are remembered.
@@ -20,7 +20,7 @@ pub(super) struct Clients {
     shares: HashMap<ClientId, Share>,
     /// How many of them have searches.
     active: usize,
-    /// What a nonce weighs that was given last. It doubles with each half-life, instead of all that was given before halving.
+    /// The weight of a nonce given now. It doubles with each half-life, so that the earlier nonces need not be halved.
     weight: f64,
     /// When a nonce weighed 1.
     since: Option<Instant>,
@@ -45,7 +45,7 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// A search of this client has arrived. A new client counts as given as much as the one with the least that has searches,
+    /// A search of this client has arrived. A new client starts with the least that any client with searches was given,
     /// so that a client gains nothing by new names.
     pub(super) fn enter(&mut self, client: &ClientId) {
         if !self.shares.contains_key(client) {
@@ -59,7 +59,7 @@ impl Clients {
         }
     }
 
-    /// What the client with the least was given, of those that have searches.
+    /// The least that any client with searches was given.
     fn least_given(&self) -> f64 {
         let active = self.shares.values().filter(|share| share.searches > 0);
         let given = active.map(|share| share.given);

@@ -1,4 +1,4 @@
-//! Which batches each engine has in flight: the one record of it.
+//! The record of the batches that each engine has in flight.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// The batch that was given first in front.
+    /// The batches, oldest first.
     batches: VecDeque<Batch>,
-    /// How many of the batches in front the scheduler no longer counts on, since the engine has not come back in time.
+    /// How many of the oldest batches are written off, since the engine has not come back in time.
     written_off: usize,
-    /// How many slices the others have.
+    /// How many slices the other batches have.
     slices: usize,
 }
 
@@ -61,7 +61,7 @@ impl Ledger {
         Some(batch)
     }
 
-    /// Stops counting on what `engine` has in flight. Returns what was counted on until now. The batches stay entered,
+    /// Writes off what `engine` has in flight. Returns the batches that were counted on until now. They stay entered,
     /// since the engine may come back with answers.
     pub(super) fn write_off(&mut self, engine: usize) -> Vec<Batch> {
         let Some(entry) = self.engines.get_mut(engine) else {
@@ -73,7 +73,7 @@ impl Ledger {
         counted
     }
 
-    /// Strikes out all that `engine` has in flight, and returns what was counted on until now.
+    /// Strikes out all that `engine` has in flight. Returns the batches that were counted on until now.
     pub(super) fn clear(&mut self, engine: usize) -> Vec<Batch> {
         let counted = self.write_off(engine);
         if let Some(entry) = self.engines.get_mut(engine) {

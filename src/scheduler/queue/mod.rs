@@ -1,15 +1,15 @@
 //! The order of searches, as plain data: which run, which wait, which is next, and what each engine has in flight.
 //!
-//! **Which run.** Hard searches run in turns: at most `QUEUE_SIZE` at once, and the others wait in order of arrival. An
+//! **Which run.** At most `QUEUE_SIZE` hard searches run at once; the others wait for a slot in order of arrival. An
 //! *easy* search, which one batch of an engine ends more often than not, runs at once; only the limit on all searches
 //! together applies to it.
 //!
-//! **Which is next**, and for how many nonces, is said in `policy`.
+//! **Which is next**, and for how many nonces: see `policy`.
 //!
-//! **Which requests share a search.** A request joins a search for the same target that is as hard as its own, or up to
-//! [`ALIKE`] times as hard; the answer of one is then an answer of the other. A harder request gets a search of its own:
-//! the slices in flight would not notice what it needs, and the easier one should not wait for it. For the same reason,
-//! an easy request does not join a search that is far harder.
+//! **Which requests share a search.** A request joins a search for the same target if the search is as hard as the
+//! request, or up to [`ALIKE`] times as hard; an answer of the search is then an answer to the request. A harder
+//! request gets a search of its own: the slices in flight look for easier answers, and the easier request should not
+//! wait for the harder one. For the latter reason, an easy request does not join a far harder search.
 
 mod clients;
 mod ledger;
@@ -37,8 +37,8 @@ pub(super) use policy::Demand;
 use policy::EASY_TO_HARD;
 use running::{Running, expected, mean_given, until_one_ends};
 
-/// How many times as hard as its own the search may be that a request joins. Thresholds of two consecutive years differ
-/// by a factor of two at most, so a block that is asked for again in a new year joins. Networks differ by ten or more.
+/// A request joins a search that is at most this many times as hard. Thresholds of two consecutive years differ by a
+/// factor of two at most, so a block that is asked for again in a new year joins. Networks differ by ten or more.
 const ALIKE: f64 = 3.0;
 
 /// The searches that have not ended, and what engines have in flight of them.
@@ -48,24 +48,24 @@ pub(super) struct Queue {
     max_hard: usize,
     /// How many may wait.
     capacity: usize,
-    /// How many nonces a batch has that is one hard search's alone: the most that any engine in service gives.
+    /// The nonces of a batch that one hard search has alone: the most that any engine in service gives.
     batch: u64,
-    /// Those that run, the least recently served first.
+    /// The running searches, least recently served first.
     running: VecDeque<Running>,
     /// How many of them are hard.
     hard: usize,
-    /// Those that wait, the longest waiting first.
+    /// The waiting searches, longest waiting first.
     waiting: VecDeque<Arc<Job>>,
-    /// The mean number of nonces that those which wait need together.
+    /// The mean number of nonces that the waiting searches need together.
     waiting_hashes: f64,
-    /// No search that waits needs fewer nonces than this on average.
+    /// No waiting search needs fewer nonces than this on average.
     easiest_waiting: f64,
-    /// How many nonces are owed to hard searches, for what easy ones got.
+    /// How many nonces hard searches are owed for those that easy ones got.
     owed: f64,
-    /// All of them by target; those of one target have different rules.
+    /// All searches by target. Searches for the same target have different rules.
     targets: HashMap<Target, Vec<Arc<Job>>>,
     ledger: Ledger,
-    /// Whose they are.
+    /// The clients that the searches are for.
     clients: Clients,
 }
 
@@ -159,13 +159,13 @@ impl Queue {
         if self.hard < self.max_hard {
             return 0.0;
         }
-        // Easy searches that run now will have ended long before. For each search that waits, one must end.
+        // Running easy searches will have ended long before. For each waiting search, one hard search must end.
         let hard = self.running.iter().filter(|running| !running.easy);
         self.waiting_hashes + until_one_ends(hard)
     }
 
-    /// The mean number of nonces until a search of this client runs that arrives now, at least. Clients take turns, so only
-    /// the client's own waiting searches are sure to run before it, and it may be given another client's slot.
+    /// A lower bound of the mean number of nonces until a search of this client that arrives now runs. Clients take
+    /// turns: only the client's own waiting searches are sure to run before it, and it may get another client's slot.
     pub(super) fn least_until_run(&self, request: &WorkRequest, client: &ClientId) -> f64 {
         if self.runs_at_once(request) {
             return 0.0;
@@ -238,7 +238,7 @@ impl Queue {
     /// The most nonces that a slice of this search should have, beside this many engines in service.
     pub(super) fn longest_slice(&self, job: &Job, engines: usize) -> u64 {
         if self.is_easy(&job.request) {
-            // What one batch ends needs no second one.
+            // An easy search needs no second batch.
             return u64::MAX;
         }
         policy::longest_slice(expected(job), engines)
@@ -278,15 +278,15 @@ impl Queue {
         batch.inspect(|batch| self.release(engine, batch)).is_some()
     }
 
-    /// Puts the searches that `engine` works on back, since it has not come back in time. Returns what they were. The
-    /// engine still has its batches.
+    /// Puts back the searches that `engine` works on, since it has not come back in time. Returns their batches. The
+    /// engine still has them.
     pub(super) fn write_off(&mut self, engine: usize) -> Vec<Batch> {
         let batches = self.ledger.write_off(engine);
         batches.iter().for_each(|batch| self.release(engine, batch));
         batches
     }
 
-    /// Puts the searches that `engine` works on back, since it will never come back. Returns what they were.
+    /// Puts back the searches that `engine` works on, since it will never come back. Returns their batches.
     pub(super) fn clear(&mut self, engine: usize) -> Vec<Batch> {
         let batches = self.ledger.clear(engine);
         batches.iter().for_each(|batch| self.release(engine, batch));
@@ -356,7 +356,7 @@ impl Queue {
     /// Takes this search, which no longer waits, out of the sum.
     fn waits_no_longer(&mut self, job: &Job) {
         self.waiting_hashes = if self.waiting.is_empty() {
-            // Clears what sums have rounded off.
+            // Clears rounding errors.
             0.0
         } else {
             self.waiting_hashes - expected(job)

@@ -13,16 +13,16 @@
 //! **No search starves.** Searches are served least recently served first, so a running search that no engine works on
 //! is never overtaken by one that arrived or was served after it. Searches of one kind begin in order of arrival.
 //!
-//! **Slow engines beside fast ones.** Counting engines alone, a search that only a slow one works on would stay with it. So
-//! an engine of batches adds the hard search that is furthest behind to its batch, once that search was given two
+//! **Slow engines beside fast ones.** By the number of engines alone, a search that only a slow one works on would stay
+//! with it. So an engine of batches adds the hard search that is furthest behind, once that search was given two
 //! batches less than the hard searches were on average ([`Running::given`]). Cores are all alike and need no such rule.
 //!
-//! **Clients take turns.** While several clients have searches, an engine works for the one that was given the fewest
-//! nonces lately, and for those that are within [`SLACK`] batches of it: for hard searches and easy ones each. A search of
-//! such a client takes the slot of the client that was given the most (`Queue::rebalance`); that search waits again, and has
-//! lost nothing, since a search has no memory. If the queue is full, the last search of the client with the most of them is
-//! refused instead of the first of another. So a client with many searches does not make others wait, and has all that they
-//! leave.
+//! **Clients take turns.** While several clients have searches, an engine works for the client that was given the
+//! fewest nonces lately, and for those within [`SLACK`] batches of it, separately for hard and for easy searches. A
+//! search of these clients takes the slot of the client that was given the most (`Queue::rebalance`). The search that
+//! had the slot waits again, and has lost nothing, since a search has no memory. If the queue is full, the last search
+//! of the client with the most of them is refused instead of the first of another. So a client with many searches does
+//! not make others wait, and has all that they leave.
 //!
 //! **Answers end other engines' work late.** A card cannot be told to leave a dispatch, so what other cards have in flight
 //! of an answered search is wasted. A slice of a hard search that several engines share is at most the search's expected
@@ -49,15 +49,15 @@ use crate::scheduler::job::Job;
 /// How many hashes easy searches get for each that hard ones get at least.
 pub(super) const EASY_TO_HARD: f64 = 3.0;
 
-/// How many batches a hard search may be behind. Equal engines get as far apart for a moment, and should not share their
-/// searches for that.
+/// How many batches a hard search may be behind. Equal engines differ by as much for a moment, which is no reason to
+/// share their searches.
 const BEHIND: f64 = 2.0;
 
 /// How many slices of each engine a hard search takes on average. Every engine but the one that finds work wastes one and
 /// a half to two slices in flight: with 32, at most 6 % of all hashes.
 const SLICES: f64 = 32.0;
 
-/// How many batches a client may have been given more than another before the other goes first.
+/// How many batches more than another a client may have been given before the other goes first.
 pub(super) const SLACK: f64 = 2.0;
 
 /// What an engine asks of the queue.
@@ -73,8 +73,8 @@ pub(in crate::scheduler) struct Demand {
     pub(in crate::scheduler) engines: usize,
 }
 
-/// The searches of `running`, the least recently served first, that an engine should work on next. `owed` is how many
-/// nonces hard searches are owed, `batch` how many a batch has that is one hard search's alone.
+/// The searches that an engine should work on next, out of `running`, the least recently served first. `owed` is how
+/// many nonces hard searches are owed. `batch` is the nonces of a batch that one hard search has alone.
 pub(super) fn pick(
     running: &VecDeque<Running>,
     ledger: &Ledger,
@@ -143,7 +143,7 @@ pub(super) fn pick(
     picked
 }
 
-/// The hard search that was given the fewest nonces, if that is [`BEHIND`] batches less than the average.
+/// The hard search that was given the fewest nonces, if it is [`BEHIND`] batches behind the average.
 fn furthest_behind<'a>(
     running: impl Iterator<Item = &'a Running> + Clone,
     batch: u64,
@@ -154,7 +154,7 @@ fn furthest_behind<'a>(
     (mean - least.given > BEHIND * batch as f64).then_some(least)
 }
 
-/// The most nonces that a slice should have of a hard search that needs `expected` hashes, beside this many engines.
+/// The most nonces of a slice of a hard search that needs `expected` hashes, beside this many engines.
 pub(super) fn longest_slice(expected: f64, engines: usize) -> u64 {
     if engines <= 1 {
         // A card knows of its own answers.

@@ -9,10 +9,10 @@ use crate::scheduler::job::Job;
 /// 1800 (e^−7.5) needs more. Engines aim at 8 times; the rest is for what they round off.
 const ENOUGH: f64 = 7.5;
 
-/// One engine, as a sum of the parts of it that different searches have.
+/// The parts of one engine. An engine works on several searches with a part of it for each.
 pub(super) const WHOLE: usize = 1 << 16;
 
-/// A search that runs. Which slices of it are in flight is the [`Ledger`]'s to say; what stands here is its index by
+/// A running search. The [`Ledger`] is the record of the slices in flight. The fields here are an index of it by
 /// search, since every pick of every engine looks at every running search.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -83,7 +83,7 @@ impl Running {
         }
     }
 
-    /// Whether what is in flight is all but sure to end it.
+    /// Whether the nonces in flight are all but sure to contain an answer.
     pub(super) fn has_enough(&self) -> bool {
         self.in_flight as f64 >= ENOUGH * expected(&self.job)
     }

@@ -1,5 +1,5 @@
-//! The policy of the queue under load, in virtual time: the real [`Queue`], engines that only count, and searches whose
-//! length is drawn from a seeded generator, beside what first come, first served would do with the same searches.
+//! The policy of the queue under load, in virtual time, compared with first come, first served: the real [`Queue`],
+//! engines that only count, and searches whose length is drawn from a seeded generator.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ struct World {
     arrived: usize,
     /// The number of each search that is there, with its job.
     jobs: Vec<(usize, Arc<Job>)>,
-    /// What each core does, which search that is of, and until when.
+    /// Each core's batch, the number of its search, and when it ends.
     busy: Vec<Option<(Batch, usize, f64)>>,
     now: f64,
     epoch: Instant,
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// A core comes back. Which search has ended by that, if one has.
+    /// A core comes back. Returns which search has ended by that, if one has.
     fn come_back(&mut self, core: usize) -> Option<usize> {
         let (batch, number, until) = self.busy[core].take()?;
         self.now = until;
@@ -258,7 +258,7 @@ struct Summary {
     percentile_99: f64,
 }
 
-/// Of the times from arrival to end, in seconds.
+/// A summary of the times from arrival to end, in seconds.
 fn summary(name: &str, times: impl Iterator<Item = f64>) -> Summary {
     let mut times: Vec<_> = times.collect();
     times.sort_by(f64::total_cmp);

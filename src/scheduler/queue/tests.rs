@@ -32,7 +32,7 @@ fn queue(max_running: usize, capacity: usize) -> Queue {
 /// A queue with these hard searches.
 fn queue_of(numbers: impl IntoIterator<Item = u8>) -> Queue {
     let mut queue = queue(256, 0);
-    // As much as they are given in these tests.
+    // A batch has one nonce in these tests.
     queue.set_batch(1);
     for number in numbers {
         queue.push(job(number)).unwrap();
@@ -506,8 +506,8 @@ fn a_slice_is_short_where_others_would_waste_it() {
     assert_eq!(longest(&queue, &job(1), 8), u64::MAX);
 }
 
-/// The part of all nonces that were tested before an answer was known, in a number of searches one after the other on cards in
-/// step. A card tests what it has in flight to the end, and knows only then of an answer that another card has found.
+/// The part of all nonces that were tested before an answer was known, of a number of searches one after the other on
+/// cards in step. A card finishes what it has in flight before it learns of another card's answer.
 fn useful_part(cards: usize, searches: u8) -> f64 {
     // 20 ms at 5 GH/s.
     const BATCH: u64 = 100_000_000;
@@ -608,7 +608,7 @@ fn a_full_queue_has_room_for_a_client_with_fewer_searches() {
     }
     // Its own next search finds none.
     assert!(queue.make_room(&client(1)).is_none());
-    // The last of the greedy one's searches has to go, but none for which others wait.
+    // The greedy client's last search must go, but none that others wait for.
     let evicted = queue.make_room(&client(2)).unwrap();
     assert!(Arc::ptr_eq(&evicted, &greedy[2]));
     queue.push(job_for(2, 9)).unwrap();

@@ -9,8 +9,9 @@ use crate::scheduler::client::ClientId;
 use crate::scheduler::job::Job;
 
 impl Queue {
-    /// If there is no room for a search of this client, takes out the last search of the client with the most of them, unless
-    /// this client would have as many then. Returns it, to be refused. No search is taken out that several requests wait for.
+    /// If there is no room for a search of this client, evicts the last search of the client with the most searches,
+    /// and returns it to be refused. Evicts nothing if this client would then have as many, nor a search that several
+    /// requests wait for.
     pub(in crate::scheduler) fn make_room(&mut self, client: &ClientId) -> Option<Arc<Job>> {
         if self.running.len() + self.waiting.len() < self.limit() {
             return None;
@@ -25,8 +26,8 @@ impl Queue {
         Some(evicted)
     }
 
-    /// Gives a slot of the client that was given the most nonces lately to the waiting search of the one that was given the
-    /// fewest, if they are far enough apart.
+    /// Gives a slot of the client that was given the most nonces lately to a waiting search of the client that was
+    /// given the fewest, if they are far enough apart.
     pub(super) fn rebalance(&mut self) {
         if !self.clients.are_several() {
             return;

@@ -1,9 +1,9 @@
 //! Servers under more load than they can serve, whose clients give up and ask again: the real [`State`] in virtual time,
 //! with engines that only count.
 //!
-//! A search has no memory, so what was searched for a client that has left is not lost to the others: each hash is as
-//! likely as any to answer a client that still waits. It is lost only if the server does not know that the client has
-//! left, since then it searches for nobody.
+//! A search has no memory: each hash is as likely as any to answer a client that still waits. So hashes for a client
+//! that has left are not lost to the others. They are lost only if the server does not know that the client has left,
+//! since then it searches for nobody.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,7 +19,7 @@ use crate::work::{Network, Rule, Target, Timestamp};
 const RATE: f64 = 3.2e9;
 /// Nonces of a slice: 0.2 s.
 const SLICE: u64 = 640_000_000;
-/// Seconds for which clients wait, each as many as any.
+/// Seconds for which clients wait. Each value is equally frequent.
 const PATIENCE: [f64; 4] = [10.0, 30.0, 60.0, 300.0];
 /// Seconds for which clients arrive.
 const DURATION: f64 = 900.0;
@@ -126,7 +126,7 @@ struct World {
 }
 
 impl World {
-    /// Works that reached a client that still waited, by the searches that the servers could have done.
+    /// Works that reached a client still waiting, divided by the searches that the servers could have done.
     fn goodput(learns: Learns) -> f64 {
         let mut world = Self {
             learns,
@@ -263,7 +263,7 @@ impl World {
         server.state.complete(server.engine, 1, done, &[], now);
         if answers && !job.ended().is_set() {
             server.state.queue.remove(&job);
-            // All that wait for it: one that asks again joins what it has left behind.
+            // All clients that wait for it. A client that asks again joins the search that it left behind.
             for client in &mut self.clients {
                 if let Some(open) = client.open.take_if(|open| Arc::ptr_eq(&open.job, &job)) {
                     server.open -= 1;

@@ -1,7 +1,7 @@
 //! Everything that the scheduler's lock guards, as plain data, and every transition of it.
 //!
-//! A transition is told the time, waits for nothing and wakes nobody: it returns what is to be done, and notes in
-//! [`Changes`] which threads may have something to do. So each can be tested without threads.
+//! A transition takes the time as an argument, waits for nothing and wakes no thread. It returns what is to be done,
+//! and notes in [`Changes`] which threads may have something to do. So each can be tested without threads.
 
 #[cfg(test)]
 mod impatience;
@@ -71,8 +71,8 @@ impl State {
         std::mem::take(&mut self.changes)
     }
 
-    /// Decides what becomes of a client's request, beside `joined` others that wait for a search that was there before them, and
-    /// begins a search for it if one is needed. A client that waits for `timeout` at most is refused if its search would
+    /// Admits or refuses a client's request, and begins a search for it if one is needed. `joined` is how many requests
+    /// wait for a search that another began. A client that waits for `timeout` at most is refused if its search would
     /// not even run by then, on average.
     pub(super) fn admit(
         &mut self,
@@ -238,8 +238,8 @@ impl State {
         self.changes.work |= was_counted && answered.len() < slices;
     }
 
-    /// Takes out the searches that have an answer, and caches it: at once, so that a request finds either the search or
-    /// its answer.
+    /// Takes out the searches that have an answer and caches the answers, in one transition: a request finds either the
+    /// search or its answer.
     pub(super) fn answered(&mut self, answered: &[(&Arc<Job>, Work)], now: Instant) {
         for &(job, work) in answered {
             self.changes.work |= self.queue.remove(job);
@@ -257,8 +257,8 @@ impl State {
         Some(self.fleet.enter(device))
     }
 
-    /// Takes an engine out of service because of `error`, and gives its searches to the others: at once, and for good
-    /// where it is `to` be retired. `None` if its device was reopened before.
+    /// Takes an engine out of service because of `error`, and gives its searches to the others. Its new state is `to`;
+    /// `Retired` is for good. `None` if its device was reopened before.
     pub(super) fn lose(
         &mut self,
         number: usize,
@@ -298,8 +298,8 @@ impl State {
         engines.map(|(number, beats)| beats.filter(|_| self.queue.in_flight(number) > 0))
     }
 
-    /// Puts an engine that has come back late, and still knows the answers, into service again. Returns whether it
-    /// serves: its device may have been reopened meanwhile.
+    /// Puts an engine that has come back late and passed the self-test into service again. Returns whether it serves:
+    /// its device may have been reopened meanwhile.
     pub(super) fn restore(&mut self, number: usize) -> bool {
         let is_restored = self.fleet.restore(number);
         self.note_service();

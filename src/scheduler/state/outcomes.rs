@@ -19,7 +19,7 @@ pub(in crate::scheduler) struct Changes {
     pub(in crate::scheduler) service: bool,
 }
 
-/// What becomes of a request that is not refused.
+/// How an admitted request gets its answer.
 #[derive(Debug)]
 pub(in crate::scheduler) enum Admission {
     /// Its answer is cached.
@@ -42,7 +42,7 @@ pub(in crate::scheduler) enum Next {
     Submit(Batch),
     /// Wait for this batch, the first in flight.
     Complete(Batch),
-    /// It did not come back in time: prove that it still knows the answers.
+    /// Run the self-test again: the engine did not come back in time.
     ProveAgain,
     /// End: the scheduler has stopped, or the device was reopened.
     End,

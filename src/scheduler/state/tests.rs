@@ -28,7 +28,7 @@ fn serve(state: &mut State, name: &str, role: Role) -> (Arc<DeviceRecord>, usize
     (device, engine)
 }
 
-/// Admits a request. Its search and what it receives the answer by.
+/// Admits a request. Returns its search and the receiver of the answer.
 fn ask(state: &mut State, number: u8) -> (Arc<Job>, watch::Receiver<Answer>) {
     match state.admit(&request(number), ClientId::Any, None, 0, Instant::now()) {
         Ok(Admission::Waits { job, answer, .. }) => (job, answer),
@@ -174,7 +174,7 @@ fn the_fallback_takes_over_and_stands_by_when_the_card_is_back() {
 
     let (_, card) = serve(&mut state, "card", Role::Reopened { attempts: 2 });
     assert_eq!(device_state(&state, "cpu"), DeviceState::Standby);
-    // It comes back from what it has, and takes nothing more.
+    // It completes what it has in flight, and takes nothing more.
     let next = state.next(processor, &CORE, Instant::now());
     assert!(matches!(next, Ok(Ok(Next::Complete(_)))), "{next:?}");
     complete(&mut state, processor, &batch, &[]);
@@ -229,7 +229,7 @@ fn searches_of_an_engine_that_does_not_come_back_go_to_another() {
     let batch = submit(&mut state, other, &CARD);
     assert!(Arc::ptr_eq(&batch.slices[0].job, &job));
 
-    // Back at last, it has nothing to say any more.
+    // Once it comes back, it has nothing to say any more.
     let next = state.next(card, &CARD, Instant::now());
     assert!(matches!(next, Ok(Ok(Next::Complete(_)))), "{next:?}");
     complete(&mut state, card, &late, &[]);

@@ -1,4 +1,4 @@
-//! Puts devices to work: those of the start, and cards that are found later.
+//! Puts devices to work: at the start, and when a card is found later.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The scheduler's threads. Each waits for something, and tells the shared state what came of it: one [`worker`] an
+//! The scheduler's threads. Each waits for something, and reports the result to the shared state: one [`worker`] an
 //! engine, the [`watchdog`], [`recovery`] with a thread for each device that is being opened, and one that looks for
 //! missing cards ([`arrival`]).
 

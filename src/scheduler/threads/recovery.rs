@@ -81,7 +81,7 @@ fn reopen(shared: &Arc<Shared>, reopen: Reopen) {
     let backoff = &shared.limits.backoff;
     let mut delay = backoff.delay_with_jitter(attempts);
     if !delay.is_zero() {
-        tracing::warn!(device = name, next_attempt_in = ?delay, "device cannot be opened or has soon failed again");
+        tracing::warn!(device = name, next_attempt_in = ?delay, "the device failed to open, or failed soon after it was reopened");
     }
     while shared.pause(delay) {
         attempts = attempts.saturating_add(1);

@@ -2,8 +2,7 @@
 //! open.
 //!
 //! It counts its own turns instead of reading the clock: when a process was stopped and continued, or a machine slept,
-//! many seconds have passed but only one turn, and no engine is blamed for it. Nor for a busy machine, on which a turn takes
-//! longer.
+//! many seconds have passed but only one turn, and no engine is blamed. A turn also takes longer on a busy machine.
 
 #[cfg(test)]
 mod tests;

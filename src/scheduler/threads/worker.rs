@@ -15,7 +15,7 @@ use crate::scheduler::shared::Shared;
 use crate::scheduler::state::{Done, Next};
 use crate::work::Work;
 
-/// How much lower the priority of a search on the processor is than the service's, in steps of `nice`: probes and requests come first.
+/// A search on the processor is this many `nice` steps below the service, so that probes and requests come first.
 const NICENESS: i32 = 10;
 
 /// The lowest priority that a thread can have.
@@ -129,7 +129,7 @@ impl Worker {
     /// Answers those searches of a batch that have found work.
     fn completed(&mut self, batch: &Batch, searched: &[Searched]) -> Result<(), DeviceError> {
         let now = Instant::now();
-        // While another batch was before it, it only waited.
+        // It only waited while another batch was before it.
         let last_back = self.last_back.replace(now);
         let begun = last_back.map_or(batch.since, |last| last.max(batch.since));
         if searched.len() != batch.slices.len() {
@@ -174,13 +174,13 @@ impl Worker {
         verdict
     }
 
-    /// How long the device has worked since this was asked for last, by its own clock.
+    /// How long the device has worked since the last call, by its own clock.
     fn busy(&mut self) -> Option<Duration> {
         let before = std::mem::replace(&mut self.on_device, self.engine.time_on_device());
         Some(self.on_device?.saturating_sub(before?))
     }
 
-    /// Puts the engine, which has come back late, into service again if it still knows the answers.
+    /// Puts the engine, which has come back late, into service again if it passes the self-test.
     fn prove_again(&mut self) -> Result<(), DeviceError> {
         catch_panic(|| self_test::run(&mut *self.engine))?;
         if self.shared.apply(|state| state.restore(self.number)) {

@@ -11,7 +11,7 @@ use crate::telemetry::Outcome;
 /// The length of an interval.
 pub(super) const LENGTH: Duration = Duration::from_secs(5);
 
-/// Longer times count as this one: it is that of a request with the longest deadline.
+/// Longer times count as this one, which is the default deadline of a request.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Significant digits of a time, in the histogram's sense: it is known to 1 part in 16. A chart shows no more.
@@ -85,7 +85,7 @@ impl Distribution {
         times.saturating_record(micros(time));
     }
 
-    /// All of these in one.
+    /// These distributions as one.
     pub(super) fn merged<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
         let mut all: Option<Box<Histogram<u32>>> = None;
         for times in parts.filter_map(|part| part.0.as_deref()) {

@@ -108,7 +108,7 @@ impl History {
         now.saturating_duration_since(self.at(now).began)
     }
 
-    /// The state, with the intervals ended that are over at `now`.
+    /// The state, after ending the intervals that are over at `now`.
     fn at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.advance(now);

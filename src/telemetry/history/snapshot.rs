@@ -48,7 +48,7 @@ pub struct Columns {
     pub total: PercentileColumns,
 }
 
-/// A time that ends now, as a whole.
+/// A window of time that ends now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Window {
     /// Its length, shorter if the service has not run that long.

@@ -7,7 +7,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Logging is one for the process, and so is this.
+/// There is one for the process, as there is one log.
 static LINES: LazyLock<Lines> = LazyLock::new(Lines::new);
 
 struct Lines {

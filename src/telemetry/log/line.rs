@@ -1,4 +1,4 @@
-//! What a log line looks like.
+//! The formats of log lines.
 
 use std::fmt;
 
@@ -44,8 +44,7 @@ where
     }
 }
 
-/// The level in the words of Google Cloud's logging, which files a line without them as an error or as nothing in
-/// particular.
+/// The level in the words of Google Cloud's logging. A line without them is shown there as an error or without a level.
 fn severity(level: Level) -> &'static str {
     match level {
         Level::TRACE | Level::DEBUG => "DEBUG",

@@ -76,15 +76,15 @@ impl Drop for LogGuard {
 
 /// Starts logging to standard error, where lines are written at once.
 ///
-/// The filter is that of `RUST_LOG`. If that is not set, is empty, or is wrong, which is logged, it is `level`. A second
-/// call in a process changes nothing.
+/// The filter is that of `RUST_LOG`, or `level` if `RUST_LOG` is not set, empty or wrong. A wrong value is logged. A
+/// second call in a process changes nothing.
 pub fn log_to_stderr(format: LogFormat, level: LevelFilter) {
     let is_coloured = io::stderr().is_terminal();
     start(format, level, BoxMakeWriter::new(io::stderr), is_coloured);
 }
 
 /// Starts logging to standard output through a queue that drops lines when it is full, so that a stalled log reader
-/// blocks no thread. Panics are logged too, and one of the calling thread ends the process. The filter is that of
+/// blocks no thread. Panics are logged too, and a panic of the calling thread ends the process. The filter is that of
 /// [`log_to_stderr`].
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The queue between the threads that log and the one that writes.
 //!
-//! A reader of the log that stalls must not stop the service: a line that does not fit is dropped and counted. While the
-//! reader keeps up, a line of the level `info` or above is written before the call returns, so that a driver which crashes
-//! the process next does not take it along. The first such line that is not written within [`PROMPT`] ends that until the
+//! A reader of the log that stalls must not stop the service: a line that does not fit is dropped and counted. While
+//! the reader keeps up, a line of the level `info` or above is written before the call returns, so that it is not lost
+//! if a driver then crashes the process. Once such a line is not written within [`PROMPT`], no thread waits until the
 //! queue is empty again.
 //!
 //! This is not `tracing-appender`: that prints to standard output itself when its queue
@@ -24,7 +24,7 @@ const CAPACITY: usize = 1 << 20;
 /// How long a thread waits for its line to be written.
 const PROMPT: Duration = Duration::from_millis(100);
 
-/// Of the process, since the log is.
+/// There is one for the process, as there is one log.
 static LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     IntCounter::new(
         "atto_work_log_lines_lost_total",

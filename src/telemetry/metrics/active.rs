@@ -26,7 +26,7 @@ pub(super) struct Active {
 #[derive(Debug, Default)]
 struct State {
     running: BTreeMap<Ticket, Series>,
-    /// All that were ever in progress: they stay, at zero.
+    /// All series that ever had a request in progress. They stay, at zero.
     seen: BTreeSet<Series>,
     last: u64,
 }

@@ -15,7 +15,7 @@ pub(super) struct Exemplars(Arc<Mutex<HashMap<Key, Buckets>>>);
 /// The name of the histogram, and the values of its labels `network` and `outcome`.
 type Key = (&'static str, &'static str, Option<&'static str>);
 
-/// With the last one for what is above all bounds.
+/// The last one is for values above all bounds.
 type Buckets = [Option<Exemplar>; BUCKETS.len() + 1];
 
 /// An observation that was traced.
@@ -44,7 +44,7 @@ impl Exemplars {
         series.entry(key).or_default()[bucket] = Some(exemplar);
     }
 
-    /// Those of the series with this name and these labels, lowest bucket first; empty if there are none.
+    /// The exemplars of the series with this name and these labels, lowest bucket first; empty if there are none.
     pub(super) fn of(
         &self,
         name: &str,

@@ -102,7 +102,7 @@ pub struct Metrics {
     families: Families,
     exemplars: Exemplars,
     started: Instant,
-    /// The difficulty by which Nano's searches are expected to take their time, if Nano is served.
+    /// The difficulty from which the expected time of Nano's searches is computed, if Nano is served.
     nano: Arc<OnceLock<Difficulty>>,
 }
 

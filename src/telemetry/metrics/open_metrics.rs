@@ -22,7 +22,7 @@ pub(super) fn encode(families: &[MetricFamily], exemplars: &Exemplars) -> String
 
 fn write_family(text: &mut String, family: &MetricFamily, exemplars: &Exemplars) -> fmt::Result {
     let (kind, name) = match family.get_field_type() {
-        // The family of a counter is called as its samples without their suffix.
+        // A counter's family has the name of its samples without their suffix.
         MetricType::COUNTER => (
             "counter",
             family

@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntGauge};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The shortest time that a usage is an average of. Scrapers that ask in between see the one before.
+/// A usage is an average over at least this time. A scrape before that shows the average of the last one.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The gauges. A clone shares them.

@@ -45,11 +45,11 @@ enum Transport {
 }
 
 impl Client {
-    /// A client with this time for a request, with TLS if there are authorities.
+    /// A client with this timeout for a request, with TLS if there are authorities.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] if there is nothing that the collector's certificate could be checked by.
+    /// [`TlsError`] if there is no certificate to check the collector's by.
     pub(super) fn new(
         tls: Option<&Authorities>,
         timeout: Duration,

@@ -1,9 +1,9 @@
 //! The standard `OTEL_*` variables
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
 //!
-//! They are read here because the SDK takes white space around a value as part of it and ignores a wrong value without
-//! a word. What would lose traces in silence is reported; a variable that only changes their form or cost is not. The
-//! SDK itself reads the headers and the limits of a span.
+//! They are read here because the SDK takes white space around a value as part of it and silently ignores a wrong
+//! value. Variables that would lose traces silently are reported; those that only change their form or cost are not.
+//! The SDK itself reads the headers and the limits of a span.
 
 mod attributes;
 
@@ -23,14 +23,14 @@ pub(super) struct Complaint {
     pub(super) reason: String,
 }
 
-/// What the variables ask for.
+/// The configuration that the variables ask for.
 #[derive(Debug, PartialEq)]
 pub(super) struct Environment {
     /// Whether a caller's trace is continued.
     pub(super) continues: bool,
     /// `None` if nothing is to be exported; an error if it should be but cannot.
     pub(super) export: Result<Option<Export>, Complaint>,
-    /// Wrong values, in place of which a default holds.
+    /// Wrong values, which defaults replace.
     pub(super) complaints: Vec<Complaint>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Environment {
     }
 }
 
-/// A variable for traces alone, and the one for all signals, which counts where the first is not set.
+/// A variable for traces alone, and the variable for all signals, which counts if the first is not set.
 type Pair = [&'static str; 2];
 
 const ENDPOINTS: Pair = [
@@ -74,7 +74,7 @@ const CERTIFICATES: Pair = [
     "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
     "OTEL_EXPORTER_OTLP_CERTIFICATE",
 ];
-/// Its own certificate, which this process cannot present.
+/// The variables for a client certificate, which this process cannot present.
 const CLIENT_CERTIFICATES: Pair = [
     "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
     "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
@@ -84,7 +84,7 @@ const INSECURE: Pair = [
     "OTEL_EXPORTER_OTLP_INSECURE",
 ];
 
-/// What OTLP over HTTP adds to the endpoint of all signals.
+/// The path that OTLP over HTTP adds to the endpoint of all signals.
 const TRACES: &str = "/v1/traces";
 
 /// Bounds the queue and the batch: their places, of some 400 bytes each, are allocated at the start.
@@ -94,7 +94,7 @@ const MOST_SPANS: usize = 65_536;
 struct Endpoint {
     /// The whole URL.
     url: String,
-    /// What the log shows of it.
+    /// The URL as the log shows it.
     shown: String,
     is_tls: bool,
 }

@@ -5,8 +5,8 @@
 //!                                           -> Delivery (OTLP over HTTP or gRPC, on its own runtime)
 //! ```
 //!
-//! No request waits for it: a span that has ended goes into a bounded queue, or is dropped. Two threads and a runtime of
-//! their own talk to the collector.
+//! No request waits for the collector: a span that has ended goes into a bounded queue, or is dropped. Two threads and
+//! a runtime of their own talk to the collector.
 //!
 //! Spans are made with OpenTelemetry's own interface and not from `tracing`'s spans. So no library's span gets into a
 //! trace, least of all the exporter's, and a request that is not sampled costs next to nothing.

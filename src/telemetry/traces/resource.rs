@@ -1,4 +1,4 @@
-//! What traces say of this process.
+//! The attributes of this process in traces.
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;

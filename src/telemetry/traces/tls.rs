@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Whom to trust to name the collector.
+/// The authorities that may sign the collector's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Authorities {
     /// Those of the system, or of the file or folder that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
     CertificateDer::pem_file_iter(path)?.collect()
 }
 
-/// What connects for OTLP over HTTP.
+/// The connector for OTLP over HTTP.
 pub(super) fn connector(
     authorities: &Authorities,
 ) -> Result<HttpsConnector<HttpConnector>, TlsError> {

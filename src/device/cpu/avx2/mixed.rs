@@ -18,13 +18,13 @@ use crate::device::last_step::LastStep;
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
 
-/// What the text needs. Displacements of less than 128 take one byte, others four, so what is used most comes first.
+/// The data of the text. Displacements of less than 128 take one byte, others four, so what is used most comes first.
 #[repr(C, align(64))]
 struct Frame {
     masks: Masks,
     /// `v15` of the vectors during rotations by 63.
     v15: __m256i,
-    /// `v8` and `v11` of the scalar hash: that which is not in their register.
+    /// `v8` or `v11` of the scalar hash: the one that is not in the register that they share.
     v8: u64,
     v11: u64,
     /// How many groups are left, with the one in progress.

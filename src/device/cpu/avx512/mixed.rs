@@ -20,7 +20,7 @@ use crate::device::last_step::LastStep;
 /// Nonces in a group: those of a register, and the scalar one after them.
 const GROUP: u64 = LANES as u64 + 1;
 
-/// What the text needs. Displacements of less than 128 take one byte for the scalar stream, so its words come first.
+/// The data of the text. Displacements of less than 128 take one byte for the scalar stream, so its words come first.
 #[repr(C, align(64))]
 struct Frame {
     /// `v8` to `v11` of the scalar hash. It has twelve registers for its sixteen state words, and these are used least.
@@ -53,7 +53,7 @@ pub(in super::super) fn search(midstate: &Midstate, start: u64, count: u64) -> O
         nonces: [nonces(start); 2],
     };
     let mut begun = [_mm512_setzero_si512(); 16];
-    // A turn ends the group that the turn before has begun. What the first one ends was never begun.
+    // A turn ends the group that the turn before has begun. The first turn ends a group that was never begun.
     for begun_before in 0..=count.div_ceil(GROUP) {
         let (vector, scalar) = turn(&mut frame, &mut begun);
         let vector = _mm512_cmple_epu64_mask(_mm512_xor_si512(vector, h0s), limits);

@@ -92,8 +92,7 @@ pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
     list(is_allowed)
 }
 
-/// The names of the adapters that [`adapters`], which has listed these, leaves out because their drivers are not
-/// conformant.
+/// The names of the adapters that [`adapters`] left out of `listed` because their drivers are not conformant.
 pub fn nonconformant(listed: &[&AdapterInfo]) -> Vec<String> {
     let is_listed = |info: &AdapterInfo| {
         let key = |info: &AdapterInfo| (info.name.clone(), info.pci.clone(), info.driver.clone());

@@ -22,7 +22,7 @@ const OTHER_MANIFESTS: [&str; 3] = [
     "/usr/share/atto-work-server/vulkan/icd.d",
 ];
 
-/// Set in the restarted process, so that it never restarts again, whatever became of the other variables: a program with
+/// Set in the restarted process, so that it never restarts again, even if it lost the other variables: a program with
 /// privileges of its own loses `LD_LIBRARY_PATH`, for example.
 pub const STARTED_AGAIN: &str = "ATTO_WORK_STARTED_AGAIN";
 

@@ -110,7 +110,7 @@ fn a_slice_without_an_answer_must_have_been_tested_whole() {
         // The driver has left out a nonce, or all of them.
         (99, 0, false),
         (0, 0, false),
-        // It was another search in this slot that was answered, before.
+        // An earlier search in this slot was answered, not this one.
         (99, 256, false),
         // Answered.
         (1, 128, true),

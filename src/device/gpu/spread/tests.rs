@@ -174,7 +174,7 @@ fn no_other_number_of_nonces_loses_less_on_easy_searches() {
                 loss(f64::from(searches), width, number)
             });
             let case = format!("{searches} searches on {width}, {per_invocation} each");
-            // The best one that is whole is seldom the best, but next to it.
+            // The best whole number is seldom the best number, but next to it.
             assert!(chosen <= 1.01 * fewer, "{case}");
             // With more, too few invocations would fill the device.
             let full = f64::from(searches * count) / (FILLS as f64 * f64::from(width));

@@ -126,7 +126,7 @@ fn a_work_is_a_number_of_up_to_sixteen_digits() {
             r#","work":"1","difficulty":"2","multiplier":"1""#,
             (1, Some(0xffff_fff8_0000_0000)),
         ),
-        // What is above the limit can still be checked.
+        // A difficulty above the limit can still be checked.
         (
             r#","work":"1","difficulty":"ffffffffffffffff""#,
             (1, Some(u64::MAX)),

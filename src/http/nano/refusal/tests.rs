@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::scheduler::SolveError;
 
-/// What a node cannot mend by another request is 200, so that it asks again later.
+/// An error that a node cannot fix by another request gets 200, so that the node asks again later.
 #[test]
 fn a_request_that_is_right_and_fails_gets_200() {
     let deadline = SolveError::Deadline(Duration::from_secs(1));

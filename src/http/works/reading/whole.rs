@@ -10,12 +10,12 @@ pub(super) fn whole(value: &RawValue) -> Option<i64> {
         return read(text);
     }
     let text: String = serde_json::from_str(text).ok()?;
-    // No space around it: that is no number but a text with one in it.
+    // No space around it: such a text is not a number.
     let number: &RawValue = serde_json::from_str(&text).ok()?;
     (number.get() == text).then(|| read(&text)).flatten()
 }
 
-/// The value of what stands in JSON where a number might.
+/// The value of a JSON number. `number` may also be other JSON.
 fn read(number: &str) -> Option<i64> {
     let (digits, exponent) = match number.split_once(['e', 'E']) {
         Some((digits, exponent)) => (digits, exponent.parse().ok()?),

@@ -1,7 +1,7 @@
 //! The attributes in `OTEL_RESOURCE_ATTRIBUTES`
 //! (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
 
-/// Reads `name=value` pairs, separated by commas. Of wrong ones the specification wants none to be used.
+/// Reads `name=value` pairs, separated by commas. One wrong pair makes the list an error, as the specification demands.
 pub(super) fn read(list: &str) -> Result<Vec<(String, String)>, String> {
     let entries = list.split(',').map(str::trim);
     let entries = entries.filter(|entry| !entry.is_empty());
@@ -24,7 +24,7 @@ fn pair((entry, number): (&str, usize)) -> Result<(String, String), String> {
     Ok((name, decoded(value)?))
 }
 
-/// The text that is written with `%` and two hex digits for some of its bytes; `None` if it is none.
+/// Decodes `%` and two hex digits to the byte that they stand for; `None` if that is not possible.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! What the variables make of an export, and what is reported.
+//! How the variables configure an export, and what is reported.
 
 use super::*;
 
