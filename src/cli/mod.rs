@@ -197,10 +197,10 @@ fn execute(
     given: &[OsString],
     surroundings: &Surroundings,
 ) -> Result<ExitCode, CommandError> {
-    let ends_by_itself = !matches!(command, Command::Serve(_));
+    let is_quiet = !matches!(command, Command::Serve(_));
     let restart = command.backend().map(|backend| match backend {
         BackendChoice::Cpu => Restart::NotNeeded,
-        _ => restart::with_missing_variables(given, ends_by_itself),
+        _ => restart::with_missing_variables(given, is_quiet),
     });
     // Dropped last, since it waits for the last lines.
     let _log = match (&command, &restart) {

@@ -49,13 +49,16 @@ const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 /// Must be called before there are threads, files or sockets, which a restart loses.
 pub(super) fn with_missing_variables(args: &[OsString], is_quiet: bool) -> Restart {
     let mut variables = variables_to_add(&Machine::here());
+    let is_for_driver = !variables.is_empty();
     if is_quiet && env::var_os(RUNTIME_FOLDER).is_none() {
-        let folder = env::temp_dir().to_string_lossy().into_owned();
-        variables.push((RUNTIME_FOLDER, folder));
+        // Nobody can put the socket of a display there.
+        variables.push((RUNTIME_FOLDER, "/proc".to_owned()));
     }
     if !variables.is_empty() {
         let Err(error) = replace_process(args, &variables);
-        return Restart::Failed(error);
+        if is_for_driver {
+            return Restart::Failed(error);
+        }
     }
     match env::var_os(STARTED_AGAIN) {
         Some(_) => Restart::Done,

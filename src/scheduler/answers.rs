@@ -25,7 +25,7 @@ impl AnswerCache {
     };
 }
 
-/// The cache key. It includes the kind of rule: an answer under one rule is not valid under the other.
+/// The cache key. It includes the kind of rule: the best answer under one rule is the worst under the other.
 type Key = (Target, Discriminant<Rule>);
 
 fn key(request: &WorkRequest) -> Key {

@@ -26,7 +26,8 @@ pub struct Limits {
     /// When a failed device is reopened.
     pub backoff: Backoff,
     /// How long a client may wait for an answer before it gets [`SolveError::Deadline`]; `None` for no limit. A client
-    /// may have said that it waits for less. With a deadline, [`Scheduler::solve`](super::Scheduler::solve) must be called in a tokio runtime with time enabled.
+    /// may have said that it waits for less. With either limit, the answer must be awaited in a tokio runtime with time
+    /// enabled.
     pub deadline: Option<Duration>,
     /// Which answers are cached for clients that ask again.
     pub answers: AnswerCache,

@@ -193,45 +193,38 @@ fn solve_finds_work_for_nano() {
             work.len() == 16 && !work.contains(char::is_uppercase),
             "{work}"
         );
-        let verify = [
-            "verify",
-            "--network",
-            "NANO",
-            "--hash",
-            ROOT,
-            "--work",
-            work,
-        ];
-        let verified = run(&[&verify[..], &["--difficulty", "ffff000000000000"]].concat());
+        let verified = verify_nano(work, &["--difficulty", "ffff000000000000"]);
         assert_eq!(code(&verified), 0, "{verified:?}");
     }
 }
 
+/// Verifies a work of Nano for [`ROOT`], with more flags.
+fn verify_nano(work: &str, more: &[&str]) -> Output {
+    let args = [
+        "verify",
+        "--network",
+        "NANO",
+        "--hash",
+        ROOT,
+        "--work",
+        work,
+    ];
+    run(&[&args[..], more].concat())
+}
+
 #[test]
 fn verify_knows_nano_s_published_works() {
-    let verify = |work: &str, more: &[&str]| {
-        let args = [
-            "verify",
-            "--network",
-            "NANO",
-            "--hash",
-            ROOT,
-            "--work",
-            work,
-        ];
-        run(&[&args[..], more].concat())
-    };
-    let valid = verify("2b3d689bbcb21dca", &[]);
+    let valid = verify_nano("2b3d689bbcb21dca", &[]);
     assert_eq!(code(&valid), 0);
     assert_eq!(
         stdout(&valid),
         "digest     fffffff93c41ec94\ndifficulty fffffff800000000\nvalid"
     );
     // Enough for a receive, and not for a send, which is the default.
-    let wrong = verify("2bf29ef00786a6bc", &[]);
+    let wrong = verify_nano("2bf29ef00786a6bc", &[]);
     assert_eq!(code(&wrong), 1);
     assert!(stdout(&wrong).ends_with("not valid: the digest is below the difficulty"));
-    let report = json(&verify(
+    let report = json(&verify_nano(
         "2BF29EF00786A6BC",
         &["--multiplier", "0.015625", "--json"],
     ));
@@ -243,9 +236,12 @@ fn verify_knows_nano_s_published_works() {
     });
     assert_eq!(report, expected);
     // Short numbers are padded on the left.
-    let easy = verify("0", &["--difficulty", "6b90c9aab5d66034"]);
+    let easy = verify_nano("0", &["--difficulty", "6b90c9aab5d66034"]);
     assert_eq!(code(&easy), 0, "{easy:?}");
-    assert_eq!(code(&verify("0", &["--difficulty", "6b90c9aab5d66035"])), 1);
+    assert_eq!(
+        code(&verify_nano("0", &["--difficulty", "6b90c9aab5d66035"])),
+        1
+    );
 }
 
 #[test]
@@ -969,6 +965,7 @@ fn short_help_fits_a_screen_and_long_help_has_everything() {
             stdout(&run(&args)).to_owned()
         };
         let short = help("-h");
+        assert!(short.contains("Usage:"), "{command}: {short}");
         assert!(short.lines().count() <= 50, "{command}: {short}");
         if command == "serve" {
             assert!(!short.contains("--idle-timeout"), "{short}");

@@ -183,16 +183,12 @@ pub(crate) fn finds_in_every_position(engine: &mut dyn Engine, width: u64) {
         // The range is laid so that the nonce of the best digest among its neighbours stands at `position`.
         let neighbours = || (0..width).map(|i| start.wrapping_add(i));
         let value = |nonce: u64| digest(Nonce::new(nonce), &target);
-        for best in [
-            neighbours().min_by_key(|&nonce| value(nonce)).unwrap(),
-            neighbours().max_by_key(|&nonce| value(nonce)).unwrap(),
+        let lowest = neighbours().min_by_key(|&nonce| value(nonce)).unwrap();
+        let highest = neighbours().max_by_key(|&nonce| value(nonce)).unwrap();
+        for (best, rule) in [
+            (lowest, Rule::from(Threshold::new(value(lowest).get()))),
+            (highest, Rule::from(Difficulty::new(value(highest).get()))),
         ] {
-            let is_lowest = neighbours().all(|nonce| value(nonce) >= value(best));
-            let rule = if is_lowest {
-                Rule::from(Threshold::new(value(best).get()))
-            } else {
-                Rule::from(Difficulty::new(value(best).get()))
-            };
             for position in 0..width {
                 let from = best.wrapping_sub(position);
                 let others = (0..width)

@@ -346,14 +346,14 @@ fn an_hour(setting: &Setting, search: f64) -> Outcome {
 mod tests {
     use super::*;
 
-    /// Erlang's C: the p99 of a central queue before 16 servers at 70 % is 4.7 means, and that of one search 4.6.
+    /// Erlang's C gives the mean of a central queue before 16 servers at 70 %.
     #[test]
     fn a_central_queue_takes_as_long_as_erlang_says() {
         let outcome = run(Setting {
             lost: 0.0,
             ..setting(16, 0.7, Proxy::queue(1))
         });
-        // Mean wait C / (servers (1 - busy)) with C = 0.0804 (Erlang C of 16 servers, 11.2 offered).
+        // Mean wait C / (servers (1 - busy)) with C = 0.130 (Erlang C of 16 servers, 11.2 offered).
         let theory = 1.0 + erlang_c(16, 11.2) / (16.0 * 0.3);
         let mean = outcome.times.mean();
         assert!((mean / theory - 1.0).abs() < 0.02, "{mean}, {theory}");

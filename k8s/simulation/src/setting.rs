@@ -73,7 +73,7 @@ impl Proxy {
 pub(crate) enum Order {
     /// First come, first served.
     Arrival,
-    /// Last come, first served while this many wait.
+    /// Last come, first served while more than this many wait.
     NewestBeyond(usize),
     /// First come, first served. A request whose expected wait is longer than its client waits is refused.
     Refusal,
@@ -108,7 +108,7 @@ pub(crate) struct Setting {
 
 /// What came of a simulation.
 pub(crate) struct Outcome {
-    /// From the first time a client asked to its answer, of those who were answered in the later nine tenths.
+    /// From the first time a client asked to its answer, of all who were answered.
     pub(crate) times: Times,
     /// Works that reached a client that still waited, by the searches that the servers could have done.
     pub(crate) goodput: f64,
@@ -116,7 +116,7 @@ pub(crate) struct Outcome {
     pub(crate) answered: Vec<f64>,
     /// The part of the time in which servers searched.
     pub(crate) busy: f64,
-    /// Answers that took no search.
+    /// The part of the works that came from a cache.
     pub(crate) cached: f64,
     /// Copies that were sent for each work.
     pub(crate) copies: f64,

@@ -16,9 +16,9 @@ use crate::device::stopwatch::Stopwatch;
 /// How long compiling may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The longest time for a kernel.
+    /// The most that a kernel may take.
     pub(super) longest: Duration,
-    /// The shortest time for a kernel. Once another kernel is ready, it is four times as long as that one took.
+    /// Once another kernel is ready, a kernel may take four times as long as that one took, but at least this long.
     pub(super) shortest: Duration,
     /// No kernel begins after this time if another one is ready.
     pub(super) begin: Duration,

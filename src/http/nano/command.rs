@@ -1,6 +1,8 @@
 //! What a request asks for, once its members have been read.
 
-use super::members::{Member, Members};
+use std::str::FromStr;
+
+use super::members::{Members, required};
 use super::refusal::Refusal;
 use crate::work::{Difficulty, InvalidRequest, Multiplier, NanoWork, Target, parse_root};
 
@@ -50,13 +52,13 @@ impl Command {
     /// # Errors
     ///
     /// A [`Refusal`] that names the first member that is wrong.
-    pub(super) fn of(members: &Members<'_>, difficulties: &Difficulties) -> Result<Self, Refusal> {
-        let action = members.required(Member::Action)?;
+    pub(super) fn of(members: &Members, difficulties: &Difficulties) -> Result<Self, Refusal> {
+        let action = required(members.action.as_deref(), "action")?;
         let asked = Asked {
             members,
             difficulties,
         };
-        match action.as_str() {
+        match action {
             "work_generate" => asked.generate(),
             "work_validate" => asked.validate(),
             "work_cancel" => Ok(Self::Cancel {
@@ -70,7 +72,7 @@ impl Command {
 
 /// The members of a request whose action is known.
 struct Asked<'a> {
-    members: &'a Members<'a>,
+    members: &'a Members,
     difficulties: &'a Difficulties,
 }
 
@@ -91,7 +93,7 @@ impl Asked<'_> {
 
     fn validate(&self) -> Result<Command, Refusal> {
         let root = self.root()?;
-        let work = self.members.required(Member::Work)?;
+        let work = required(self.members.work.as_deref(), "work")?;
         let work = work.parse().map_err(Refusal::Member)?;
         let difficulty = self.difficulty()?;
         let multiplier = self.multiplier()?;
@@ -109,32 +111,29 @@ impl Asked<'_> {
     }
 
     fn root(&self) -> Result<Target, Refusal> {
-        let text = self.members.required(Member::Hash)?;
-        parse_root(&text).map_err(Refusal::Member)
+        let text = required(self.members.hash.as_deref(), "hash")?;
+        parse_root(text).map_err(Refusal::Member)
     }
 
     fn difficulty(&self) -> Result<Option<Difficulty>, Refusal> {
-        self.optional(Member::Difficulty)
+        optional(self.members.difficulty.as_deref())
     }
 
     fn multiplier(&self) -> Result<Option<Multiplier>, Refusal> {
-        self.optional(Member::Multiplier)
-    }
-
-    fn optional<T: std::str::FromStr<Err = InvalidRequest>>(
-        &self,
-        member: Member,
-    ) -> Result<Option<T>, Refusal> {
-        let value = self.members.text(member).map(|text| text.parse());
-        value.transpose().map_err(Refusal::Member)
+        optional(self.members.multiplier.as_deref())
     }
 
     fn require_version(&self) -> Result<(), Refusal> {
-        match self.members.text(Member::Version) {
+        match self.members.version.as_deref() {
             Some(version) if version != VERSION => Err(Refusal::Version),
             _ => Ok(()),
         }
     }
+}
+
+fn optional<T: FromStr<Err = InvalidRequest>>(text: Option<&str>) -> Result<Option<T>, Refusal> {
+    let value = text.map(str::parse);
+    value.transpose().map_err(Refusal::Member)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::telemetry::{Outcome, Telemetry};
 use crate::work::{Difficulty, NanoWork, Target, WorkRequest, digest};
 use answer::{Busy, Cancelled, Generated, Validated};
 pub use command::{Command, Difficulties};
-use members::{Member, Members};
+use members::Members;
 pub use refusal::Refusal;
 use waiting::{Owner, Waiting};
 
@@ -183,12 +183,12 @@ impl Nano {
     }
 
     /// The client, known by its key, if a request needs one.
-    fn client(&self, head: &Head, members: &Members<'_>) -> Result<Option<Client>, Problem> {
+    fn client(&self, head: &Head, members: &Members) -> Result<Option<Client>, Problem> {
         let Some(keys) = &self.access.keys else {
             return Ok(None);
         };
-        let in_body = members.text(Member::Key);
-        keys.identify(&head.headers, in_body.as_deref()).map(Some)
+        keys.identify(&head.headers, members.key.as_deref())
+            .map(Some)
     }
 
     /// Searches for a work until there is one or the request is cancelled.
@@ -205,6 +205,7 @@ impl Nano {
         let request = WorkRequest::nano(root, difficulty);
         in_progress.asks(&request);
         let full = |_| Problem::from(SolveError::QueueFull { room_in: None });
+        // Also for a cached answer: only the scheduler knows what is cached, and it may evict another search to admit this one.
         let _place = self.places.try_acquire().map_err(full)?;
         let mut wait = self.waiting.enter(root, owner);
         let address = head.address().filter(|_| self.access.by_address);

@@ -165,22 +165,21 @@ impl Queue {
     }
 
     /// A lower bound of the mean number of nonces until a search of this client that arrives now runs. Clients take
-    /// turns: only the client's own waiting searches are sure to run before it, and it may get another client's slot.
+    /// turns: the client's own waiting searches begin before it, and it and they may get the slots of other clients.
     pub(super) fn least_until_run(&self, request: &WorkRequest, client: &ClientId) -> f64 {
         if self.runs_at_once(request) {
             return 0.0;
         }
         let is_own = |job: &Job| job.client == *client;
-        let own = self.waiting.iter().filter(|job| is_own(job));
-        let waiting: f64 = own.map(|job| expected(job)).sum();
         let hard = self.running.iter().filter(|running| !running.easy);
-        let may_be_given_a_slot = !hard.clone().all(|running| is_own(&running.job));
-        waiting
-            + if may_be_given_a_slot {
-                0.0
-            } else {
-                until_one_ends(hard)
-            }
+        let others = hard.clone().filter(|running| !is_own(&running.job)).count();
+        if others > 0 {
+            // So many of the client's own may get a slot before any search ends.
+            let own = self.waiting.iter().filter(|job| is_own(job)).skip(others);
+            return own.map(|job| expected(job)).sum();
+        }
+        let own = self.waiting.iter().filter(|job| is_own(job));
+        own.map(|job| expected(job)).sum::<f64>() + until_one_ends(hard)
     }
 
     /// The mean number of nonces until there is room for one more search: until any running one has ended.

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 
@@ -34,14 +32,8 @@ impl Cause {
 /// A client that notes why a request fails.
 #[derive(Debug)]
 pub(super) struct Client {
-    transport: Transport,
+    transport: Box<dyn HttpClient>,
     cause: Cause,
-}
-
-#[derive(Debug)]
-enum Transport {
-    Plain(HyperClient<HttpConnector>),
-    Tls(HyperClient<HttpsConnector<HttpConnector>>),
 }
 
 impl Client {
@@ -55,11 +47,11 @@ impl Client {
         timeout: Duration,
         cause: Cause,
     ) -> Result<Self, TlsError> {
-        let transport = match tls {
-            None => Transport::Plain(HyperClient::new(HttpConnector::new(), timeout, None)),
+        let transport: Box<dyn HttpClient> = match tls {
+            None => Box::new(HyperClient::with_default_connector(timeout, None)),
             Some(authorities) => {
                 let connector = tls::connector(authorities)?;
-                Transport::Tls(HyperClient::new(connector, timeout, None))
+                Box::new(HyperClient::new(connector, timeout, None))
             }
         };
         Ok(Self { transport, cause })
@@ -69,10 +61,9 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let sent = match &self.transport {
-            Transport::Plain(client) => client.send_bytes(request).await,
-            Transport::Tls(client) => client.send_bytes(request).await,
-        };
+        // The cause of an earlier failure says nothing of this request.
+        self.cause.take();
+        let sent = self.transport.send_bytes(request).await;
         sent.inspect_err(|error| self.cause.set(&**error))
     }
 }
