@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -59,6 +60,13 @@ pub async fn serve(
                 connections.start(stream, slot);
             }
             Err(error) if is_of_the_client(&error) => {}
+            // The kernel takes a descriptor before it looks for a client, so without one it fails for nobody too.
+            Err(_) if !has_waiting(&listener) => {
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    () = lifecycle.draining() => break,
+                }
+            }
             Err(error) => {
                 // Logged once for each series of failures, since there may be ten a second.
                 if !is_failing {
@@ -96,6 +104,13 @@ fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection ended by a bug");
     }
+}
+
+/// Whether a client waits to be accepted.
+fn has_waiting(listener: &TcpListener) -> bool {
+    let mut waiting = [PollFd::new(listener, PollFlags::IN)];
+    // An error may hide a client, and then one is assumed.
+    !matches!(event::poll(&mut waiting, Some(&Timespec::default())), Ok(0))
 }
 
 /// Whether the client caused the error: it disconnected before its connection was accepted.
