@@ -15,7 +15,7 @@ use crate::support::{PORTS, SOON, Server, eventually, work_server};
 fn a_hangup_without_a_file_of_keys_is_harmless() {
     let server = Server::on_cpu(&[]);
     server.signal(Signal::HUP);
-    server.wait_for_log("SIGHUP: there is no file of API keys to read again");
+    server.wait_for_log("SIGHUP ignored: there is no file of API keys to reload");
     assert_eq!(get(server.management, "/health").status, 200);
 }
 
