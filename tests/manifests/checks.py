@@ -280,7 +280,7 @@ def probes(manifest):
 
 @check
 def environment(manifest):
-    """Every variable is one that somebody reads, and there once."""
+    """Every variable is read by some program, and set once."""
     names = [entry["name"] for entry in manifest.container["env"]]
     for name in names:
         if name not in manifest.server.variables and name not in OTHER_VARIABLES and name not in FIELDS:
