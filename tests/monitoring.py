@@ -197,7 +197,7 @@ def custom_resource(groups):
         "kind": "PrometheusRule",
         "metadata": {
             "name": "atto-work-server",
-            # kube-prometheus-stack looks only at what bears its release's name, if it was not told otherwise.
+            # By default, kube-prometheus-stack reads only objects labelled with its release's name.
             "labels": {"app.kubernetes.io/name": "atto-work-server", "release": "kube-prometheus-stack"},
         },
         "spec": groups,

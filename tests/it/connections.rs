@@ -324,7 +324,7 @@ fn a_client_that_got_its_slot_otherwise_evicts_no_connection_later() {
     let first = send(server.address, &live());
     eventually("it is searched for", || server.metric(RUNNING) == 1.0);
     let second = send(server.address, &local(1));
-    // The server has seen the second by then, and nobody is idle.
+    // The server has seen the second by then, and no connection is idle.
     thread::sleep(Duration::from_millis(300));
     drop(first);
     assert_eq!(read(&second, false).status, 200);

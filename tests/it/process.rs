@@ -32,7 +32,7 @@ fn where_threads_are_refused_the_server_serves_or_ends_and_says_why() {
         command.arg(format!("--nproc={limit}")).arg(&program);
         command.args(["serve", "--backend", "cpu", "--threads", "1"]);
         command.args(PORTS).env("RUST_LOG", "info");
-        // The limit is not heeded for root, and counts all that runs as the user.
+        // The limit does not apply to root, and counts everything that runs as the user.
         if getuid().is_root() {
             command.uid(54_321).gid(54_321);
         }

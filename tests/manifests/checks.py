@@ -10,7 +10,7 @@ from manifest import IMAGE, NAME, NAME_LABEL, PROXY_METRIC, RESOURCES, adapter_r
 
 # What k8s/README.md promises. Every field that is used is stable since the older one.
 VERSIONS = ("1.31", "1.37")
-# Variables of others that the process heeds.
+# Variables of other programs that the process reads.
 OTHER_VARIABLES = {
     "XDG_CACHE_HOME": "the drivers",
     "XDG_RUNTIME_DIR": "the drivers",

@@ -137,7 +137,7 @@ impl State {
 
     /// A client no longer waits for this search: cancels the search if no other does.
     pub(super) fn leave_search(&mut self, job: &Arc<Job>, answer: watch::Receiver<Answer>) {
-        // Here, so that nobody joins a search that is about to be cancelled.
+        // Here, so that no request joins a search that is about to be cancelled.
         drop(answer);
         if job.cancel_if_unwanted() {
             self.changes.work |= self.queue.remove(job);

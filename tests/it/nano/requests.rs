@@ -120,7 +120,7 @@ fn a_work_is_generated_whatever_the_types_of_its_members_are() {
     let server = server(&["--nano-difficulty", EASY]);
     let nano = server.nano.unwrap();
     let lower = ROOT.to_lowercase();
-    // The same root with other difficulties, so that no answer is a remembered one of the same request only.
+    // The same root with other difficulties, so that an answer is not just the cached one of the same request.
     let cases = [
         (json!({ "hash": ROOT }), EASY),
         (
