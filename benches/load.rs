@@ -1,4 +1,4 @@
-//! The cost of the service beside the search: answered requests a second, and the time of an answer over a socket
+//! The cost of the service besides the search: answered requests a second, and the time of an answer over a socket
 //! compared with the same search without one. The service is the real one, in this process.
 //!
 //!     cargo bench --bench load

@@ -162,7 +162,7 @@ impl Process {
         (answered as f64 / elapsed, cpu * 1e6 / answered as f64)
     }
 
-    /// Asks until this time. The number of requests.
+    /// Asks until this time. Returns the number of requests.
     fn ask(&self, client: u64, until: Instant) -> u64 {
         let mut stream = connect(self.address);
         let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));

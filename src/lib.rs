@@ -17,13 +17,13 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`work`] | the values of the protocol, and the hash that every answer is checked by |
-//! | [`device`] | what searches: the processor, cards, their self-test |
+//! | [`device`] | the devices that search: the processor, cards, their self-test |
 //! | [`scheduler`] | which search gets which device, and what happens when a device fails |
 //! | [`connections`] | clients' connections: limits, time-outs, how they end |
 //! | [`http`], [`management`] | the port for clients, and the one for probes, metrics and people |
-//! | [`access`], [`problem`] | who may ask, and what a refusal looks like |
+//! | [`access`], [`problem`] | which requests are allowed, and every error response |
 //! | [`telemetry`] | logs, metrics, traces |
-//! | [`service`], [`lifecycle`] | the start and the end of the whole |
+//! | [`service`], [`lifecycle`] | how the service starts and stops |
 //! | [`config`], [`cli`] | settings, and the command line |
 //!
 //! # As a library
@@ -53,7 +53,7 @@
 //!
 //! # Invariants
 //!
-//! - Modules depend downwards only, and in no circle: [`work`], [`build_info`] ← [`device`] ← [`telemetry`] ← [`scheduler`]
+//! - Modules depend downwards only, without cycles: [`work`], [`build_info`] ← [`device`] ← [`telemetry`] ← [`scheduler`]
 //!   ← [`problem`] ← [`access`] ← [`http`], [`management`] ← [`service`] ← [`config`] ← [`cli`]. [`connections`], below
 //!   [`http`], knows [`lifecycle`], [`problem`] and [`telemetry`] only. [`http`] and [`management`] do not know each other.
 //! - Nothing in [`work`] or [`device`] knows tokio or warp. Nothing outside [`device::gpu`] knows wgpu.

@@ -4,7 +4,7 @@
 //! starting  management listener -> devices (self-test) -> waits until one can serve -> listeners for clients
 //! serving   ready
 //! leaving   signal -> not ready, but serving as before until load balancers have noticed
-//! draining  no new connections -> accepted requests are finished -> after the grace time, the rest is refused
+//! draining  no new connections -> accepted requests are finished -> after the shutdown grace, the rest is refused
 //!           -> traces are sent -> the management listener ends
 //! ```
 
@@ -65,7 +65,7 @@ pub struct NanoSettings {
 pub struct Listeners {
     /// For clients.
     pub public: TcpListener,
-    /// For clients of Nano and Banano, if the server works for them.
+    /// For clients of Nano and Banano, if they are served.
     pub nano: Option<TcpListener>,
     /// For probes and scrapers.
     pub management: TcpListener,
@@ -131,7 +131,7 @@ fn refusal(error: &io::Error) -> String {
         io::ErrorKind::WouldBlock => {
             format!("the system refuses a thread: {error}; {MORE_THREADS}")
         }
-        _ => format!("the system refuses: {error}"),
+        _ => format!("the system refuses a thread or an address: {error}"),
     }
 }
 
@@ -290,7 +290,7 @@ pub async fn run(
     shutdown.await;
     if !settings.delay.is_zero() {
         transitions.leaving();
-        tracing::info!(delay = ?settings.delay, "not ready any more, and still serving");
+        tracing::info!(delay = ?settings.delay, "stopping: not ready any more, but still serving requests");
         sleep(settings.delay).await;
     }
     let status = scheduler.status();
@@ -321,7 +321,7 @@ async fn drain(clients: &mut [Aborting], scheduler: &Scheduler, grace: Duration)
             "the shutdown grace is over: refusing the remaining requests"
         );
     } else {
-        tracing::info!("grace time is over: closing connections that carry no request");
+        tracing::info!("the shutdown grace is over: closing connections that carry no request");
     }
     scheduler.abort();
     // A connection that outlasts this has a client that does not read.

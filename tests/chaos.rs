@@ -1,7 +1,8 @@
-//! Everything at once: cards that die, hang, lie, panic, run out of memory and come back only to fail again, below clients
-//! that ask, leave in the middle and send rubbish. The service is the real one, over real sockets, in this process.
+//! Everything at once: cards that die, hang, lie, panic, run out of memory and come back only to fail again, and clients that
+//! ask, disconnect in the middle and send garbage. The service is the real one, over real sockets, in this process.
 //!
-//! A client that stays gets one answer: right work or a proper refusal. When the storm is over, nothing is left of it.
+//! A client that stays gets one answer: correct work or a proper error response. In the end no search, thread or descriptor
+//! is left.
 //!
 //! `ATTO_WORK_TEST_CHAOS_SECONDS` makes it last longer than 10 s, and `ATTO_WORK_TEST_CHAOS_SEED` repeats the choices of a
 //! run whose seed was printed, though not the order in which threads make them.
@@ -60,7 +61,7 @@ impl Counts {
     }
 }
 
-/// What decides when a card fails, and how.
+/// Decides when a card fails, and how.
 struct Storm {
     over: AtomicBool,
     rng: Mutex<Rng>,
@@ -116,8 +117,7 @@ impl Storm {
         FAULTS.iter().all(|fault| self.happened.of(fault) > 0)
     }
 
-    /// Comes back after a while that is longer than the watchdog's patience more often than not, and at the latest when the
-    /// storm is over.
+    /// Hangs for a random time, mostly longer than the watchdog's patience, and at most until the storm is over.
     fn hang(&self) {
         let time = PATIENCE.mul_f64(4.0 * self.rng.lock().unwrap().f64());
         let until = Instant::now() + time;
@@ -242,7 +242,7 @@ impl Client<'_> {
         assert_eq!(String::from_utf8_lossy(&rest), "", "an answer too many");
     }
 
-    /// It is work, or a refusal that says when to come again.
+    /// It is work, or an error response that says when to retry.
     fn judge(&self, answer: &Response, asked: &Question) {
         if answer.status == 200 {
             let body = answer.json();
@@ -260,11 +260,11 @@ impl Client<'_> {
             "NO_DEVICE" => self.asked.add("no device"),
             _ => panic!("{answer:?}"),
         }
-        // Sooner than it was told, and yet not at once: the cards shall have most of the processor.
+        // Sooner than `Retry-After` says, but not at once: the cards need most of the processor.
         thread::sleep(Duration::from_millis(20));
     }
 
-    /// Asks for work, easy or hard, and is gone before there is an answer.
+    /// Asks for work, easy or hard, and disconnects before there is an answer.
     fn leaves(&mut self) {
         let network = if self.rng.bool() { "LIVE" } else { "LOCAL" };
         let asked = self.question(network);
@@ -415,7 +415,7 @@ fn survives(seed: u64, time: Duration, fallback: Option<fn() -> Result<Device, D
     }
     assert!(total(&service, "atto_work_device_faults_total", "") > 0.0);
     assert!(total(&service, "atto_work_device_rebuilds_total", "\"ok\"") > 0.0);
-    // Those who left may have been answered too.
+    // Clients that disconnected may have been answered too.
     let ended = |outcome: &str| {
         let label = format!("outcome=\"{outcome}\"");
         total(&service, "atto_work_requests_total", &label)
@@ -457,7 +457,7 @@ fn survives(seed: u64, time: Duration, fallback: Option<fn() -> Result<Device, D
 }
 
 #[test]
-fn whatever_happens_everybody_who_stays_gets_one_right_answer() {
+fn every_client_that_stays_gets_exactly_one_correct_answer() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let own = panic

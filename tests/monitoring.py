@@ -197,7 +197,7 @@ def custom_resource(groups):
         "kind": "PrometheusRule",
         "metadata": {
             "name": "atto-work-server",
-            # kube-prometheus-stack looks only at what bears its release's name, if it was not told otherwise.
+            # By default, kube-prometheus-stack reads only objects labelled with its release's name.
             "labels": {"app.kubernetes.io/name": "atto-work-server", "release": "kube-prometheus-stack"},
         },
         "spec": groups,
@@ -282,7 +282,7 @@ def check_dashboard(folder, groups, names, promtool, problems):
 
 
 def check_data_sources(node, problems):
-    """Another Grafana has another uid for its Prometheus, so only the variable will do."""
+    """Another Grafana has another uid for its Prometheus, so panels must use the variable."""
     if isinstance(node, dict):
         source = node.get("datasource")
         if source is not None and source != {"type": "prometheus", "uid": "${datasource}"}:
@@ -494,7 +494,7 @@ PARTS = {"searches": (0.5, 3), "new": (0, 3), "missed": (0.25, 3)}
 
 
 def check_autoscalers(promtool, problems):
-    """Pods without a rate count as not busy, pods that have gone count for nothing, and what is not known is not 0."""
+    """Pods without a rate count as not busy, removed pods do not count, and an unknown value is not 0."""
     keda = yaml.safe_load((AUTOSCALERS / "autoscale-keda/scaledobject.yaml").read_text())
     scaler = [trigger["metadata"]["query"] for trigger in keda["spec"]["triggers"]]
     adapter = yaml.safe_load((AUTOSCALERS / "autoscale-hpa/prometheus-adapter-values.yaml").read_text())

@@ -114,7 +114,7 @@ def ask(address):
 
 
 def query(address, kind, **parameters):
-    """What Prometheus answers; None if that is nothing, or nobody answers."""
+    """What Prometheus answers; None if it answers nothing or not at all."""
     url = f"http://{address}/api/v1/{kind}?{urllib.parse.urlencode(parameters)}"
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:

@@ -1,5 +1,5 @@
-//! Tells at the end of `cargo test` what it has not tested, since what it needs is missing. Not a test: Cargo runs the
-//! programs of `tests/` in the order of their names, and this one last.
+//! Lists at the end of `cargo test` the tests that were left out because their needs were not met. Not a test: Cargo runs
+//! the programs of `tests/` in the order of their names, and this one last.
 
 #[path = "support/needs.rs"]
 #[allow(dead_code, reason = "nothing is left out here")]

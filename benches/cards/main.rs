@@ -1,6 +1,6 @@
 //! The search on a graphics card, or on software that acts as one, in parts:
 //!
-//!     cargo bench --bench cards -- forms      every form of the shader, beside Blake2b as most WGSL has it
+//!     cargo bench --bench cards -- forms      every kernel, beside Blake2b as most WGSL has it
 //!     cargo bench --bench cards -- busy       how much of the card's time goes into answers, with four clients
 //!     cargo bench --bench cards -- batches    easy work for 64 clients, with batches and without
 //!     cargo bench --bench cards -- together   easy work, with one to eight searches in a dispatch
@@ -60,7 +60,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Hashes a second of every form and of the plain shader, in turns.
+/// Hashes a second of every kernel and of the plain shader, in turns.
 fn forms(adapter: &Adapter) {
     const ROUNDS: usize = 9;
     const TURN: Duration = Duration::from_millis(500);

@@ -10,7 +10,7 @@ use super::key::{ALGORITHM, InvalidName, KeyHash, KeyName};
 /// How many keys a file may have. The key of every request is compared with each of them.
 const MAX_KEYS: usize = 1000;
 
-/// What is wrong with a file of keys. The message quotes nothing of the file, since a key may stand where its hash should.
+/// Why a file of keys is invalid. The message never quotes the file: a key may stand where its hash belongs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFile {
     /// A line is wrong.
@@ -21,8 +21,8 @@ pub enum InvalidFile {
         /// What is wrong.
         reason: InvalidLine,
     },
-    /// There is no key, so that no client could ask. The file may not be written yet.
-    #[error("there is no key in it; `work-server hash-key --generate NAME` makes a line for it")]
+    /// The file has no key, so every request would be refused. It may not be written yet.
+    #[error("it has no key; `work-server hash-key --generate NAME` makes a line for it")]
     Empty,
 }
 
@@ -33,7 +33,7 @@ pub enum InvalidLine {
     #[error("it begins with a byte order mark: save the file as UTF-8 without one")]
     ByteOrderMark,
     /// It is not UTF-8.
-    #[error("it is not text")]
+    #[error("it is not UTF-8")]
     Text,
     /// It does not have the three parts name, algorithm and hash.
     #[error(
@@ -44,7 +44,7 @@ pub enum InvalidLine {
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// An earlier line has the same key.
-    #[error("it has the key of line {0}")]
+    #[error("it has the same key as line {0}")]
     Twice(usize),
     /// There are too many keys.
     #[error("there are more than {MAX_KEYS} keys")]
@@ -57,7 +57,7 @@ pub enum InvalidLine {
 ///
 /// [`InvalidFile`], for the first line that is wrong.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<(KeyName, KeyHash)>, InvalidFile> {
-    // Of UTF-8 and UTF-16.
+    // The byte order marks of UTF-8 and UTF-16.
     let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
     if marks.iter().any(|mark| file.starts_with(mark)) {
         return Err(InvalidFile::Line {

@@ -1,7 +1,7 @@
 //! The host that a request names (RFC 9112, 3.2), and which of them are allowed.
 //!
-//! A web site can point its own name to this server's address after a browser has loaded its page (DNS rebinding). Then
-//! the page's requests are of its own origin, and no rule for other origins stops them. But they name its host.
+//! A web site can point its own name to this server's address after a browser has loaded its page (DNS rebinding). The
+//! page's requests are then same-origin, so no CORS rule stops them. But they name the site's host.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,7 +18,7 @@ use crate::problem::Problem;
 /// # Errors
 ///
 /// [`Problem::InvalidHost`] unless an HTTP/1.1 request has exactly one `Host`, and that is a host or empty;
-/// [`Problem::HostNotAllowed`] if only some hosts are allowed, and this is none of them.
+/// [`Problem::HostNotAllowed`] if only some hosts are allowed, and this one is not.
 pub fn named_host(
     version: Version,
     authority: Option<&Authority>,
@@ -118,8 +118,8 @@ impl FromStr for AllowedHosts {
 /// The text is not a list of hosts' names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no name of a host; allowed is a list separated by commas of names without a scheme and a port, such as \
-     work.example; addresses need not be listed"
+    "{0:?} is not a host name; give a comma-separated list of names without a scheme or port, such as work.example; IP \
+     addresses need not be listed"
 )]
 pub struct InvalidHostName(String);
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_brackets_is_a_host_where_nodes_ask() {
+    fn on_nanos_port_an_ipv6_address_without_brackets_is_a_host() {
         let allowed: AllowedHosts = "work.example".parse().unwrap();
         let is_right = |hosts: &[&'static str], allowed| {
             let mut headers = HeaderMap::new();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_may_name_it_elsewhere_or_not_at_all() {
+    fn other_http_versions_may_name_the_host_elsewhere_or_not_at_all() {
         for version in [Version::HTTP_10, Version::HTTP_2] {
             assert_eq!(named(version, &[]).unwrap(), None);
             assert!(named(version, &["a", "b"]).is_err());

@@ -18,10 +18,10 @@ pub(super) const ALGORITHM: &str = "blake2b-256";
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// How few characters a key may have.
+    /// The minimum length of a key, in characters.
     pub const SHORTEST: usize = 16;
 
-    /// How many characters a key may have.
+    /// The maximum length of a key, in characters.
     pub const LONGEST: usize = 512;
 
     /// A new key of 256 random bits, as 64 hex digits.
@@ -35,7 +35,7 @@ impl ApiKey {
         Ok(Self(hex::encode(bytes)))
     }
 
-    /// The hash that the file of keys has of this key.
+    /// The hash of this key, as the file of keys has it.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(self.0.as_bytes())
     }
@@ -80,7 +80,7 @@ pub enum InvalidKey {
     Length(usize),
     /// It has a character that an `Authorization` header cannot carry.
     #[error(
-        "the key has a character that is not allowed; allowed are letters and digits of ASCII, and - . _ ~ + / ="
+        "the key has a character that is not allowed; it may have ASCII letters and digits, and - . _ ~ + / ="
     )]
     Character,
 }
@@ -116,7 +116,7 @@ impl fmt::Display for KeyName {
 
 /// The text is not a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 characters: letters and digits of ASCII, and - _ .")]
+#[error("a name must have 1 to 64 characters: ASCII letters and digits, and - _ .")]
 pub struct InvalidName;
 
 /// The hash of an API key: Blake2b with 32 bytes, unkeyed.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_characters_that_a_header_can_carry_and_enough_of_them() {
+    fn a_key_has_enough_characters_and_only_those_that_a_header_can_carry() {
         for text in [KEY, &"a".repeat(512), "-._~+/=AZaz09---"] {
             let key: ApiKey = text.parse().unwrap();
             assert_eq!(key.reveal(), text);

@@ -1,8 +1,8 @@
 //! The API keys in use, and how many requests each name may have in progress.
 //!
-//! The file of keys is read again when it has changed and then been the same for [`CHECK_EVERY`], and on SIGHUP. So a file
-//! that is rewritten in place is not read half. If it cannot be read or has a wrong line, the keys that were read before
-//! stay. A key that was removed is refused from then on; its requests in progress are answered.
+//! The file of keys is reloaded on SIGHUP, and when it has changed and then stayed the same for [`CHECK_EVERY`]. The wait
+//! keeps a file that is rewritten in place from being read half-written. If the file cannot be read or has a wrong line, the
+//! keys loaded before stay in use. A removed key is refused from then on; its requests in progress are still answered.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,7 +25,7 @@ use crate::problem::Problem;
 /// How often the file is checked for changes.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many bytes a file of keys may have. The greatest number of keys needs far fewer.
+/// The maximum size of a file of keys, in bytes. The maximum number of keys needs far less.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// The API keys in use. A clone shares them.
@@ -84,8 +84,8 @@ pub struct Client {
 pub enum KeysError {
     /// It cannot be read.
     #[error(
-        "the API keys in {} cannot be read: {error}; name a file in ATTO_WORK_API_KEYS_FILE that is there and that this \
-         process may read",
+        "the file of API keys {} cannot be read: {error}; ATTO_WORK_API_KEYS_FILE must name a file that exists and that \
+         this process may read",
         path.display()
     )]
     Read {
@@ -95,7 +95,7 @@ pub enum KeysError {
         error: io::Error,
     },
     /// A line is wrong, or there is no key.
-    #[error("the API keys in {} are wrong: {error}", path.display())]
+    #[error("the file of API keys {} is not valid: {error}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -179,7 +179,7 @@ impl Keys {
         }
     }
 
-    /// Reads the file again if it has changed and is written, or `is_demanded`.
+    /// Reloads the file if `is_demanded`, or if it has changed and is no longer being written.
     fn read_if_needed(&self, is_demanded: bool) {
         let now = Stamp::of(&self.0.path);
         let is_new = self.seen().is_to_be_read(now);
@@ -188,9 +188,11 @@ impl Keys {
         }
         match self.read() {
             Ok(()) => {
-                tracing::info!(path = %self.0.path.display(), keys = self.count(), "API keys read again");
+                tracing::info!(path = %self.0.path.display(), keys = self.count(), "API keys reloaded");
             }
-            Err(error) => tracing::error!(%error, "the API keys stay as they were"),
+            Err(error) => {
+                tracing::error!(%error, "cannot reload the API keys; those loaded before stay in use")
+            }
         }
     }
 
@@ -247,7 +249,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Problem::KeyBusy`] if the name has as many requests in progress as it may.
+    /// [`Problem::KeyBusy`] if the name has its maximum of requests in progress.
     pub fn begin(&mut self) -> Result<(), Problem> {
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         self.slot = Some(slot.map_err(|_| Problem::KeyBusy { limit: self.limit })?);

@@ -1,4 +1,4 @@
-//! Who may ask for work: clients with an API key, and web pages of allowed origins, under allowed names of this host.
+//! Which requests are allowed: by API key, by the origin of a web page, and by the host that the request names.
 
 mod file;
 mod hosts;
@@ -12,14 +12,14 @@ pub use key::{ApiKey, InvalidKey, InvalidName, KeyHash, KeyName};
 pub use keys::{Client, Keys, KeysError};
 pub use origins::{CorsOrigins, InvalidOrigin};
 
-/// Who may ask. By default every client that the network lets through, but no web page.
+/// Which requests are allowed. By default those of every client that can connect, but of no web page of another origin.
 #[derive(Clone, Debug, Default)]
 pub struct AccessRules {
     /// The API keys, if a request needs one.
     pub keys: Option<Keys>,
-    /// The origins of web pages that may ask, if any.
+    /// The allowed CORS origins, if any.
     pub origins: Option<CorsOrigins>,
-    /// The hosts that requests may name, on both ports. `None` if that may be any.
+    /// The hosts that requests may name, on all ports. `None` allows any.
     pub hosts: Option<AllowedHosts>,
     /// Whether clients without a key are told apart by their addresses.
     pub by_address: bool,

@@ -1,4 +1,4 @@
-//! The origins of web pages that may ask, as an operator lists them.
+//! The allowed CORS origins, as an operator lists them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,9 +73,9 @@ fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 /// The text is not a list of origins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no origin; allowed are `*`, or a list separated by commas of http:// or https://, a host in lower case \
-     and, if it is not the scheme's own, a port, with nothing behind it; or of chrome-extension://, moz-extension://, \
-     capacitor:// or tauri:// and an id or a host"
+    "{0:?} is not an origin; give `*`, or a comma-separated list of origins. An origin is http:// or https:// and a host \
+     in lower case, with a port unless it is the scheme's default, and nothing after it; or chrome-extension://, \
+     moz-extension://, capacitor:// or tauri:// and an id or a host"
 )]
 pub struct InvalidOrigin(String);
 

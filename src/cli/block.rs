@@ -1,4 +1,4 @@
-//! The flags of `solve` and `verify` that say what a work is for.
+//! The flags of `solve` and `verify` that describe the block.
 
 use super::error::CommandError;
 use crate::work::{
@@ -24,7 +24,7 @@ pub(super) struct BlockArgs {
     #[arg(long, value_name = "HEX", value_parser = parse_root)]
     hash: Option<Target>,
 
-    /// Difficulty, for NANO: 1 to 16 hex digits; for Banano and for Nano's receives fffffe0000000000 [default:
+    /// Difficulty, for NANO: 1 to 16 hex digits. Banano and Nano's receives need fffffe0000000000 [default:
     /// fffffff800000000]
     #[arg(long, value_name = "HEX", conflicts_with = "multiplier")]
     difficulty: Option<Difficulty>,
@@ -43,7 +43,7 @@ fn parse_network(text: &str) -> Result<AnyNetwork, String> {
     })
 }
 
-/// What a work is for.
+/// The block that a work is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     /// A block of Atto.
@@ -107,7 +107,7 @@ impl BlockArgs {
         match flags.iter().find(|(_, is_given)| *is_given) {
             None => Ok(()),
             Some((flag, _)) => Err(CommandError::Usage(format!(
-                "{flag} is no flag of --network {network}"
+                "{flag} cannot be used with --network {network}"
             ))),
         }
     }

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print a JSON object: `cpu`, the list `gpu`, and `obstacles`, which say why a card of the machine is not in it
+    /// Print a JSON object: `cpu`, the list `gpu`, and `obstacles`, the reasons why a card of this machine is not listed
     #[arg(long)]
     json: bool,
 }
@@ -199,7 +199,7 @@ fn print_text(report: &Report) -> std::io::Result<()> {
         print("No graphics card is listed: no Vulkan driver has a device here")?;
     }
     for reason in obstacles {
-        print(format_args!("Why not more: {}", reason.text))?;
+        print(format_args!("No further card is listed: {}", reason.text))?;
     }
     Ok(())
 }

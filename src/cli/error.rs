@@ -17,11 +17,11 @@ pub(super) enum CommandError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(
-        "{0}; choose another device with --device or --backend, as `work-server devices` lists them"
+        "{0}; choose another device with --device or --backend; `work-server devices` lists them"
     )]
     Device(#[from] DeviceError),
     #[error(
-        "{0}; the lines above say why, and `work-server devices` what else there is for --device or --backend"
+        "{0}; the lines above say why; `work-server devices` lists the devices for --device and --backend"
     )]
     Solve(#[from] SolveError),
     #[error(transparent)]
@@ -31,7 +31,7 @@ pub(super) enum CommandError {
     #[error("{0}; `work-server hash-key --generate` makes one")]
     Key(#[from] InvalidKey),
     #[error(
-        "{} cannot be written: {error}; name a file in a folder that is there and may be written to, or - for standard \
+        "{} cannot be written: {error}; name a file in an existing folder that this user may write to, or - for standard \
          output",
         path.display()
     )]

@@ -21,7 +21,7 @@ use super::error::CommandError;
 use super::output::print;
 use crate::config::{address, seconds};
 
-/// Bytes read at most of an answer's head, and of its body: more than the management port ever answers a probe with.
+/// Maximum bytes read of an answer's head, and of its body. The management port's answers to probes are shorter.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
 /// The states that a probe may report.
@@ -29,7 +29,7 @@ const STATES: [&str; 3] = ["UP", "DOWN", "OUT_OF_SERVICE"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Management address of the server; for [::] and 0.0.0.0 this machine is asked
+    /// Management address of the server; [::] and 0.0.0.0 stand for this machine
     #[arg(
         long,
         env = "ATTO_WORK_MANAGEMENT_ADDRESS",
@@ -39,11 +39,11 @@ pub(super) struct Args {
     )]
     address: SocketAddr,
 
-    /// Ask whether the server should keep running, instead of whether it is ready for requests
+    /// Check liveness (whether the server should keep running) instead of readiness
     #[arg(long)]
     liveness: bool,
 
-    /// Seconds until the check fails for want of an answer; fractions allowed [range: 0.1 to 3600]
+    /// Seconds to wait for an answer before the check fails; fractions allowed [range: 0.1 to 3600]
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds(0.1))]
     timeout: Duration,
 
@@ -87,7 +87,7 @@ enum ProbeError {
         error: io::Error,
     },
     #[error(
-        "{address} does not answer as a management port does ({seen}): name that with --address or \
+        "{address} is not a management port of work-server ({seen}): name that port with --address or \
          ATTO_WORK_MANAGEMENT_ADDRESS"
     )]
     Strange { address: SocketAddr, seen: String },
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_every_address_is_asked_on_its_own() {
+    fn a_server_that_listens_on_every_address_is_asked_on_loopback() {
         let cases = [
             ("0.0.0.0:8081", ["127.0.0.1:8081", "127.0.0.1:8081"]),
             ("[::]:9000", ["127.0.0.1:9000", "[::1]:9000"]),

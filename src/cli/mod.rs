@@ -72,7 +72,7 @@ enum Command {
     Bench(bench::Args),
     /// Hash an API key from standard input into a line for the file of API keys
     HashKey(hash_key::Args),
-    /// Write the search shader as it is loaded, or list its forms
+    /// Write the search shader of a kernel, or list the kernels
     Shader(shader::Args),
     /// List the cards for a server that starts this
     #[command(hide = true)]
@@ -120,7 +120,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error, &args),
     };
     execute(cli.command, &matches, &given, &surroundings).unwrap_or_else(|error| {
-        // A reader that closes the pipe wants no more, so this is no failure to report.
+        // The reader closed the pipe, which is not a failure.
         if !matches!(&error, CommandError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             complain(format_args!("work-server: {error}"));
         }
@@ -210,7 +210,7 @@ fn execute(
             let log = log_to_stdout(format, level.unwrap_or(LevelFilter::INFO));
             Some(log.map_err(ServiceError::from)?)
         }
-        // A command that ends by itself logs only what needs attention.
+        // Other commands log warnings and errors only.
         (_, Some(_)) => {
             log_to_stderr(LogFormat::Text, LevelFilter::WARN);
             None
@@ -258,7 +258,7 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     }
     if let Some(variable) = variable_to_blame(error, args) {
         complain(format_args!(
-            "\nThe value is that of the environment variable {variable}."
+            "\nThe value comes from the environment variable {variable}."
         ));
     }
     ExitCode::from(EXIT_USAGE)

@@ -16,7 +16,7 @@ pub(super) enum Restart {
     NotNeeded,
     /// This is the restarted process.
     Done,
-    /// The system does not start this program again.
+    /// The system cannot restart this program.
     Failed(io::Error),
 }
 
@@ -29,11 +29,11 @@ impl Restart {
                 tracing::info!(
                     VK_ADD_DRIVER_FILES = variable("VK_ADD_DRIVER_FILES"),
                     LD_LIBRARY_PATH = variable("LD_LIBRARY_PATH"),
-                    "started again, so that the Vulkan loader finds the NVIDIA driver"
+                    "restarted, so that the Vulkan loader finds the NVIDIA driver"
                 );
             }
             Self::Failed(error) => {
-                tracing::warn!(%error, "cannot start again: the NVIDIA driver may not be found");
+                tracing::warn!(%error, "cannot restart with the variables that the Vulkan loader needs: it may not find the NVIDIA driver");
             }
         }
     }

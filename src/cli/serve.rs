@@ -66,7 +66,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
     let lister = Lister::new("/proc/self/exe", [list_cards::NAME]);
     let shutdown = async {
         signals.next().await;
-        // A second signal asks not to wait for anything, so nothing is logged.
+        // A second signal ends the process at once, so nothing is logged.
         tokio::spawn(async move {
             signals.next().await;
             std::process::exit(1);
@@ -86,7 +86,7 @@ async fn serve(args: &ServeArgs, configuration: Vec<Setting>) -> Result<(), Comm
 
 async fn ignore(mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: there is no file of API keys to read again");
+        tracing::info!("SIGHUP ignored: there is no file of API keys to reload");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Environment variables that are no settings: other programs' variables, which set defaults here, and misspelt ones,
+//! Environment variables that are not settings: other programs' variables, which set defaults here, and misspelt ones,
 //! which are reported.
 //!
 //! | variable | of | sets the default of |
@@ -72,11 +72,11 @@ const LEVELS: [(&str, LevelFilter); 8] = [
     ("FALSE", LevelFilter::OFF),
 ];
 
-/// How alike two names must be, from 0 to 1, for one to count as the other misspelt.
+/// The similarity of two names, from 0 to 1, from which on one counts as the other misspelt.
 const ALIKE: f64 = 0.75;
 
 impl Environment {
-    /// That of the process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -93,7 +93,7 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Whether a variable is set, to more than nothing.
+    /// Whether a variable is set and not empty.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -254,9 +254,9 @@ fn is_address_of_service(value: &str) -> bool {
         .any(|scheme| value.starts_with(scheme))
 }
 
-/// The known name that is most like this one, if one is like it.
+/// The known name that is most similar to this one, if any is similar enough.
 fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
-    // The prefix that all have in common says nothing.
+    // Without the common prefix, which would make all names similar.
     let bare = |name: &str| {
         let bare = name.strip_prefix("ATTO_WORK_");
         bare.unwrap_or(name).to_owned()

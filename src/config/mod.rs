@@ -89,7 +89,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub devices: DeviceArgs,
 
-    /// IP address and port for clients; `[::]` is every address of this machine, of IPv6 and IPv4
+    /// IP address and port for clients; `[::]` stands for every IPv6 and IPv4 address of this machine
     #[arg(
         long,
         env = "ATTO_WORK_ADDRESS",
@@ -115,8 +115,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_NANO_ADDRESS", value_name = "IP:PORT", value_parser = address, help_heading = "Nano", hide_short_help = true)]
     pub nano_address: Option<SocketAddr>,
 
-    /// Base difficulty of Nano's API, 1 to 16 hex digits: what is searched for by default, and what multipliers refer to.
-    /// Banano's is `fffffe0000000000`
+    /// Base difficulty of Nano's API, 1 to 16 hex digits: the default of requests, and the difficulty of multiplier 1. Banano
+    /// needs `fffffe0000000000`
     #[arg(
         long,
         env = "ATTO_WORK_NANO_DIFFICULTY",
@@ -136,8 +136,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ATTO_WORK_NANO_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1000", value_parser = count(1, 1_000_000), help_heading = "Nano", hide_short_help = true)]
     pub nano_max_connections: usize,
 
-    /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which one batch
-    /// most likely ends, needs no slot [range: 1 to 1024]
+    /// Slots for hard searches, which share the devices; further hard searches wait. An easy search, which most likely
+    /// ends within one batch, needs no slot [range: 1 to 1024]
     #[arg(long, env = "ATTO_WORK_QUEUE_SIZE", value_name = "COUNT", default_value = "4", value_parser = count(1, 1024), help_heading = "Searches")]
     pub queue_size: usize,
 
@@ -199,8 +199,8 @@ pub struct ServeArgs {
     )]
     pub cors_origins: Option<CorsOrigins>,
 
-    /// Names of this host that requests may name, on all ports: a comma-separated list such as `work.example`; IP
-    /// addresses and `localhost` are always allowed [default: any]
+    /// Host names by which requests may address this server, on all ports: a comma-separated list such as
+    /// `work.example`; IP addresses and `localhost` are always allowed [default: any]
     #[arg(
         long,
         env = "ATTO_WORK_ALLOWED_HOSTS",
@@ -211,12 +211,12 @@ pub struct ServeArgs {
     pub allowed_hosts: Option<AllowedHosts>,
 
     /// Whether clients without an API key are told apart by their addresses, so that one with many requests does not make
-    /// others wait. `false` where a gateway in front sends for many
+    /// others wait. Set `false` if a gateway sends the requests of many clients
     #[arg(long, env = "ATTO_WORK_FAIR_BY_ADDRESS", value_name = "BOOL", default_value = "true", action = ArgAction::Set, help_heading = "Access", hide_short_help = true)]
     pub fair_by_address: bool,
 
-    /// Seconds after SIGTERM or SIGINT in which the server reports that it is not ready and still serves everything;
-    /// fractions allowed [range: 0 to 3600]
+    /// Seconds after SIGTERM or SIGINT for which the server is not ready but still serves every request; fractions allowed
+    /// [range: 0 to 3600]
     #[arg(long, env = "ATTO_WORK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value = "0", value_parser = seconds(0.0), help_heading = "Stopping")]
     pub shutdown_delay: Duration,
 
@@ -236,7 +236,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// The clients that may ask: their API keys and CORS origins.
+    /// The rules of access: API keys, CORS origins and allowed hosts.
     ///
     /// # Errors
     ///
@@ -259,7 +259,7 @@ impl ServeArgs {
     }
 
     /// Every setting for the status page, in the order of `--help`. `matches` is what these flags were read from; a
-    /// value is shown as it was given. No setting is a secret: of the API keys there is the path of their file.
+    /// value is shown as it was given. No setting is a secret: for API keys it is the path of their file.
     pub fn configuration(&self, matches: &ArgMatches) -> Vec<Setting> {
         let command = Self::augment_args(clap::Command::new("serve"));
         let setting = |argument: &Arg| {
@@ -284,7 +284,7 @@ impl ServeArgs {
         command.get_arguments().filter_map(setting).collect()
     }
 
-    /// Those of the defaults that were used, as neither a flag nor a setting's own variable was given. `matches` is what
+    /// Those of `defaults` that are in use: neither the setting's flag nor its own variable was given. `matches` is what
     /// these flags were read from.
     pub fn used<'a>(
         matches: &ArgMatches,
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_was_given_is_no_default_even_with_the_value_of_the_default() {
+    fn a_given_setting_is_not_shown_as_default_even_if_it_has_the_default_value() {
         let flags = [
             "--backend=cpu",
             "--device=0,L4",
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_of_another_program_is_shown_as_set_and_told_of_if_it_is_used() {
+    fn a_default_set_by_another_programs_variable_is_shown_as_set_and_reported_if_used() {
         let default = |setting, default: &str| ForeignDefault {
             variable: "SERVER_PORT",
             given: "9000".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::work::Multiplier;
 
-/// The most seconds that most settings may have.
+/// The maximum of most settings in seconds.
 const HOUR: f64 = 3600.0;
 
 /// Reads a whole number from `from` to `to`.

@@ -51,7 +51,7 @@ struct State {
     quiet_since: Instant,
     /// When the first byte of a head arrived, while the head is not complete.
     head_since: Option<Instant>,
-    /// Since when no response has been sent in full although one is unsent.
+    /// Since when a response is unsent and none was sent in full.
     responses_since: Option<Instant>,
     /// Since when the socket accepts no more bytes.
     blocked_since: Option<Instant>,

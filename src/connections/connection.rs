@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::socket::Socket;
 use crate::telemetry::Metrics;
 
-/// How often hyper is polled after a client has left while its request is in progress. The request may have arrived together with
+/// How often hyper is polled after a client has disconnected while its request is in progress. The request may have arrived together with
 /// the end of the connection, and hyper takes a poll for each step from its bytes to its handler: for the head, for each part of
 /// the body, and for its end. A handler that answers at once, as `work_cancel` of Nano's API does, has acted by then.
 const LAST_POLLS: u32 = 16;
@@ -28,11 +28,11 @@ const LAST_POLLS: u32 = 16;
 /// How a connection ended: a label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// In order, by either side.
+    /// Closed properly, by either side.
     Closed,
     /// The client disconnected in the middle of a request, or did not speak HTTP.
     Broken,
-    /// Something took too long, or came too often.
+    /// A time-out or the limit of resets was exceeded.
     Overdue(Overdue),
     /// Evicted: another client needed the slot.
     Evicted,

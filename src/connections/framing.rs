@@ -1,6 +1,7 @@
 //! Where the requests of an HTTP/1 connection end, so that hyper is given the bytes of one request at a time.
 //!
-//! hyper reads as much as there is. The beginning of a next request would lie in its buffer, where no clock sees it.
+//! hyper reads all bytes that have arrived. The beginning of a next request would lie in its buffer, where no time-out
+//! covers it.
 
 /// Follows the bytes that hyper is given of one HTTP/1 connection.
 #[derive(Debug)]

@@ -102,7 +102,7 @@ pub async fn serve(
 /// A task that has ended keeps its memory and its panic until this is called.
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection ended by a bug");
+        tracing::error!(%error, "a connection was closed because of a bug");
     }
 }
 

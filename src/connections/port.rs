@@ -31,7 +31,7 @@ const RESERVED_DESCRIPTORS: u64 = 64 + MANAGEMENT_CONNECTIONS.get() as u64;
 pub enum Port {
     /// For clients.
     Public,
-    /// For clients of Nano and Banano, if the server works for them.
+    /// For clients of Nano and Banano, if they are served.
     Nano,
     /// For probes and scrapers.
     Management,
@@ -52,7 +52,7 @@ impl Port {
 ///
 /// # Errors
 ///
-/// If the system refuses the port. Where it is taken over one family of addresses only, the text says over which.
+/// If the system refuses the port. If it is in use on one family of addresses only, the text names the family.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() != Ipv6Addr::UNSPECIFIED {
         return listen(address, Reach::OwnFamily);
@@ -63,11 +63,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let is_taken = |address| listen(address, Reach::OwnFamily).is_err();
             let families = match (is_taken(every_v4), is_taken(address)) {
-                (true, false) => "over IPv4",
-                (false, true) => "over IPv6",
-                _ => "over IPv4 and IPv6",
+                (true, false) => "on IPv4",
+                (false, true) => "on IPv6",
+                _ => "on IPv4 and IPv6",
             };
-            let text = format!("the port is taken {families}");
+            let text = format!("the port is in use {families}");
             Err(io::Error::new(error.kind(), text))
         }
         done => done,
@@ -131,7 +131,7 @@ pub fn reserve_descriptors(
         match setrlimit(Resource::Nofile, new) {
             Ok(()) => allowed = raised,
             Err(error) => {
-                tracing::warn!(%error, "the limit of open descriptors cannot be raised");
+                tracing::warn!(%error, "cannot raise the limit of open descriptors (ulimit -n)");
             }
         }
     }
@@ -145,7 +145,8 @@ pub fn reserve_descriptors(
         wanted,
         connections = public,
         nano_connections = nano_room,
-        "the limit of open descriptors (ulimit -n) allows fewer connections than wanted"
+        "the limit of open descriptors (ulimit -n) allows fewer connections than configured: raise the limit, or lower \
+         ATTO_WORK_MAX_CONNECTIONS"
     );
     (public, nano_room)
 }

@@ -127,7 +127,7 @@ fn failed(panic: &(dyn Any + Send), path: &str, fields: &HeaderMap) -> Response 
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text, "a request ended by a bug");
+    tracing::error!(panic = text, "a request failed because of a bug");
     Problem::Internal.response(path, &RequestId::of(fields))
 }
 

@@ -41,7 +41,7 @@ impl Socket {
 
     /// Ready when the client has disconnected.
     ///
-    /// While hyper answers an HTTP/1.1 request, it is given no further bytes, and so would not notice that nobody waits for
+    /// While hyper answers an HTTP/1.1 request, it is given no further bytes, and so would not notice that no client waits for
     /// the response. Must be polled after hyper, while such a request is in progress. A client that sends more than
     /// [`MAX_HEAD`] bytes ahead is not watched any further.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {

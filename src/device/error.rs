@@ -51,7 +51,7 @@ pub enum DeviceError {
 ///
 /// The error of `f`, or [`DeviceError::Panicked`].
 pub fn catch_panic<T>(f: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-    // Unwind safe: an engine that has panicked is never used again, so nobody sees what the panic left half done.
+    // Unwind safe: an engine that has panicked is never used again, so the state that the panic left is never read.
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());

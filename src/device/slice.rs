@@ -14,7 +14,7 @@ pub struct Slice {
     pub rule: Rule,
     /// The nonces to test.
     pub nonces: NonceRange,
-    /// Set once nobody waits for the answer. The slice may then end early without one. Slices of one search share this
+    /// Set once no client waits for the answer. The slice may then end early without one. Slices of one search share this
     /// flag; slices of different searches never do.
     pub stop: StopFlag,
 }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_arrives_is_waited_for_within_the_limit() {
+    fn a_message_that_never_arrives_is_waited_for_up_to_the_limit() {
         const LIMIT: Duration = Duration::from_millis(20);
         let mut watch = Stopwatch::begin();
         let (sender, receiver) = mpsc::channel();

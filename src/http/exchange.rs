@@ -104,7 +104,7 @@ impl<A: Api> Exchange<A> {
         response
     }
 
-    /// Answers a request. If web pages may ask, the response has the headers that let an allowed page see it.
+    /// Answers a request. If there are allowed CORS origins, the response has the headers that let their pages see it.
     async fn with_cors(&self, request: Request<'_, impl Body>) -> Response {
         let Some(origins) = &self.origins else {
             return self.api.answer(request).await;

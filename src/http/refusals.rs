@@ -32,7 +32,7 @@ impl Refusals {
         if let Some(left_out) = admitted {
             let left_out = (left_out > 0).then_some(left_out);
             let (code, status) = (refused.code, status.as_u16());
-            tracing::info!(request_id = %head.id, code, status, left_out, "refused");
+            tracing::info!(request_id = %head.id, code, status, left_out, "request refused");
         }
     }
 }

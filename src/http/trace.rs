@@ -5,8 +5,8 @@
 //! | --- | --- | --- | --- |
 //! | the method and the route, such as `POST /works`, of kind server | the head has arrived | the response is made, or the client has disconnected | `atto.work.network`, `atto.work.threshold` or for Nano `atto.work.difficulty`, `atto.work.origin`, `atto.work.outcome` |
 //! | `queue` | the request is admitted | a device begins to search | |
-//! | `search` | then | a device has found the work, or no client waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
-//! | `verify` | then | the reference hash has confirmed the work | |
+//! | `search` | the end of `queue` | a device has found the work, or no client waits for it any more | `atto.work.device`, `atto.work.kernel`, `atto.work.hashes`, `atto.work.dispatches` |
+//! | `verify` | the end of `search` | the reference hash has confirmed the work | |
 //!
 //! A request's span has its id as `http.response.header.x-request-id`. An error response is the event `atto.work.refused` of the
 //! request, with its `atto.work.code`. If a device went out of
@@ -167,7 +167,7 @@ impl Drop for Trace {
             "{}",
             match self.status {
                 Some(_) => "request ended",
-                None => "client left",
+                None => "client disconnected",
             }
         );
     }

@@ -1,4 +1,4 @@
-//! Says in the log whether the machine's clock can be right.
+//! Logs whether the machine's clock can be right.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub async fn watch_clock() {
         match (was_right, is_right) {
             (true, false) => tracing::warn!(
                 %clock,
-                "the clock is wrong: not ready, and requests are refused until it is set to a time from 2024 on"
+                "the clock is wrong: the server is not ready and refuses requests until the clock is set to a time from 2024 on"
             ),
             (false, true) => tracing::info!(%clock, "the clock is right"),
             _ => {}

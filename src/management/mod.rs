@@ -1,11 +1,11 @@
-//! The management port, for probes, scrapers and people. Nothing here changes anything.
+//! The management port, for probes, scrapers and people. It is read-only.
 //!
 //! | route | response |
 //! | --- | --- |
 //! | `GET /health` | 200 `UP` once requests are accepted, while a device is in service and the clock is right; else 503 `DOWN` |
 //! | `GET /health/liveness` | 503 `DOWN` if no device is left in service, which a restart may fix; else, and while starting, 200 `UP` |
 //! | `GET /health/readiness` | 200 `UP` while clients should send requests, a device is in service and the clock is right; else 503 `OUT_OF_SERVICE`. From the signal to stop on it is 503, although requests are still served |
-//! | `GET /prometheus` | the metrics: `OpenMetrics` for those who ask for it, as Prometheus does, else Prometheus's text |
+//! | `GET /prometheus` | the metrics: `OpenMetrics` for clients that ask for it, as Prometheus does, else Prometheus's text |
 //! | `GET /metrics` | the same; for a client that accepts JSON and no text, the names of the metrics |
 //! | `GET /metrics/NAME` | one metric as JSON, narrowed by `?tag=NAME:VALUE` |
 //! | `GET /` | the status page for browsers; for all others, links to the above |

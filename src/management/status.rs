@@ -39,7 +39,7 @@ pub struct About {
     pub keys: Option<Keys>,
     /// How many slots there are for hard searches.
     pub slots: usize,
-    /// The base difficulty of Nano's work, if the server works for Nano.
+    /// The base difficulty of Nano's work, if Nano is served.
     pub nano: Option<Difficulty>,
 }
 

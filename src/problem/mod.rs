@@ -26,7 +26,7 @@ pub struct Refused {
 }
 
 /// Makes the table. A row has a name, a status, the code, the class for metrics, and when it is sent. The class is that of the
-/// reference server where it refuses the same, so that alerts by it go on, and else the code.
+/// reference server if it has the same error, so that existing alerts keep working, and else the code.
 macro_rules! codes {
     ($($row:ident $status:ident $code:literal $class:literal $when:literal)+) => {
         /// The kinds of error responses.
@@ -153,7 +153,7 @@ pub enum Problem {
         given: String,
     },
     /// The body is declared to be compressed.
-    #[error("the content encoding is {given}; the body must be sent as it is")]
+    #[error("the content encoding is {given}; the body must be sent without one")]
     UnsupportedEncoding {
         /// The content encoding that was declared.
         given: String,
@@ -164,13 +164,13 @@ pub enum Problem {
     /// The API key is not in the file of keys.
     #[error("the API key is not known")]
     KeyUnknown,
-    /// The API key has as many requests in progress as it may.
-    #[error("this API key has {limit} requests in progress, and {limit} are allowed")]
+    /// The API key has its maximum of requests in progress.
+    #[error("this API key has {limit} requests in progress, which is the maximum")]
     KeyBusy {
         /// How many it may have.
         limit: usize,
     },
-    /// As many requests are in progress as may be.
+    /// The maximum number of requests is in progress.
     #[error("too many requests are in progress")]
     Overloaded,
     /// The server's clock is outside of the calendar of thresholds.

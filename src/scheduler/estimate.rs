@@ -46,7 +46,7 @@ pub(super) fn time(hashes: f64, rate: f64) -> Option<Duration> {
 /// smaller one makes the hash rate jump, a larger one makes it lag.
 const MEMORY: f64 = 10.0;
 
-/// For how many seconds of work the measurement at the opening of a device counts.
+/// The weight, in seconds of work, of the measurement that was made when the device was opened.
 const TRIAL: f64 = 0.1;
 
 /// The hashes and the seconds of work of an engine, from which its hash rate follows. Older ones count exponentially

@@ -128,8 +128,8 @@ impl Job {
         &self.ended
     }
 
-    /// Adds a client that waits. Must be called under the scheduler's lock while the queue has the job, so that nobody
-    /// ends it meanwhile.
+    /// Adds a client that waits. Must be called under the scheduler's lock while the queue has the job, so that it
+    /// cannot end meanwhile.
     pub(super) fn join(&self) -> watch::Receiver<Answer> {
         self.answer.subscribe()
     }

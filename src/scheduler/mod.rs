@@ -166,7 +166,7 @@ impl Scheduler {
         if left_behind > 0 {
             tracing::warn!(
                 threads = left_behind,
-                "engines do not come back: leaving them behind"
+                "engines have not returned from their batches; stopping without waiting for them"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! Who may ask: API keys and what each may have in progress, pages in browsers, and what the management port does not
-//! do. The real binary, over real sockets.
+//! Access: API keys and their limit of requests in progress, CORS origins, allowed hosts, and what the management port
+//! refuses. The real binary, over real sockets.
 
 use std::fs;
 use std::io::Write;
@@ -16,8 +16,8 @@ const ALICE_TOO: &str = "alice-has-this-key-0002";
 const BOB: &str = "bob-has-this-key-000001";
 const NOBODY: &str = "nobody-has-this-key-0001";
 
-const READ_AGAIN: &str = "API keys read again";
-const AS_THEY_WERE: &str = "the API keys stay as they were";
+const RELOADED: &str = "API keys reloaded";
+const NOT_RELOADED: &str = "cannot reload the API keys; those loaded before stay in use";
 
 /// A folder of this test's own, empty.
 fn folder(test: &str) -> PathBuf {
@@ -55,7 +55,7 @@ fn keys(folder: &Path) -> PathBuf {
     file
 }
 
-/// A server that is slow at LIVE searches, and lets only these keys ask.
+/// A server that is slow at LIVE searches, and accepts only these keys.
 fn server(file: &Path, more: &[&str]) -> Server {
     let file = file.to_str().unwrap();
     let args = [
@@ -103,7 +103,7 @@ fn assert_problem(answer: &Response, status: u16, code: &str) {
 }
 
 #[test]
-fn without_a_file_a_key_is_not_looked_at() {
+fn without_a_file_of_keys_no_key_is_checked() {
     let server = Server::on_cpu(&[]);
     for headers in [&bearer(NOBODY), "authorization: Basic eA==\r\n", ""] {
         assert_eq!(ask(&server, headers).status, 200);
@@ -113,7 +113,7 @@ fn without_a_file_a_key_is_not_looked_at() {
 }
 
 #[test]
-fn with_a_file_only_its_keys_may_ask() {
+fn with_a_file_of_keys_only_its_keys_are_accepted() {
     let server = server(&keys(&folder("only_its_keys")), &[]);
     let missing = "Bearer realm=\"atto-work-server\"";
     let unknown = "Bearer realm=\"atto-work-server\", error=\"invalid_token\"";
@@ -181,7 +181,7 @@ fn with_a_file_only_its_keys_may_ask() {
 }
 
 #[test]
-fn keys_guard_requests_and_nothing_else() {
+fn only_requests_for_work_and_to_verify_need_a_key() {
     let server = server(&keys(&folder("nothing_else")), &[]);
     for path in ["/openapi.json", "/v3/api-docs", "/swagger-ui/index.html"] {
         assert_eq!(get(server.address, path).status, 200, "{path}");
@@ -200,7 +200,7 @@ fn keys_guard_requests_and_nothing_else() {
 }
 
 #[test]
-fn a_body_without_a_key_is_not_waited_for() {
+fn a_request_without_a_key_is_refused_before_its_body_arrives() {
     let server = server(
         &keys(&folder("not_waited_for")),
         &["--body-timeout", "3600"],
@@ -213,7 +213,7 @@ fn a_body_without_a_key_is_not_waited_for() {
 }
 
 #[test]
-fn a_key_has_so_many_requests_in_progress_and_no_more() {
+fn the_requests_in_progress_of_a_key_are_limited() {
     let folder = folder("in_progress");
     let file = keys(&folder);
     let server = server(&file, &["--api-key-requests", "1"]);
@@ -237,7 +237,7 @@ fn a_key_has_so_many_requests_in_progress_and_no_more() {
     assert_busy(ALICE);
     assert_eq!(ask(&server, &bearer(BOB)).status, 200);
 
-    // A second key under the name is no way around, nor is it to read the file again.
+    // Neither a second key of the same name nor a reload of the file gets around the limit.
     let text = fs::read_to_string(&file).unwrap() + &entry("alice", ALICE_TOO);
     fs::write(&file, text).unwrap();
     eventually("a second key", || {
@@ -256,7 +256,7 @@ fn a_key_has_so_many_requests_in_progress_and_no_more() {
         server.metric("atto_work_key_requests_total{key=\"alice\",outcome=\"cancelled\"}"),
         1.0
     );
-    // What is refused gives its room back too.
+    // A refused request frees its slot too.
     for _ in 0..3 {
         let wrong = crate::support::http::request("POST", "/works", &bearer(ALICE), "{}");
         assert_eq!(exchange(server.address, &wrong).status, 400);
@@ -264,7 +264,7 @@ fn a_key_has_so_many_requests_in_progress_and_no_more() {
 }
 
 #[test]
-fn a_file_that_changes_is_read_again() {
+fn a_changed_file_of_keys_is_reloaded() {
     let folder = folder("changes");
     let file = keys(&folder);
     let server = server(&file, &[]);
@@ -285,7 +285,7 @@ fn a_file_that_changes_is_read_again() {
 }
 
 #[test]
-fn a_secret_of_kubernetes_is_read_again() {
+fn a_changed_secret_of_kubernetes_is_reloaded() {
     // The file is a link through `..data`, which is a link to the folder of a version and is put in its place.
     let folder = folder("kubernetes");
     for (version, name, key) in [("..1", "alice", ALICE), ("..2", "bob", BOB)] {
@@ -303,21 +303,21 @@ fn a_secret_of_kubernetes_is_read_again() {
 }
 
 #[test]
-fn a_hangup_has_the_file_read_again() {
+fn sighup_reloads_the_file_of_keys() {
     let server = server(&keys(&folder("hangup")), &[]);
     // Nothing has changed, so it can only be for the signal.
     server.signal(Signal::HUP);
-    server.wait_for_log(READ_AGAIN);
+    server.wait_for_log(RELOADED);
     assert_eq!(ask(&server, &bearer(ALICE)).status, 200);
 }
 
 #[test]
-fn a_file_that_is_wrong_changes_nothing() {
+fn an_invalid_file_of_keys_changes_nothing() {
     let folder = folder("wrong");
     let file = keys(&folder);
     let server = server(&file, &[]);
     let refused = || {
-        let log = server.log_until(AS_THEY_WERE);
+        let log = server.log_until(NOT_RELOADED);
         let line = log.last().unwrap();
         assert_eq!(line["level"], "ERROR");
         assert_eq!(ask(&server, &bearer(ALICE)).status, 200);
@@ -335,15 +335,15 @@ fn a_file_that_is_wrong_changes_nothing() {
     assert!(refused().contains("no key"));
     fs::remove_file(&file).unwrap();
     assert!(refused().contains("cannot be read"));
-    // What comes then counts again.
+    // A valid file is loaded again.
     fs::write(&file, entry("alice", ALICE_TOO)).unwrap();
-    server.wait_for_log(READ_AGAIN);
+    server.wait_for_log(RELOADED);
     assert_eq!(ask(&server, &bearer(ALICE_TOO)).status, 200);
     assert_eq!(ask(&server, &bearer(ALICE)).status, 401);
 }
 
 #[test]
-fn a_file_that_is_wrong_at_the_start_stops_it() {
+fn an_invalid_file_of_keys_stops_the_start() {
     let folder = folder("wrong_at_the_start");
     let file = folder.join("keys");
     let start = || {
@@ -368,7 +368,7 @@ fn a_file_that_is_wrong_at_the_start_stops_it() {
 }
 
 #[test]
-fn a_key_is_never_in_the_log_and_its_name_is() {
+fn the_log_has_the_name_of_a_key_and_never_the_key() {
     let folder = folder("log");
     let file = keys(&folder);
     let mut command = work_server(&["serve", "--backend", "cpu", "--address", "127.0.0.1:0"]);
@@ -383,7 +383,7 @@ fn a_key_is_never_in_the_log_and_its_name_is() {
     }
     // A key where its hash should be.
     fs::write(&file, format!("eve:{NOBODY}\n")).unwrap();
-    let mut log = server.log_until(AS_THEY_WERE);
+    let mut log = server.log_until(NOT_RELOADED);
     server.terminate();
     log.extend(server.log_until("stopped"));
     server.wait();
@@ -431,7 +431,7 @@ fn hash_key_reads_a_key_and_writes_its_line() {
 }
 
 #[test]
-fn hash_key_makes_keys_that_may_ask() {
+fn keys_made_by_hash_key_are_accepted() {
     let made = hash_key(&["--generate", "carol"], "");
     assert!(made.status.success(), "{made:?}");
     let key = String::from_utf8(made.stderr).unwrap();
@@ -452,7 +452,7 @@ fn origin(origin: &str) -> String {
     format!("origin: {origin}\r\n")
 }
 
-/// What a browser asks before it sends JSON.
+/// The preflight that a browser sends before JSON.
 fn preflight(server: &Server, path: &str, from: &str) -> Response {
     let head = format!(
         "OPTIONS {path} HTTP/1.1\r\nhost: test\r\n{}access-control-request-method: POST\r\n\
@@ -475,7 +475,7 @@ fn by_default_no_page_may_ask() {
 }
 
 #[test]
-fn pages_on_the_list_may_ask_and_others_may_not() {
+fn only_pages_of_listed_origins_are_allowed() {
     let list = format!("{WALLET},http://localhost:3000");
     let server = Server::on_cpu(&["--cors-origins", &list]);
     for path in ["/works", "/works/verify"] {
@@ -575,7 +575,7 @@ fn pages_see_refusals_too() {
     let file = keys(&folder("pages"));
     let server = server(&file, &["--cors-origins", "*"]);
     let answer = preflight(&server, "/works", WALLET);
-    // Browsers ask without a key.
+    // Browsers send a preflight without a key.
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let from = origin(WALLET);

@@ -10,7 +10,7 @@ use crate::support::{Server, assert_work, request, target, work_server};
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
 
-/// Plays two parts: the test, and the process within the namespace. `setup` is what the shell does there beforehand.
+/// Runs as the test, and as the process within the namespace. `setup` is a shell script that runs there first.
 fn within_namespace(test: &str, setup: &str, part: impl FnOnce()) {
     const PART: &str = "PART_IN_THIS_TEST";
     if std::env::var_os(PART).is_some() {
@@ -34,7 +34,7 @@ fn within_namespace(test: &str, setup: &str, part: impl FnOnce()) {
     assert!(output.status.success(), "{output:#?}");
 }
 
-/// Starts a server as it is, on its default ports, and asks both of them at these addresses and at no other.
+/// Starts a server on its default ports. Both must answer at these addresses and at no others.
 fn assert_served_at(addresses: &[&str]) {
     let server = Server::spawn(work_server(&["--backend", "cpu"]));
     let messages: Vec<_> = server
@@ -90,13 +90,13 @@ fn a_machine_with_ipv4_alone_is_served() {
 }
 
 #[test]
-fn a_port_that_is_taken_over_one_family_is_told_with_it() {
-    let test = "a_port_that_is_taken_over_one_family_is_told_with_it";
+fn the_error_of_a_port_in_use_names_the_address_family() {
+    let test = "the_error_of_a_port_in_use_names_the_address_family";
     within_namespace(test, "true", || {
         for (takers, family) in [
-            (&[V4][..], "over IPv4;"),
-            (&[V6], "over IPv6;"),
-            (&[V4, V6], "over IPv4 and IPv6;"),
+            (&[V4][..], "on IPv4;"),
+            (&[V6], "on IPv6;"),
+            (&[V4, V6], "on IPv4 and IPv6;"),
         ] {
             for (port, option) in [(8080, "--address"), (8081, "--management-address")] {
                 let at = |ip: &&str| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port);

@@ -1,4 +1,4 @@
-//! What is refused under load, and what the refusal says: the service over real sockets, in this process, with a
+//! Which requests are refused under load, and with which `Retry-After`: the service over real sockets, in this process, with a
 //! device whose speed is known.
 
 use std::io::Write;
@@ -41,7 +41,7 @@ fn paced() -> Device {
     })
 }
 
-/// The `Retry-After` of a refusal beside a search of this network that has the only place.
+/// The `Retry-After` of a request that is refused while a search of this network has the only place.
 fn retry_after(network: &str) -> u64 {
     let service = Service::with_limits(limits(1, 0), vec![paced()], None);
     let _search = ask(&service, network, 1);
@@ -60,7 +60,7 @@ fn retry_after(network: &str) -> u64 {
 }
 
 #[test]
-fn a_refusal_says_when_the_search_that_runs_has_ended_on_average() {
+fn retry_after_is_the_mean_time_until_the_running_search_ends() {
     // LIVE needs 2^32 hashes, 20.5 s at best; DEV a hundredth of that.
     let (live, dev) = (retry_after("LIVE"), retry_after("DEV"));
     assert!((20..300).contains(&live), "{live}");
@@ -117,7 +117,7 @@ fn ask_with(service: &Service, number: u64, line: &str) -> TcpStream {
 }
 
 #[test]
-fn a_search_ends_with_the_time_that_its_client_waits() {
+fn a_search_ends_when_its_clients_request_timeout_is_over() {
     let service = Service::with_limits(limits(1, 16), vec![fake("unlucky", unlucky)], None);
     for (number, line) in [
         (1, "request-timeout: 0.2"),
@@ -180,7 +180,7 @@ fn scheduler(limits: Limits, devices: Vec<Device>) -> Scheduler {
 }
 
 #[test]
-fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
+fn the_expected_time_of_a_search_follows_from_the_measured_rate() {
     let nobody = scheduler(limits(1, 16), Vec::new());
     assert_eq!(nobody.estimate(&work_request(Network::Live, 1)), None);
     assert_eq!(nobody.status().expected_wait, None);
@@ -201,7 +201,7 @@ fn what_a_search_may_be_expected_to_take_follows_from_the_measured_rate() {
 }
 
 #[test]
-fn work_comes_with_the_time_that_it_took() {
+fn a_solved_work_has_its_waiting_and_search_times() {
     let limits = Limits {
         answers: AnswerCache::DEFAULT,
         ..limits(1, 16)

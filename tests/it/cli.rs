@@ -35,7 +35,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn what_solve_finds_verify_accepts() {
+fn verify_accepts_the_work_that_solve_finds() {
     let target = target(1);
     for kernel in [
         "portable",
@@ -93,7 +93,7 @@ fn what_solve_finds_verify_accepts() {
 }
 
 #[test]
-fn solve_tells_all_about_its_work_in_json() {
+fn solve_describes_its_work_in_json() {
     let target = target(2);
     let args = [
         "solve",
@@ -245,7 +245,7 @@ fn verify_knows_nano_s_published_works() {
 }
 
 #[test]
-fn flags_of_one_network_are_none_of_the_other() {
+fn flags_of_one_network_are_refused_for_another() {
     let target = target(1);
     let atto = ["verify", "--network", "LOCAL", "--work", "0000000000000000"];
     let nano = ["verify", "--network", "NANO", "--work", "0"];
@@ -255,27 +255,27 @@ fn flags_of_one_network_are_none_of_the_other() {
         (
             &atto,
             &["--hash", ROOT],
-            "--hash is no flag of --network LOCAL",
+            "--hash cannot be used with --network LOCAL",
         ),
         (
             &atto,
             &["--target", &target, "--difficulty", "1"],
-            "--difficulty is no flag of --network LOCAL",
+            "--difficulty cannot be used with --network LOCAL",
         ),
         (
             &atto,
             &["--target", &target, "--multiplier", "1"],
-            "--multiplier is no flag of --network LOCAL",
+            "--multiplier cannot be used with --network LOCAL",
         ),
         (
             &nano,
             &["--target", &target],
-            "--target is no flag of --network NANO",
+            "--target cannot be used with --network NANO",
         ),
         (
             &nano,
             &["--hash", ROOT, "--timestamp", "1704067200000"],
-            "--timestamp is no flag of --network NANO",
+            "--timestamp cannot be used with --network NANO",
         ),
         (
             &nano,
@@ -395,15 +395,15 @@ fn devices_says_why_a_card_is_not_used() {
 }
 
 #[test]
-fn a_process_that_needs_nothing_is_not_started_again() {
-    // Whatever this machine has, an operator's word on drivers stands.
+fn a_process_that_needs_no_variables_is_not_restarted() {
+    // Whatever this machine has, the operator's own driver variables stay.
     let mut command = work_server(&["devices"]);
     command
         .env("RUST_LOG", "debug")
         .env("VK_ADD_DRIVER_FILES", "");
     let output = command.output().unwrap();
     assert_eq!(code(&output), 0, "{output:?}");
-    assert!(!stderr(&output).contains("started again"), "{output:?}");
+    assert!(!stderr(&output).contains("restarted"), "{output:?}");
     let listings = stderr(&output).matches("listed the Vulkan adapters");
     assert_eq!(listings.count(), 1, "{output:?}");
 }
@@ -443,7 +443,7 @@ fn bench_measures_what_it_is_told_to() {
     );
     let limit = device["limited_by"].as_str().unwrap();
     assert!(limit.contains("GHz"), "{limit}");
-    // A bound is known of some makes only, and what a core of its own does only while it has one.
+    // The bound is known for some makes only, and the figures of an unshared core only if there was one.
     match device["bound_of"].as_str() {
         Some(cores) => assert!(limit.contains(cores) && number("percent_of_bound") > 0.0),
         None => assert!(
@@ -478,14 +478,7 @@ fn bench_measures_what_it_is_told_to() {
     let table = run(&["bench", "--backend", "gpu", "--seconds", "1"]);
     assert_eq!(code(&table), 0, "{table:?}");
     let table = stdout(&table);
-    for part in [
-        "Limited by",
-        "H/s",
-        "LIVE",
-        "LOCAL",
-        "expected",
-        "99 of 100 within",
-    ] {
+    for part in ["Limited by", "H/s", "LIVE", "LOCAL", "expected", ", p99"] {
         assert!(table.contains(part), "no {part}: {table}");
     }
     assert!(
@@ -513,7 +506,7 @@ fn bench_measures_the_kernel_of_a_card_that_is_named() {
 }
 
 #[test]
-fn a_kernel_that_no_device_may_run_is_refused_with_those_that_it_may_be() {
+fn a_kernel_that_no_device_may_run_is_refused_with_the_allowed_ones() {
     let cases: [(&[&str], i32, &[&str]); 3] = [
         (
             &["--kernel", "mmx"],
@@ -585,7 +578,7 @@ fn bench_shows_its_progress_on_a_terminal_only() {
     assert!(!table.contains("of 1 s"), "{shown:?}");
 }
 
-/// Of the year 2055: no device of today ends it.
+/// A request of the year 2055: no device of today finishes its search.
 const ENDLESS: &str = "solve --backend cpu --threads 1 --network LIVE --timestamp 2700000000000 --target \
                        0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -613,7 +606,7 @@ fn solve_shows_its_progress_on_a_terminal() {
 }
 
 #[test]
-fn solve_shows_nothing_of_its_progress_in_a_pipe() {
+fn solve_shows_no_progress_in_a_pipe() {
     let mut command = work_server(&ENDLESS.split_whitespace().collect::<Vec<_>>());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -625,7 +618,7 @@ fn solve_shows_nothing_of_its_progress_in_a_pipe() {
 }
 
 #[test]
-fn only_the_service_logs_what_goes_well() {
+fn only_the_service_logs_below_warnings() {
     let solve = [
         "solve",
         "--backend",
@@ -736,10 +729,10 @@ fn errors_say_what_to_do_next() {
         (
             vec!["bench", "--backend", "gpu", "--device", "77"],
             if is_left_out(Need::Vulkan) {
-                &["no adapter fits \"77\"", "work-server devices"]
+                &["no adapter matches \"77\"", "work-server devices"]
             } else {
                 &[
-                    "no adapter fits \"77\"",
+                    "no adapter matches \"77\"",
                     "there are 0: ",
                     "work-server devices",
                 ]
@@ -773,7 +766,7 @@ fn errors_say_what_to_do_next() {
                 "--output",
                 "/no/such/folder/shader",
             ],
-            &["/no/such/folder/shader", "a folder that is there"],
+            &["/no/such/folder/shader", "an existing folder"],
         ),
         (vec!["hash-key"], &["0 characters", "--generate"]),
     ];
@@ -870,7 +863,7 @@ fn a_wrong_value_stops_the_start_and_is_named() {
 }
 
 #[test]
-fn a_wrong_variable_is_named_as_the_variable_that_it_is() {
+fn an_error_names_the_environment_variable_that_has_the_wrong_value() {
     for variable in [
         "ATTO_WORK_BACKEND",
         "ATTO_WORK_DEVICE",
@@ -915,7 +908,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_card_that_is_not_there_stops_the_start_of_gpu_and_not_of_auto() {
+fn a_missing_card_stops_the_start_with_gpu_and_not_with_auto() {
     let args = [
         "solve",
         "--device",
@@ -975,7 +968,7 @@ fn short_help_fits_a_screen_and_long_help_has_everything() {
 }
 
 #[test]
-fn a_card_that_is_not_there_keeps_no_other_from_serving() {
+fn a_missing_card_does_not_keep_others_from_serving() {
     if is_left_out(Need::Vulkan) {
         return;
     }
@@ -987,7 +980,7 @@ fn a_card_that_is_not_there_keeps_no_other_from_serving() {
 }
 
 #[test]
-fn a_log_filter_that_cannot_be_read_is_told_of() {
+fn an_invalid_log_filter_is_reported() {
     let args = [
         "solve",
         "--backend",
@@ -1039,7 +1032,7 @@ fn health_follows_a_server_from_ready_to_gone() {
     assert_eq!(code(&told.output().unwrap()), 0);
 
     server.terminate();
-    server.wait_for_log("not ready any more, and still serving");
+    server.wait_for_log("stopping: not ready any more, but still serving requests");
     assert_eq!(health(&address, &[]), (1, "OUT_OF_SERVICE".to_owned()));
     assert_eq!(health(&address, &["--liveness"]), up);
     let report = run(&["health", "--address", &address, "--json"]);
@@ -1063,7 +1056,7 @@ fn health_follows_a_server_from_ready_to_gone() {
 }
 
 #[test]
-fn health_takes_no_public_port_for_the_management_port() {
+fn health_does_not_take_the_public_port_for_the_management_port() {
     let server = Server::on_cpu(&[]);
     let (code, line) = health(&server.address.to_string(), &[]);
     assert_eq!(code, 1);
@@ -1087,14 +1080,14 @@ fn answering(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn health_does_not_wait_for_what_says_nothing() {
+fn health_times_out_if_nothing_answers() {
     let (code, line) = health(&answering(b""), &["--timeout", "0.2"]);
     assert_eq!(code, 1);
     assert!(line.contains("within 0.2 s"), "{line}");
 }
 
 #[test]
-fn health_believes_no_answer_but_that_of_a_probe() {
+fn health_rejects_answers_that_are_not_a_probes() {
     for bytes in [
         &b"\xff\x00\r\n\r\n"[..],
         b"+PONG\r\n",
@@ -1135,7 +1128,7 @@ fn the_version_tells_what_was_built() {
 }
 
 #[test]
-fn who_cannot_be_told_why_still_gets_the_exit_code() {
+fn the_exit_code_is_right_even_if_the_message_cannot_be_written() {
     let full = || {
         let file = fs::OpenOptions::new().write(true).open("/dev/full");
         file.expect("Linux has it")

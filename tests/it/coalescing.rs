@@ -1,5 +1,5 @@
-//! Requests for the same work: those that overlap share a search, and those that come later have the answer that was
-//! found. The service is the real one, over real sockets, in this process, with devices that write down what they do.
+//! Requests for the same work: overlapping ones share a search, and later ones get the cached answer. The service is the
+//! real one, over real sockets, in this process, with devices that record what they do.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -84,7 +84,7 @@ fn ten_requests_for_the_same_work_are_one_search() {
 #[test]
 fn those_who_join_are_bounded_too() {
     let (release, _seen, device) = recording();
-    // Two turns and one that waits: so three may join.
+    // Two slots and one search that waits, so three requests may join.
     let service = Service::with_limits(limits(2, 1), vec![device], None);
     let request = request("LOCAL", &target(1));
     let mut clients: Vec<_> = (0..4).map(|_| ask(&service, &request)).collect();
@@ -94,7 +94,7 @@ fn those_who_join_are_bounded_too() {
     let refused = post_works(service.address, &request.to_string());
     assert_eq!(refused.json()["code"], "QUEUE_FULL");
     assert!(refused.header("retry-after").is_some());
-    // A client that leaves makes room. One of two has joined, since only one was the first.
+    // A client that disconnects makes room. One of two has joined, since only one was the first.
     clients.truncate(2);
     let (mut joined, mut attempts) = (None, 1.0);
     eventually("another joins", || {
@@ -116,7 +116,7 @@ fn those_who_join_are_bounded_too() {
 }
 
 #[test]
-fn a_shared_search_ends_when_the_last_client_has_left() {
+fn a_shared_search_is_cancelled_when_the_last_client_disconnects() {
     let (_release, seen, device) = recording();
     let service = Service::start(vec![device], None);
     let request = request("LOCAL", &target(1));
@@ -147,7 +147,7 @@ fn a_shared_search_ends_when_the_last_client_has_left() {
 }
 
 #[test]
-fn those_who_stay_are_answered_when_the_first_has_left() {
+fn remaining_clients_are_answered_after_the_first_disconnects() {
     let (release, _, device) = recording();
     let service = Service::start(vec![device], None);
     let request = request("LOCAL", &target(1));
@@ -199,7 +199,7 @@ fn a_request_that_is_a_little_easier_joins_and_a_harder_one_does_not() {
 }
 
 #[test]
-fn an_easy_request_does_not_wait_for_a_dear_search_of_the_same_target() {
+fn an_easy_request_does_not_join_a_far_harder_search_of_the_same_target() {
     let (release, _, device) = recording();
     drop(release);
     let service = Service::start(vec![device], None);
@@ -211,7 +211,7 @@ fn an_easy_request_does_not_wait_for_a_dear_search_of_the_same_target() {
     drop(live);
 }
 
-/// Limits with this memory.
+/// Limits with this cache of answers.
 fn remembering(entries: usize, lasts: Duration) -> Limits {
     Limits {
         answers: AnswerCache { entries, lasts },
@@ -236,7 +236,7 @@ fn slices_after(limits: Limits, requests: &[Value], pause: Duration) -> (usize, 
 const LONG: Duration = Duration::from_secs(3600);
 
 #[test]
-fn who_asks_again_has_the_same_answer_without_a_search() {
+fn a_repeated_request_gets_the_cached_answer_without_a_search() {
     let (release, seen, device) = recording();
     drop(release);
     let service = Service::with_limits(remembering(16, LONG), vec![device], None);
@@ -255,7 +255,7 @@ fn who_asks_again_has_the_same_answer_without_a_search() {
 }
 
 #[test]
-fn an_answer_whose_client_had_left_serves_it_when_it_comes_again() {
+fn a_client_that_disconnected_gets_the_cached_answer_when_it_returns() {
     let (release, seen, device) = recording();
     let service = Service::with_limits(remembering(16, LONG), vec![device], None);
     let request = request("LOCAL", &target(1));
@@ -283,7 +283,7 @@ fn an_old_answer_is_searched_for_again() {
 #[test]
 fn the_memory_is_bounded() {
     let ask = |number| request("LOCAL", &target(number));
-    // The third answer drives the first out.
+    // The third answer evicts the first.
     let requests = [ask(1), ask(2), ask(3), ask(2), ask(1)];
     let (_, remembered) = slices_after(remembering(2, LONG), &requests, Duration::ZERO);
     assert_eq!(remembered, 1.0);
@@ -298,7 +298,7 @@ fn a_memory_of_no_entries_is_off() {
 }
 
 #[test]
-fn a_remembered_answer_serves_no_harder_request() {
+fn a_cached_answer_serves_no_harder_request() {
     let (release, seen, device) = recording();
     drop(release);
     let service = Service::with_limits(remembering(16, LONG), vec![device], None);
@@ -312,7 +312,7 @@ fn a_remembered_answer_serves_no_harder_request() {
 }
 
 #[test]
-fn what_is_remembered_needs_no_device() {
+fn a_cached_answer_needs_no_device() {
     // It answers once, and is lost then.
     let mut engine = honest_engine();
     let mut answered = false;

@@ -1,4 +1,4 @@
-//! Clients that do not behave, and what becomes of the others: the real binary, over real sockets.
+//! Misbehaving clients, and what happens to the others: the real binary, over real sockets.
 //!
 //! Nothing here asserts how fast the server is; that something ends is asserted with the patience of `SOON`.
 
@@ -33,7 +33,7 @@ const PATIENT: [&str; 6] = [
     LONG,
 ];
 
-/// A server with one search thread of the slowest kernel, so that nobody sees the end of a LIVE search.
+/// A server with one search thread of the slowest kernel, so that no LIVE search ends within a test.
 fn server(args: &[&str]) -> Server {
     Server::on_cpu(&[&["--threads", "1", "--kernel", "portable"], args].concat())
 }
@@ -161,7 +161,7 @@ impl Http2 {
         })
     }
 
-    /// Waits for the end of the connection: an error, if it was not as HTTP/2 has it.
+    /// Waits for the end of the connection. Returns an error if it did not end as HTTP/2 requires.
     fn end(self) -> Result<(), h2::Error> {
         within(&self.runtime, self.connection).expect("no panic")
     }
@@ -173,7 +173,7 @@ fn within<T>(runtime: &tokio::runtime::Runtime, future: impl Future<Output = T>)
 }
 
 #[test]
-fn a_client_that_sends_nothing_is_let_go() {
+fn a_client_that_sends_nothing_is_disconnected() {
     let server = server(&["--idle-timeout", SHORT, "--header-timeout", LONG]);
     assert_closed(&connect(server.address));
     eventually("it is counted", || closed(&server, "idle_timeout") == 1.0);
@@ -184,7 +184,7 @@ fn a_client_that_sends_nothing_is_let_go() {
 }
 
 #[test]
-fn a_connection_that_is_kept_open_for_nothing_is_closed() {
+fn an_idle_kept_connection_is_closed() {
     let server = server(&["--idle-timeout", SHORT, "--header-timeout", LONG]);
     let stream = send(server.address, &local(1));
     assert_eq!(read(&stream, false).status, 200);
@@ -198,7 +198,7 @@ fn a_connection_that_is_kept_open_for_nothing_is_closed() {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_not_waited_for() {
+fn a_head_that_does_not_end_is_timed_out() {
     let server = server(&["--header-timeout", SHORT, "--idle-timeout", LONG]);
     let cases = [
         "P",
@@ -249,11 +249,11 @@ fn a_body_that_does_not_end_is_answered_with_408() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_let_go() {
+fn a_client_that_does_not_read_is_disconnected() {
     let server = server(&["--body-timeout", SHORT, "--idle-timeout", LONG]);
     let mut stream = connect(server.address);
     let requests = "GET /nothing HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1000);
-    // The server stops reading when nobody takes its answers, and then closes.
+    // The server stops reading when the client does not read its answers, and then closes.
     stream.set_write_timeout(Some(SOON)).unwrap();
     while stream.write_all(requests.as_bytes()).is_ok() {}
     eventually("it is counted", || closed(&server, "answer_unread") == 1.0);
@@ -319,12 +319,12 @@ fn idle_connections_make_room_for_others() {
 }
 
 #[test]
-fn a_client_that_got_its_slot_otherwise_evicts_nobody_later() {
+fn a_client_that_got_its_slot_otherwise_evicts_no_connection_later() {
     let server = server(&["--max-connections", "1"]);
     let first = send(server.address, &live());
     eventually("it is searched for", || server.metric(RUNNING) == 1.0);
     let second = send(server.address, &local(1));
-    // The server has seen the second by then, and nobody is idle.
+    // The server has seen the second by then, and no connection is idle.
     thread::sleep(Duration::from_millis(300));
     drop(first);
     assert_eq!(read(&second, false).status, 200);
@@ -431,7 +431,7 @@ fn a_kept_connection_serves_requests_that_are_answered_at_once() {
 }
 
 #[test]
-fn a_search_is_abandoned_also_with_another_request_behind_it() {
+fn a_search_is_cancelled_also_with_another_request_behind_it() {
     let server = server(&[]);
     let pipelined = || {
         let stream = send(server.address, &(live() + &local(1)));
@@ -455,7 +455,7 @@ fn a_search_is_abandoned_also_with_another_request_behind_it() {
 }
 
 #[test]
-fn what_was_read_ahead_is_answered() {
+fn requests_that_were_read_ahead_are_answered() {
     let (release, device) = patient();
     let server = Service::start(vec![device], None);
     let requests = [1, 2].map(|number| request("LOCAL", &target(number)));
@@ -479,7 +479,7 @@ fn what_was_read_ahead_is_answered() {
 }
 
 #[test]
-fn a_client_that_resets_its_connection_abandons_its_search() {
+fn a_client_that_resets_its_connection_cancels_its_search() {
     let server = server(&[]);
     let stream = send(server.address, &live());
     eventually("the search runs", || server.metric(RUNNING) == 1.0);
@@ -553,7 +553,7 @@ fn a_flood_of_resets_ends_its_connection_only() {
 }
 
 #[test]
-fn a_client_that_abandons_searches_without_end_is_let_go() {
+fn a_client_that_keeps_abandoning_searches_is_disconnected() {
     const BATCH: u32 = 90;
 
     let server = server(&[]);
@@ -638,7 +638,7 @@ fn bad_clients_leave_nothing_behind() {
 }
 
 #[test]
-fn clients_that_vanish_are_looked_for() {
+fn keep_alive_probes_look_for_vanished_clients() {
     let server = server(&[]);
     let stream = send(server.address, &live());
     eventually("the search runs", || server.metric(RUNNING) == 1.0);
@@ -691,13 +691,13 @@ fn no_client_holds_up_the_end() {
     let _ = http2.end();
     let mut messages = server.wait_for_log("stopped");
     // What is not read to its end is refused.
-    messages.retain(|message| message != "refused");
+    messages.retain(|message| message != "request refused");
     assert_eq!(messages, ["draining", "stopped"]);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn an_http_2_client_is_told_of_the_end_and_gets_its_answer() {
+fn an_http_2_client_gets_a_goaway_and_its_answer_at_shutdown() {
     let mut server = Server::on_cpu(&["--shutdown-grace", LONG]);
     let mut http2 = Http2::connect(server.address, &h2::client::Builder::new());
     let (answer, _stream) = http2.post(request("DEV", &target(1)).to_string()).unwrap();
@@ -708,13 +708,13 @@ fn an_http_2_client_is_told_of_the_end_and_gets_its_answer() {
     server.terminate();
     server.wait_for_log("draining");
     assert_eq!(http2.answer(answer).unwrap(), 200);
-    // Told by GOAWAY with no error, the connection ends in order.
+    // After a GOAWAY without an error, the connection ends properly.
     http2.end().unwrap();
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn clients_of_old_connections_are_asked_to_connect_anew() {
+fn clients_of_old_connections_are_asked_to_reconnect() {
     let server = server(&["--max-connection-age", "1"]);
     let http2 = Http2::connect(server.address, &h2::client::Builder::new());
     let kept = connect(server.address);
@@ -734,7 +734,7 @@ fn clients_of_old_connections_are_asked_to_connect_anew() {
     });
     assert_eq!(last.as_deref(), Some("close"));
     assert_closed(&kept);
-    // HTTP/2 is told by a frame, though nothing is asked for.
+    // An HTTP/2 client gets a frame, even without a request.
     http2.end().unwrap();
     // Others are served as before.
     let answer = read(&send(server.address, &local(0)), false);
@@ -742,13 +742,13 @@ fn clients_of_old_connections_are_asked_to_connect_anew() {
 }
 
 #[test]
-fn all_is_served_until_the_delay_is_over() {
+fn every_request_is_served_until_the_shutdown_delay_is_over() {
     let mut server = server(&["--shutdown-delay", LONG]);
     let kept = send(server.address, &local(1));
     let answer = read(&kept, false);
     assert_eq!((answer.status, answer.header("connection")), (200, None));
     server.terminate();
-    server.wait_for_log("not ready any more, and still serving");
+    server.wait_for_log("stopping: not ready any more, but still serving requests");
     assert_eq!(get(server.management, "/health/readiness").status, 503);
     assert_eq!(get(server.management, "/health/liveness").status, 200);
     // A new connection is served, and so is an old one; both are asked to come back by another.
@@ -771,13 +771,13 @@ fn all_is_served_until_the_delay_is_over() {
 }
 
 #[test]
-fn the_end_comes_when_the_delay_is_over() {
+fn draining_begins_when_the_shutdown_delay_is_over() {
     let mut server = server(&["--shutdown-delay", SHORT]);
     server.terminate();
     assert_eq!(
         server.wait_for_log("stopped"),
         [
-            "not ready any more, and still serving",
+            "stopping: not ready any more, but still serving requests",
             "draining",
             "stopped"
         ]
@@ -785,8 +785,8 @@ fn the_end_comes_when_the_delay_is_over() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// As a deployment of two is updated: one after the other, behind something that sends new connections to those
-/// that are ready.
+/// Updates a deployment of two servers, one after the other, behind a proxy that sends new connections to the servers that
+/// are ready.
 #[test]
 fn a_rolling_restart_costs_no_request() {
     const CLIENTS: u64 = 3;

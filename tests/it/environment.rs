@@ -70,7 +70,7 @@ fn the_environment_of_the_reference_server_means_what_it_meant() {
 }
 
 #[test]
-fn settings_of_ones_own_go_before_those_of_the_reference_server() {
+fn own_settings_take_precedence_over_those_of_the_reference_server() {
     let server = server(&[
         ("SPRING_PROFILES_ACTIVE", "cuda,text"),
         ("SERVER_PORT", "1"),
@@ -96,7 +96,7 @@ fn settings_of_ones_own_go_before_those_of_the_reference_server() {
 }
 
 #[test]
-fn a_port_of_the_reference_server_that_is_none_stops_the_start_and_is_named() {
+fn an_invalid_port_in_a_variable_of_the_reference_server_stops_the_start() {
     for variable in ["SERVER_PORT", "MANAGEMENT_SERVER_PORT"] {
         for command in ["serve", "health"] {
             let output = work_server(&[command]).env(variable, "eighty").output();
@@ -108,7 +108,7 @@ fn a_port_of_the_reference_server_that_is_none_stops_the_start_and_is_named() {
                 "{text}"
             );
         }
-        // What has no port does not mind.
+        // Commands without a port ignore it.
         let output = work_server(&["devices"]).env(variable, "eighty").output();
         assert_eq!(output.unwrap().status.code(), Some(0));
     }
@@ -191,7 +191,7 @@ fn on_kubernetes_a_pod_that_ends_serves_for_a_while_and_ends_in_time() {
     assert_eq!(setting(&server, "ATTO_WORK_SHUTDOWN_DELAY")["value"], "5");
     assert_eq!(setting(&server, "ATTO_WORK_SHUTDOWN_GRACE")["value"], "18");
     server.terminate();
-    server.wait_for_log("not ready any more, and still serving");
+    server.wait_for_log("stopping: not ready any more, but still serving requests");
     let request = request("LOCAL", &target(1));
     assert_work(&post_works(server.address, &request.to_string()), &request);
 }

@@ -65,7 +65,7 @@ fn a_device_that_panics_is_replaced() {
 }
 
 #[test]
-fn a_device_that_lies_is_replaced_and_its_lie_is_never_told() {
+fn a_device_that_answers_wrongly_is_replaced_and_its_answer_is_never_sent() {
     is_replaced("lies", |slice| {
         // Not one nonce in forty thousand is valid on LOCAL, so the first of a slice is a lie.
         Ok(Searched {
@@ -76,7 +76,7 @@ fn a_device_that_lies_is_replaced_and_its_lie_is_never_told() {
 }
 
 #[test]
-fn a_device_that_hangs_is_passed_over() {
+fn a_device_that_hangs_loses_its_searches_to_others() {
     let (release, released) = mpsc::channel::<()>();
     let mut engine = honest_engine();
     let hangs = fake("hangs", move |slice| {
@@ -130,7 +130,7 @@ fn a_card_that_hangs_with_batches_in_flight_loses_all_of_them_and_serves_again()
 }
 
 #[test]
-fn a_device_that_comes_back_from_a_hang_without_its_wits_is_retired() {
+fn a_device_that_fails_its_self_test_after_a_hang_is_retired() {
     let (release, released) = mpsc::channel::<()>();
     let hangs = fake("hangs", move |_| {
         let _ = released.recv();
@@ -172,8 +172,8 @@ fn the_last_device_to_fail_hands_its_search_to_the_fallback() {
 
 type OpenFallback = fn() -> Result<Device, DeviceError>;
 
-/// The device works without luck until eight searches are there, and then does what `fails` does. Those that run, those
-/// that wait and those that come later must all be told.
+/// The device finds nothing until there are eight searches, and then does what `fails` does. Searches that run, that wait
+/// and that come later must all be refused.
 fn is_refused(
     fallback: Option<OpenFallback>,
     mut fails: impl FnMut() -> Result<Searched, DeviceError> + Send + 'static,

@@ -348,7 +348,7 @@ fn a_length_beside_chunks_ends_the_connection() {
 }
 
 #[test]
-fn load_balancers_may_check_the_port_that_serves() {
+fn load_balancers_may_check_the_public_port() {
     let server = Server::on_cpu(&["--shutdown-delay", "60"]);
     let statuses = || {
         [
@@ -401,7 +401,7 @@ fn a_body_that_breaks_off_changes_nothing() {
 }
 
 #[test]
-fn chunks_that_are_none_are_refused() {
+fn invalid_chunks_are_refused() {
     let server = Server::on_cpu(&[]);
     let head = "POST /works HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = exchange(
@@ -551,7 +551,7 @@ fn works_are_verified_as_the_vectors_have_it() {
 }
 
 #[test]
-fn what_is_found_is_valid_and_what_cannot_be_verified_is_named() {
+fn found_works_are_valid_and_what_cannot_be_verified_is_named() {
     let server = Server::on_cpu(&[]);
     let mut asked = request("LOCAL", &target(1));
     let found = post_works(server.address, &asked.to_string()).json();
@@ -636,7 +636,7 @@ fn health_is_answered_as_actuator_does() {
             ("application/json;q=0.5, */*;q=0.9", "application/json"),
             ("*/*", ACTUATOR),
             (ACTUATOR, ACTUATOR),
-            // Nobody is turned away for this.
+            // The reference server answers 406 to this.
             ("text/html", ACTUATOR),
         ] {
             let answer = get_as(management, probe, accept);
@@ -687,7 +687,7 @@ fn the_root_of_management_is_a_page_for_browsers_and_links_for_all_others() {
 }
 
 #[test]
-fn metrics_are_listed_and_shown_one_by_one_for_those_who_accept_json_only() {
+fn metrics_are_listed_and_shown_one_by_one_to_clients_that_accept_json_only() {
     let server = Server::on_cpu(&["--threads", "1"]);
     let management = server.management;
     let request = request("LOCAL", &target(1));
@@ -779,7 +779,7 @@ fn metrics_are_listed_and_shown_one_by_one_for_those_who_accept_json_only() {
 }
 
 #[test]
-fn a_refusal_has_the_members_of_springs_error_and_leads_to_its_log_line() {
+fn an_error_response_has_springs_members_and_the_id_of_its_log_line() {
     let server = Server::on_cpu(&[]);
     let ask = |id: &str| {
         let asked = works("{}").replace("host: test", &format!("host: test\r\nx-request-id: {id}"));
@@ -793,7 +793,7 @@ fn a_refusal_has_the_members_of_springs_error_and_leads_to_its_log_line() {
     assert_eq!(problem["path"], "/works");
     let at: jiff::Timestamp = problem["timestamp"].as_str().unwrap().parse().unwrap();
     assert!((now() - at.as_millisecond()).abs() < 60_000, "{problem}");
-    let lines = server.log_until("refused");
+    let lines = server.log_until("request refused");
     let line = lines.last().unwrap();
     assert_eq!(line["request_id"], "report-7/a.b");
     assert_eq!(
@@ -810,7 +810,7 @@ fn a_refusal_has_the_members_of_springs_error_and_leads_to_its_log_line() {
     for id in &ids {
         assert_eq!(id.len(), 32);
         assert_eq!(
-            server.log_until("refused").last().unwrap()["request_id"],
+            server.log_until("request refused").last().unwrap()["request_id"],
             *id
         );
     }
@@ -824,7 +824,7 @@ fn a_refusal_has_the_members_of_springs_error_and_leads_to_its_log_line() {
 }
 
 #[test]
-fn a_flood_of_refusals_does_not_flood_the_log() {
+fn a_flood_of_error_responses_does_not_flood_the_log() {
     let mut server = Server::on_cpu(&[]);
     let asked: String = (0..1000).map(|_| works("{}")).collect();
     let mut stream = connect(server.address);
@@ -842,7 +842,7 @@ fn a_flood_of_refusals_does_not_flood_the_log() {
     server.wait();
     let refused: Vec<_> = lines
         .iter()
-        .filter(|line| line["message"] == "refused")
+        .filter(|line| line["message"] == "request refused")
         .collect();
     let left_out: u64 = refused
         .iter()

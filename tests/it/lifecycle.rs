@@ -1,4 +1,4 @@
-//! What becomes of a request when its client leaves, when there are too many, and when the service stops: the real binary,
+//! What happens to a request when its client disconnects, when there are too many, and when the service stops: the real binary,
 //! and the service in this process with a device that never finds what is hard, over real sockets.
 
 use std::io::Write;
@@ -55,7 +55,7 @@ fn slow_server(args: &[&str]) -> Server {
 }
 
 #[test]
-fn a_search_is_abandoned_when_its_client_leaves() {
+fn a_search_is_cancelled_when_its_client_disconnects() {
     let service = service(1, 16);
     let metric = |name| metric(&service, name);
     let running = start_live_search(service.address, 1);
@@ -127,7 +127,7 @@ fn a_request_beyond_the_capacity_is_refused_at_once() {
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((2..=300).contains(&retry_after), "{retry_after}");
     assert_eq!(refused.json()["code"], "QUEUE_FULL");
-    // A full queue is no reason to send the load elsewhere: the others would be no better off.
+    // A full queue does not make the server unready: that would only move its load to other servers.
     assert_eq!(get(service.management, "/health/readiness").status, 200);
 
     drop(running);
@@ -165,7 +165,7 @@ fn a_service_that_stops_finishes_what_it_has_accepted() {
 }
 
 #[test]
-fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
+fn a_search_that_outlasts_the_shutdown_grace_gets_an_error_response() {
     let mut server = slow_server(&["--shutdown-grace", "6"]);
     let searches = start_live_searches(&server);
     server.terminate();
@@ -194,7 +194,7 @@ fn a_live_search_that_outlasts_the_grace_time_is_refused_properly() {
 }
 
 #[test]
-fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
+fn a_server_on_a_card_stops_cleanly_during_a_search() {
     if is_left_out(Need::Vulkan) {
         return;
     }
@@ -217,14 +217,14 @@ fn a_server_on_a_card_ends_in_order_in_the_middle_of_a_search() {
     assert!(
         !messages
             .iter()
-            .any(|message| message.contains("leaving them behind")),
+            .any(|message| message.contains("stopping without waiting for them")),
         "{messages:?}"
     );
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn the_search_is_less_urgent_than_the_service() {
+fn search_threads_have_a_lower_priority_than_the_service() {
     let server = Server::on_cpu(&["--threads", "3"]);
     // The main thread's is that of the whole service; search threads lower their own when they start.
     let service = niceness(server.pid(), "work-server")[0];
@@ -240,7 +240,7 @@ fn the_search_is_less_urgent_than_the_service() {
 }
 
 #[test]
-fn a_cards_thread_is_as_urgent_as_the_service() {
+fn a_cards_thread_has_the_priority_of_the_service() {
     if is_left_out(Need::Vulkan) {
         return;
     }

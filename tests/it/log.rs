@@ -78,7 +78,7 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_reader_that_stalls_stops_neither_requests_nor_the_end() {
+fn a_stalled_reader_stops_neither_requests_nor_the_shutdown() {
     let mut server = Unread::start();
     server.fill_the_queue();
     server.signal(Signal::TERM);
@@ -107,7 +107,7 @@ fn a_second_signal_ends_a_server_whose_log_is_not_read() {
 }
 
 #[test]
-fn a_reader_that_goes_on_is_told_what_it_missed() {
+fn a_reader_that_resumes_is_told_how_many_lines_it_missed() {
     let mut server = Unread::start();
     server.fill_the_queue();
     let log = std::mem::replace(&mut server.log, {
@@ -186,7 +186,7 @@ fn text_is_what_a_terminal_shows() {
     child.wait().unwrap();
 }
 
-/// Plays two parts: the test, and the process that panics.
+/// Runs as the test, and as the process that panics.
 #[test]
 fn a_panic_is_one_line_and_one_of_the_main_thread_ends_the_process() {
     const PART: &str = "PART_IN_THIS_TEST";

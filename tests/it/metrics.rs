@@ -156,7 +156,7 @@ fn known_requests_are_counted_exactly() {
     let local = request("LOCAL", &target(1));
     let found = post_works(address, &local.to_string());
     assert_work(&found, &local);
-    // The same again is remembered.
+    // The repeated request is answered from the cache.
     assert_eq!(post_works(address, &local.to_string()).body, found.body);
     for number in 2..5 {
         let other = request("LOCAL", &target(number));
@@ -426,7 +426,7 @@ fn the_manual_has_every_family_and_every_row_is_served() {
 }
 
 #[test]
-fn what_can_be_known_is_there_before_it_happens() {
+fn series_with_known_labels_exist_before_their_first_event() {
     let server = Server::on_cpu(&["--threads", "1"]);
     let page = metrics(server.management);
     let bare = without_application(&page);
@@ -489,7 +489,7 @@ fn what_can_be_known_is_there_before_it_happens() {
 }
 
 #[test]
-fn a_work_of_now_is_expected_to_take_its_hashes_at_the_measured_rate() {
+fn the_expected_time_of_a_current_work_follows_from_the_measured_rate() {
     let server = Server::on_cpu(&["--threads", "1"]);
     eventually("a rate is known", || {
         post_works(server.address, &request("LOCAL", &target(1)).to_string());
@@ -681,7 +681,7 @@ fn prometheus_gets_open_metrics_as_it_asks() {
         samples["atto_work_remembered_total{application=\"atto-work-server\"}"],
         "0"
     );
-    // Those who ask for nothing, for another version or rather for text get the other format.
+    // Clients that ask for nothing, for another version, or prefer text get the other format.
     for accept in [
         "*/*",
         "text/plain",

@@ -15,7 +15,7 @@ use crate::support::{PORTS, SOON, Server, eventually, work_server};
 fn a_hangup_without_a_file_of_keys_is_harmless() {
     let server = Server::on_cpu(&[]);
     server.signal(Signal::HUP);
-    server.wait_for_log("SIGHUP: there is no file of API keys to read again");
+    server.wait_for_log("SIGHUP ignored: there is no file of API keys to reload");
     assert_eq!(get(server.management, "/health").status, 200);
 }
 
@@ -32,7 +32,7 @@ fn where_threads_are_refused_the_server_serves_or_ends_and_says_why() {
         command.arg(format!("--nproc={limit}")).arg(&program);
         command.args(["serve", "--backend", "cpu", "--threads", "1"]);
         command.args(PORTS).env("RUST_LOG", "info");
-        // The limit is not heeded for root, and counts all that runs as the user.
+        // The limit does not apply to root, and counts everything that runs as the user.
         if getuid().is_root() {
             command.uid(54_321).gid(54_321);
         }

@@ -1,5 +1,5 @@
-//! Devices that fail and come back, and those that do not: nothing is lost meanwhile, and nobody is in a hurry
-//! twice. The service is the real one, over real sockets, in this process.
+//! Devices that fail and come back, and those that do not: no search is lost meanwhile, and later attempts to reopen a
+//! device wait longer. The service is the real one, over real sockets, in this process.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -121,7 +121,7 @@ fn lies(slice: &Slice) -> Result<Searched, DeviceError> {
 }
 
 fn hangs(slice: &Slice) -> Result<Searched, DeviceError> {
-    // Longer than anybody's patience; and when it is back at last, it has not even found.
+    // Longer than the watchdog's patience; and when it returns, it has found nothing.
     thread::sleep(2 * PATIENCE);
     Ok(Searched {
         tried: slice.nonces.count,
@@ -222,7 +222,7 @@ macro_rules! for_every_fault {
 for_every_fault!(lost, out_of_memory, panics, lies, hangs);
 
 #[test]
-fn a_device_that_comes_back_says_what_it_was_measured_at() {
+fn a_reopened_device_reports_its_measured_rate() {
     let device = reopened_by(bad_card(lost), good_after(0));
     let service = Service::start(vec![device], None);
     assert_served(&service, 1);
@@ -273,7 +273,7 @@ fn searches_wait_for_the_first_attempt_and_are_refused_when_it_fails() {
 }
 
 #[test]
-fn nobody_waits_for_an_attempt_that_does_not_end() {
+fn searches_do_not_wait_for_an_attempt_that_does_not_end() {
     let (let_go, gone) = mpsc::channel::<()>();
     let gone = Mutex::new(gone);
     let device = reopened_by(bad_card(lost), move || {
@@ -294,7 +294,7 @@ fn lost_at_opening() -> Result<Device, DeviceError> {
 }
 
 #[test]
-fn a_device_that_fails_again_at_once_is_given_time() {
+fn a_device_that_fails_again_at_once_is_reopened_later() {
     let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
     let device = reopened_by(bad_card(lost), move || {
@@ -603,7 +603,7 @@ fn the_scheduler_stops_while_a_device_is_waited_for() {
 }
 
 #[test]
-fn a_search_and_the_scheduler_tell_what_became_of_a_device() {
+fn a_search_and_the_scheduler_report_a_failed_device() {
     let device = reopened_by(bad_card(lost), lost_at_opening);
     let scheduler = Scheduler::start(with_backoff(ONE_ATTEMPT), Metrics::new()).unwrap();
     scheduler
@@ -668,7 +668,7 @@ fn incidents(service: &Service) -> Vec<Value> {
 }
 
 #[test]
-fn a_long_outage_is_told_by_its_beginning() {
+fn a_long_outage_shows_when_and_why_it_began() {
     let device = reopened_by(bad_card(lost), lost_at_opening);
     let backoff = Backoff {
         first: Duration::from_millis(1),
@@ -697,7 +697,7 @@ fn a_long_outage_is_told_by_its_beginning() {
 }
 
 #[test]
-fn a_card_that_hangs_is_unresponsive_until_it_is_opened_anew() {
+fn a_card_that_hangs_is_unresponsive_until_it_is_reopened() {
     let (release, released) = mpsc::channel::<()>();
     let hangs = fake("card", move |_| {
         let _ = released.recv();
@@ -732,7 +732,7 @@ fn a_card_that_hangs_is_unresponsive_until_it_is_opened_anew() {
 }
 
 #[test]
-fn a_device_that_comes_back_from_a_hang_is_told_of() {
+fn a_device_that_returns_from_a_hang_is_reported() {
     let (release, released) = mpsc::channel::<()>();
     let mut engine = honest_engine();
     let hangs = fake("card", move |slice| {
@@ -768,7 +768,7 @@ fn a_fault_of_one_engine_is_no_outage_of_its_device() {
 }
 
 #[test]
-fn a_card_that_cannot_be_opened_at_the_start_is_told_of_with_its_reason() {
+fn a_card_that_cannot_be_opened_at_the_start_is_reported_with_its_reason() {
     let opened = OpenDevices {
         devices: vec![honest()],
         unopened: vec![unopened_card(usize::MAX)],

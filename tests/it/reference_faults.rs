@@ -2,18 +2,18 @@
 //!
 //! | fault of the reference server | test |
 //! | --- | --- |
-//! | `Accept` without JSON got 406 | [`an_accept_header_turns_nobody_away`] |
+//! | `Accept` without JSON got 406 | [`no_accept_header_is_refused`] |
 //! | no tolerance for clocks that are ahead | [`a_clock_may_be_a_little_ahead`] |
 //! | the network `UNKNOWN` got work | [`the_network_unknown_is_refused`] |
 //! | a target of 63 digits got work | [`a_target_of_63_digits_is_refused`] |
 //! | the carry of a signed nonce counter skipped nonces and repeated others | `kernels`, `cpu::` and `gpu::`: slices around every place where words carry and wrap |
 //! | one thread had a range of no nonces and never ended | [`one_thread_finds_work`] |
-//! | a kernel's result was not synchronised, and no answer was verified | `faults::a_device_that_lies_is_replaced_and_its_lie_is_never_told` |
-//! | a search went on after its client had left | [`a_search_ends_with_its_client`], on cards `lifecycle::a_search_is_abandoned_when_its_client_leaves` |
+//! | a kernel's result was not synchronised, and no answer was verified | `faults::a_device_that_answers_wrongly_is_replaced_and_its_answer_is_never_sent` |
+//! | a search went on after its client had left | [`a_search_ends_with_its_client`], on cards `lifecycle::a_search_is_cancelled_when_its_client_disconnects` |
 //! | work was cached under the wrong target | [`clients_at_once_and_again_get_the_work_of_their_own_target`] |
 //! | a queue of size 0 hung | [`a_queue_of_size_zero_is_named_at_the_start`] |
 //! | the queue had no bound | `lifecycle::a_request_beyond_the_capacity_is_refused_at_once` |
-//! | a kernel that hung blocked the server for ever | `faults::a_device_that_hangs_is_passed_over` |
+//! | a kernel that hung blocked the server for ever | `faults::a_device_that_hangs_loses_its_searches_to_others` |
 
 use std::io::Write;
 use std::thread;
@@ -23,7 +23,7 @@ use crate::support::{PORTS, Server, assert_work, eventually, now, request, targe
 use serde_json::json;
 
 #[test]
-fn an_accept_header_turns_nobody_away() {
+fn no_accept_header_is_refused() {
     let server = Server::on_cpu(&[]);
     let request = request("LOCAL", &target(1));
     for accept in [
@@ -138,7 +138,7 @@ fn a_queue_of_size_zero_is_named_at_the_start() {
 
 /// Rows of `docs/migrating.md` that no other test has.
 #[test]
-fn requests_are_answered_as_the_guide_for_moving_says() {
+fn requests_are_answered_as_the_migration_guide_says() {
     let server = Server::on_cpu(&[]);
     let right = request("LOCAL", &target(0xA)).to_string();
     let utf16: Vec<u8> = right.encode_utf16().flat_map(u16::to_le_bytes).collect();

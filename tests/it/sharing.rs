@@ -152,7 +152,7 @@ fn answer(request: &serde_json::Value) -> Nonce {
 }
 
 #[test]
-fn one_hard_search_ends_so_many_times_sooner_as_there_are_cards() {
+fn n_cards_end_one_hard_search_n_times_sooner() {
     let slices = 240;
     for cards in [1, 2, 3, 4] {
         assert_eq!(ticks(cards, slices), slices / cards as u64, "{cards} cards");

@@ -118,7 +118,7 @@ fn the_data_have_their_shape() {
 }
 
 #[test]
-fn a_card_that_is_asked_for_and_not_there_is_missed() {
+fn a_chosen_card_that_is_absent_is_reported_as_missing() {
     let args = ["serve", "--backend", "auto", "--threads", "1"];
     let asked = ["--device", "no such card"];
     let server = Server::start(&[&args[..], &PORTS, &asked].concat());
@@ -126,10 +126,10 @@ fn a_card_that_is_asked_for_and_not_there_is_missed() {
     assert_eq!(missing["is_expected"], true, "{missing}");
     let reason = missing["reasons"][0].as_str().expect("a reason");
     assert!(
-        reason.starts_with("no adapter fits \"no such card\""),
+        reason.starts_with("no adapter matches \"no such card\""),
         "{reason}"
     );
-    // Nobody misses a card where the processor was chosen.
+    // No card is missing if the backend is the processor.
     let server = Server::on_cpu(&["--threads", "1"]);
     assert_eq!(status(&server)["missing_cards"], Value::Null);
 }
@@ -151,10 +151,10 @@ fn how_requests_end_is_counted() {
     counts(json!({ "ok": 1, "invalid": 0 }));
     assert_eq!(post_works(server.address, "{}").status, 400);
     counts(json!({ "ok": 1, "invalid": 1 }));
-    // The same again is remembered: an answer without a search.
+    // The repeated request is answered from the cache, without a search.
     serve(&server, 1);
     counts(json!({ "ok": 2, "invalid": 1, "cancelled": 0 }));
-    // A search for LIVE takes a processor an hour, and its client leaves.
+    // A search for LIVE takes a processor an hour, and its client disconnects.
     let hard = request("LIVE", &target(2)).to_string();
     let stream = crate::support::http::connect(server.address);
     std::io::Write::write_all(&mut &stream, crate::support::http::works(&hard).as_bytes()).unwrap();

@@ -27,8 +27,9 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 /// gRPC's path.
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-const GONE: &str = "the collector does not take traces: they are lost until it does, and requests are served as before";
-const BACK: &str = "the collector takes traces again";
+const GONE: &str =
+    "the collector does not accept traces: they are lost until it does; requests are not affected";
+const BACK: &str = "the collector accepts traces again";
 const LOST: &str = "the collector has not taken the last traces in time: they are lost";
 
 /// A server that sends its traces to `url`, with more variables and arguments.
@@ -310,7 +311,7 @@ fn answers_without_a_search_and_verifications_are_traced() {
 }
 
 #[test]
-fn refusals_and_clients_that_leave_are_told() {
+fn error_responses_and_disconnects_are_traced() {
     let collector = Collector::start(Manner::Takes);
     let args = [
         "--threads",
@@ -413,7 +414,7 @@ fn refusals_and_clients_that_leave_are_told() {
 }
 
 #[test]
-fn a_search_that_takes_too_long_is_told() {
+fn a_search_that_takes_too_long_is_traced() {
     let collector = Collector::start(Manner::Takes);
     let args = ["--threads", "1", "--kernel", "portable", "--deadline", "1"];
     let server = server(&collector.url(), &[], &args);
@@ -435,9 +436,9 @@ fn a_search_that_takes_too_long_is_told() {
     assert!(search.end_time_unix_nano <= of_request.span.end_time_unix_nano);
 }
 
-/// Has a request traced whose first device does what `search` does, once, and whose second goes on. Plays two parts: the
-/// test of this name, and the process whose device fails, since the exporter takes its orders from the environment. The
-/// trace, the status page's data and the log, unless this is the process.
+/// Traces a request whose first device does what `search` does, once, and whose second device goes on. Runs as the test of
+/// this name, and as the process whose device fails, since the exporter is configured by the environment. Returns the
+/// trace, the status page's data and the log; `None` in the process.
 fn with_a_failing_device(
     test: &str,
     search: impl FnMut(&Slice) -> Result<Searched, DeviceError> + Send + 'static,
@@ -482,9 +483,9 @@ fn secret_target() -> String {
 }
 
 #[test]
-fn a_device_that_fails_in_the_middle_is_told() {
+fn a_device_that_fails_during_a_search_is_traced() {
     let Some((spans, ..)) =
-        with_a_failing_device("a_device_that_fails_in_the_middle_is_told", |_| {
+        with_a_failing_device("a_device_that_fails_during_a_search_is_traced", |_| {
             Err(DeviceError::Lost("fell off the bus".to_owned()))
         })
     else {
@@ -512,16 +513,17 @@ fn a_device_that_fails_in_the_middle_is_told() {
 }
 
 #[test]
-fn a_device_that_lies_is_told_without_the_target() {
-    let Some((spans, page, log)) =
-        with_a_failing_device("a_device_that_lies_is_told_without_the_target", |slice| {
+fn a_wrong_answer_of_a_device_is_traced_without_the_target() {
+    let Some((spans, page, log)) = with_a_failing_device(
+        "a_wrong_answer_of_a_device_is_traced_without_the_target",
+        |slice| {
             let is_none = |&nonce: &Nonce| !slice.rule.admits(digest(nonce, &slice.target));
             Ok(Searched {
                 tried: slice.nonces.count,
                 found: (0..).map(Nonce::new).find(is_none),
             })
-        })
-    else {
+        },
+    ) else {
         return;
     };
     let events = named(&spans, "search").events("atto.work.error");
@@ -538,7 +540,7 @@ fn a_device_that_lies_is_told_without_the_target() {
 }
 
 #[test]
-fn what_is_not_sampled_is_not_sent() {
+fn requests_that_are_not_sampled_are_not_exported() {
     let collector = Collector::start(Manner::Takes);
     let mut by_default = server(&collector.url(), &[], &[]);
     let unsampled = format!("traceparent: 00-{TRACE}-{CALLER}-00\r\n");
@@ -691,17 +693,17 @@ fn has_exporter(server: &Server) -> bool {
 }
 
 #[test]
-fn what_cannot_be_exported_is_said_and_served() {
+fn a_wrong_export_setting_is_reported_and_requests_are_served() {
     for (variable, value, expected) in [
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "ftp://collector:4318",
-            "another than http and https",
+            "must have the scheme http or https",
         ),
         (
             "OTEL_EXPORTER_OTLP_PROTOCOL",
             "http/json",
-            "only http/protobuf and grpc",
+            "it must be http/protobuf or grpc",
         ),
     ] {
         let mut command = work_server(&["serve", "--backend", "cpu"]);
@@ -731,7 +733,7 @@ fn what_cannot_be_exported_is_said_and_served() {
 }
 
 #[test]
-fn a_collector_that_is_down_holds_nothing_up() {
+fn a_collector_that_is_down_delays_nothing() {
     for protocol in ["http/protobuf", "grpc"] {
         let vacant = Vacant::new();
         let url = vacant.url();
@@ -762,7 +764,7 @@ fn a_collector_that_is_down_holds_nothing_up() {
 }
 
 #[test]
-fn a_collector_that_never_answers_holds_nothing_up() {
+fn a_collector_that_never_answers_delays_nothing() {
     for protocol in ["http/protobuf", "grpc"] {
         let collector = Collector::start(Manner::Silent);
         let variables = [
@@ -787,7 +789,7 @@ fn a_collector_that_never_answers_holds_nothing_up() {
 }
 
 #[test]
-fn a_collector_that_comes_back_has_the_later_traces() {
+fn a_collector_that_returns_gets_the_later_traces() {
     for protocol in ["http/protobuf", "grpc"] {
         let vacant = Vacant::new();
         let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
@@ -863,7 +865,7 @@ fn variables_with_white_space_mean_the_same_and_a_password_stays_out_of_the_log(
     child.wait().unwrap();
     seen.extend(lines.map_while(Result::ok));
     let log = seen.join("\n");
-    assert!(log.contains("has a user in it"), "{log}");
+    assert!(log.contains("has a user name in it"), "{log}");
     assert!(
         !log.contains("hidden") && !log.contains("somebody"),
         "{log}"

@@ -155,9 +155,9 @@ enum Serves {
 enum Then {
     /// It serves.
     Joins,
-    /// The server takes its word for it that there is none.
+    /// The server believes the driver that there is no card.
     StaysAway,
-    /// The fault stays, and the server ends in order.
+    /// The fault stays, and the server ends without an error.
     Ends,
 }
 
@@ -244,14 +244,14 @@ const AT_THE_START: &[Row] = {
             "device:block",
             Processor,
             10,
-            "opening it has not ended within 10s",
+            "opening the card has not ended within 10s",
             Joins,
         ),
         (
             "device:block",
             Processor,
             10,
-            "opening it has not ended within 10s",
+            "opening the card has not ended within 10s",
             Ends,
         ),
         ("device:fail", Processor, 0, "driver error", Joins),
@@ -262,14 +262,14 @@ const AT_THE_START: &[Row] = {
             "compile:block",
             Processor,
             10,
-            "compiling for it has not ended within 10s",
+            "compiling the kernels has not ended within 10s",
             Joins,
         ),
         (
             "compile:block",
             Processor,
             10,
-            "compiling for it has not ended within 10s",
+            "compiling the kernels has not ended within 10s",
             Ends,
         ),
         ("compile:block-one", Card, 0, "", Joins),
@@ -277,7 +277,7 @@ const AT_THE_START: &[Row] = {
             "compile:seconds=16",
             Processor,
             10,
-            "compiling for it has not ended within 10s",
+            "compiling the kernels has not ended within 10s",
             Joins,
         ),
         ("compile:fail", Processor, 0, "", Joins),
@@ -287,14 +287,14 @@ const AT_THE_START: &[Row] = {
             "submit:block",
             Processor,
             10,
-            "its self-test has not ended within 10s",
+            "the self-test has not ended within 10s",
             Joins,
         ),
         (
             "submit:block",
             Processor,
             10,
-            "its self-test has not ended within 10s",
+            "the self-test has not ended within 10s",
             Ends,
         ),
         ("submit:lost", Processor, 0, "lost", Joins),
@@ -303,14 +303,14 @@ const AT_THE_START: &[Row] = {
             "wait:block",
             Processor,
             10,
-            "its self-test has not ended within 10s",
+            "the self-test has not ended within 10s",
             Joins,
         ),
         (
             "wait:block",
             Processor,
             10,
-            "its self-test has not ended within 10s",
+            "the self-test has not ended within 10s",
             Ends,
         ),
         ("wait:lost", Processor, 0, "lost", Joins),
@@ -537,7 +537,10 @@ fn a_server_on_cards_alone_waits_for_a_card_that_should_be_there() {
         ("list:block", "listing the cards has not ended within 10s"),
         ("list:crash", "crashes while the cards are listed"),
         ("device:fail", "driver error"),
-        ("compile:block", "compiling for it has not ended within 10s"),
+        (
+            "compile:block",
+            "compiling the kernels has not ended within 10s",
+        ),
     ];
     run_all(&rows, |&(words, tells)| {
         let driver = Driver::new(&format!("card {words}"));

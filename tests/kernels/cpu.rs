@@ -189,7 +189,7 @@ fn a_signal_handler_that_writes_to_the_stack_disturbs_no_kernel() {
 }
 
 #[test]
-fn a_search_that_nobody_waits_for_stops() {
+fn a_cancelled_search_stops() {
     on_every_kernel(|engine| {
         let nonces = NonceRange {
             start: 0,
@@ -227,7 +227,7 @@ fn every_kernel_is_measured_and_the_fastest_serves() {
 }
 
 #[test]
-fn what_the_processor_lacks_is_refused_by_name() {
+fn a_kernel_that_the_processor_lacks_is_refused_by_name() {
     let error = Kernel::named("avx1024").unwrap_err().to_string();
     assert!(
         error.contains("\"avx1024\"") && error.contains("portable"),

@@ -305,7 +305,7 @@ fn a_search_that_is_answered_ends_what_is_queued_for_it_on_the_device() {
 }
 
 #[test]
-fn an_early_answer_leaves_most_of_an_easy_search_out() {
+fn an_early_answer_skips_most_of_an_easy_search() {
     if is_left_out(Need::Vulkan) {
         return;
     }

@@ -10,7 +10,7 @@ from manifest import IMAGE, NAME, NAME_LABEL, PROXY_METRIC, RESOURCES, adapter_r
 
 # What k8s/README.md promises. Every field that is used is stable since the older one.
 VERSIONS = ("1.31", "1.37")
-# Variables of others that the process heeds.
+# Variables of other programs that the process reads.
 OTHER_VARIABLES = {
     "XDG_CACHE_HOME": "the drivers",
     "XDG_RUNTIME_DIR": "the drivers",
@@ -280,7 +280,7 @@ def probes(manifest):
 
 @check
 def environment(manifest):
-    """Every variable is one that somebody reads, and there once."""
+    """Every variable is read by some program, and set once."""
     names = [entry["name"] for entry in manifest.container["env"]]
     for name in names:
         if name not in manifest.server.variables and name not in OTHER_VARIABLES and name not in FIELDS:

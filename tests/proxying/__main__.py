@@ -88,7 +88,7 @@ async def least_busy(bench):
 
 
 async def hang_up(name, clients, servers):
-    """Clients that hang up take their searches with them."""
+    """A search ends when its client hangs up."""
     times = []
     for left, (_, writer) in reversed(list(enumerate(clients))):
         began = time.monotonic()

@@ -24,7 +24,7 @@ def free_port():
 
 
 def get(port, path):
-    """Status and text of a GET, or nothing if nobody answers."""
+    """Status and text of a GET, or None if there is no answer."""
     try:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SOON)) as connection:
             connection.request("GET", path)

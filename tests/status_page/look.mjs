@@ -228,7 +228,7 @@ async function forEverybody(url) {
   await page.keyboard.press("Enter");
   assert.match(await look.text("#settings"), /ATTO_WORK_BACKEND\s+cpu\s+set/);
 
-  // A page that nobody sees does not ask.
+  // A hidden page sends no requests.
   const hide = (hidden) => page.evaluate((hidden) => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -264,7 +264,7 @@ function troubled(status) {
   status.history.last_minute.requests.queue_full = 5;
   status.history.last_minute.requests.cancelled = 1;
   Object.assign(status.queue, { running: 4, waiting: 3, temperature: "hot" });
-  status.missing_cards = { is_expected: true, reasons: ["no adapter fits \"x\"; there is none"] };
+  status.missing_cards = { is_expected: true, reasons: ["no adapter matches \"x\"; there is none"] };
   for (const what of ["fault", "not_opened", "back", "fallen_back_to", "molten"])
     status.incidents.push({ at: status.at, device: "lost", what, text: "why", times: what === "not_opened" ? 200 : 1 });
 }
@@ -327,7 +327,7 @@ async function answersAreUnderstood(url) {
   await look.sees("#devices", /odd[\s\S]*molten/);
   assert.equal(await page.locator("#stale").isHidden(), true);
 
-  // Nobody is told of every number.
+  // Screen readers do not announce every number.
   await page.evaluate(() => {
     window.told = 0;
     new MutationObserver(() => { window.told += 1; }).observe(document.getElementById("announcement"), { childList: true, characterData: true, subtree: true });
@@ -354,13 +354,13 @@ async function answersAreUnderstood(url) {
   await look.sees(".chart .at", /^at \d\d:\d\d:\d\d$/);
   assert.equal(await plot.evaluate((svg) => getComputedStyle(svg).touchAction), "pan-y");
 
-  // What the page cannot make sense of is not passed over in silence, and is got over.
+  // An answer that the page does not understand is reported, and the page recovers from it.
   await look.answers((status) => { delete status.queue; });
   await look.sees("#stale", /does not understand the server's answer: load it again/);
   await look.answers(() => {});
   await page.locator("#stale").waitFor({ state: "hidden" });
 
-  // A reader who comes back does not take the past for the present.
+  // A page that is shown again marks old data as old.
   const hide = (hidden) => page.evaluate((hidden) => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
     document.dispatchEvent(new Event("visibilitychange"));

@@ -210,7 +210,7 @@ pub(crate) fn patient() -> (mpsc::Sender<()>, Device) {
     (release, device)
 }
 
-/// The limits of these tests. No answer is remembered, so that each request is a search.
+/// The limits of these tests. No answer is cached, so that each request is a search.
 pub(crate) fn limits(running: usize, waiting: usize) -> Limits {
     Limits {
         patience: PATIENCE,

@@ -387,7 +387,7 @@ fn selection(text: &str) {
         }
         Err(error) => {
             assert!(!is_list && !is_all(text.trim()), "{text:?} is a selection");
-            assert!(error.to_string().contains("no selection of adapters"));
+            assert!(error.to_string().contains("does not select adapters"));
         }
     }
 }

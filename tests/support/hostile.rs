@@ -1,4 +1,4 @@
-//! Clients that cost a server more than they pay: HTTP/2 frames as nobody sends them who wants an answer.
+//! Hostile clients, which cost a server more than themselves: HTTP/2 frames that no ordinary client sends.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,5 @@
 //! What the black-box tests share: the real binary, the service in this process with devices of a test's
-//! own, and a plain HTTP client that can also say wrong things.
+//! own, and a plain HTTP client that can also send invalid requests.
 
 #![allow(clippy::unwrap_used, reason = "benches include this too")]
 
@@ -33,7 +33,7 @@ pub(crate) const PORTS: [&str; 4] = [
     "127.0.0.1:0",
 ];
 
-/// Variables that the server heeds and that are not its own.
+/// Variables of other programs that the server reads.
 const FOREIGN: [&str; 6] = [
     "KUBERNETES_SERVICE_HOST",
     "LOGGING_LEVEL_ROOT",

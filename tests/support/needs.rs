@@ -10,7 +10,7 @@ use std::{env, fs, io, thread};
 
 use atto_work_server::device::gpu::{Adapter, adapters};
 
-/// Set, it makes a failure of what would be left out.
+/// If this variable is set, a test that would be left out fails.
 const TEST_ALL: &str = "ATTO_WORK_TEST_ALL";
 
 /// What a test may need.
@@ -83,7 +83,7 @@ pub(crate) fn is_left_out(need: Need) -> bool {
     );
     let thread = thread::current();
     let name = thread.name().unwrap_or("a test");
-    // Not by `eprintln`, which is seen only of tests that fail, and in one piece among the lines of other tests.
+    // Not by `eprintln`, which is shown for failed tests only; and as one write, so that lines of other tests do not mix in.
     let line = format!("LEFT OUT: {name}: {missing}\n");
     let _ = io::stderr().write_all(line.as_bytes());
     true

@@ -1,5 +1,5 @@
-//! What stands before a deployment's servers: it gives each new connection to one of those that are ready, and
-//! carries bytes. It never tries again, so that a server's mistake reaches the client.
+//! A proxy in front of a deployment's servers. It gives each new connection to a ready server, and forwards bytes. It never
+//! retries, so that a server's mistake reaches the client.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl Proxy {
         thread::spawn(move || {
             for (turn, client) in listener.incoming().enumerate() {
                 let ready = ready(&upstreams);
-                // With nobody ready, the client sees its connection closed.
+                // If no server is ready, the client's connection is closed.
                 if let (Ok(client), false) = (client, ready.is_empty())
                     && let Ok(server) = TcpStream::connect(ready[turn % ready.len()].address)
                 {
@@ -84,7 +84,7 @@ fn ready(upstreams: &Mutex<[Option<Upstream>; 2]>) -> Vec<Upstream> {
         .collect()
 }
 
-/// Carries bytes until either side has no more.
+/// Forwards bytes until either side has no more.
 fn carry(from: &TcpStream, to: &TcpStream) {
     let [mut from, mut to] = [from, to].map(|stream| stream.try_clone().expect("a descriptor"));
     thread::spawn(move || {

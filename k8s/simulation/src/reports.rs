@@ -109,7 +109,7 @@ pub(crate) fn cards() {
     ];
     let limits = [5.0, 10.0, 30.0];
     println!(
-        "Cards for so many LIVE works of 2026 a second, 99 of 100 within 5, 10 and 30 s (Poisson; estimated hash rates)."
+        "Cards for this many LIVE works of 2026 a second, 99 % within 5, 10 and 30 s (Poisson; estimated hash rates)."
     );
     println!(
         "{:>10} {:>6} {:>16} {:>16} {:>16} {:>16}",

@@ -59,7 +59,7 @@ impl Expected {
 }
 
 /// How long one work of each network takes at this hash rate, of Nano one for a send and one for a receive. A block of
-/// Banano takes as long as the latter.
+/// Banano takes as long as a receive.
 pub(super) fn expected(hashes_per_second: f64) -> [Expected; KINDS] {
     let now = Timestamp::now();
     let atto = |network| {

@@ -1,4 +1,4 @@
-//! What keeps a device from a higher hash rate, in words.
+//! Names what limits the hash rate of a device.
 
 use crate::device::cpu;
 use crate::device::cpu::probe::Figures;
@@ -27,7 +27,7 @@ pub(super) fn of_processor(
     let gigahertz = clock / 1e9;
     let waiting = if cpu_share < ALWAYS {
         let percent = 100.0 * cpu_share;
-        format!(", which the search had {percent:.0} % of the time beside other programs")
+        format!(", shared with other programs: the search had them {percent:.0} % of the time")
     } else {
         String::new()
     };
@@ -42,7 +42,7 @@ pub(super) fn of_processor(
         )
     });
     let bound = bound.map_or(String::new(), |(percent, cores)| {
-        format!("; the code is at {percent:.0} % of what a core of {cores} allows")
+        format!("; the kernel reaches {percent:.0} % of the bound for a core of {cores}")
     });
     format!("{cores} at {gigahertz:.1} GHz{waiting}{shared}{bound}")
 }
@@ -51,15 +51,14 @@ pub(super) fn of_processor(
 pub(super) fn of_card(is_software: bool, percent_busy: Option<f64>) -> String {
     match percent_busy {
         _ if is_software => {
-            "the processor, which this software acts as a card on; --backend cpu is faster"
-                .to_owned()
+            "the processor, since this card is software; --backend cpu is faster".to_owned()
         }
         None => "unknown: the card has no clock that tells how busy it was".to_owned(),
         Some(percent) if percent >= 100.0 * ALWAYS => {
-            format!("the card, at work {percent:.0} % of the time by its own clock")
+            format!("the card, busy {percent:.0} % of the time by its own clock")
         }
         Some(percent) => format!(
-            "the host or its driver: by its own clock the card was at work {percent:.0} % of the time"
+            "the host or the driver: by its own clock the card was busy only {percent:.0} % of the time"
         ),
     }
 }
@@ -85,10 +84,12 @@ mod tests {
             shared: None,
         };
         let told = of_processor(cores, 0.99, 2.4e9, &quiet, Some((88.6, "Zen 2 to 4")));
-        let bound = "; the code is at 89 % of what a core of Zen 2 to 4 allows";
+        let bound = "; the kernel reaches 89 % of the bound for a core of Zen 2 to 4";
         assert_eq!(told, format!("{cores} cores at 2.4 GHz{bound}"));
         let told = of_processor(cores, 0.5, 2.4e9, &quiet, None);
-        assert!(told.ends_with("which the search had 50 % of the time beside other programs"));
+        assert!(
+            told.ends_with(", shared with other programs: the search had them 50 % of the time")
+        );
         let shared = Figures {
             shared: quantiles(40, 166.0),
             ..quiet
@@ -98,8 +99,8 @@ mod tests {
                          91.6 alone";
         assert_eq!(told, format!("{cores} cores at 2.4 GHz{neighbour}"));
         let cases = [
-            (false, Some(99.0), "the card, at work 99 %"),
-            (false, Some(60.0), "the host or its driver"),
+            (false, Some(99.0), "the card, busy 99 %"),
+            (false, Some(60.0), "the host or the driver"),
             (false, None, "unknown"),
             (true, Some(99.0), "the processor"),
         ];

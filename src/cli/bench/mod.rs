@@ -29,8 +29,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
 
-    /// Print a JSON object: `devices` with what each did, `together` with the sum of their rates, and in both
-    /// `networks` with the seconds for one work, of NANO one for a send and one for a receive
+    /// Print a JSON object: `devices`, a measurement of each, and `together`, the sum of their rates. Both have
+    /// `networks`, the seconds for one work; NANO has one entry for a send and one for a receive
     #[arg(long)]
     json: bool,
 }
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
 fn software_adapters(devices: &[Device]) -> Vec<String> {
     let is_card = |device: &Device| device.info.backend == Backend::Gpu;
     let adapters = if devices.iter().any(is_card) {
-        // Hardly fails: the open cards were listed before.
+        // Unlikely to fail: the open cards were listed before.
         gpu::adapters().unwrap_or_default()
     } else {
         Vec::new()
@@ -126,7 +126,7 @@ fn print_tables(report: &Report) -> Result<(), CommandError> {
             ]
         };
         times.push(row("expected", |network| network.expected_seconds));
-        times.push(row("99 of 100 within", |network| network.p99_seconds));
+        times.push(row("p99", |network| network.p99_seconds));
     };
     for device in &report.devices {
         add(&device.name, &device.networks);

@@ -91,7 +91,7 @@ fn a_settings_own_variable_goes_before() {
 }
 
 #[test]
-fn the_end_on_kubernetes_fits_into_what_it_gives_a_pod() {
+fn shutdown_on_kubernetes_fits_into_a_pods_grace_period() {
     use crate::connections::DRAIN_GRACE;
     use crate::service::FLUSH;
 
@@ -123,7 +123,7 @@ fn the_root_level_is_read_in_either_case() {
 }
 
 #[test]
-fn what_is_not_heeded_is_complained_about_with_the_nearest_name() {
+fn an_ignored_variable_is_reported_with_the_nearest_known_name() {
     let cases = [
         (
             ("ATTO_WORK_QUEUESIZE", "4"),

@@ -141,7 +141,7 @@ async fn a_connection_has_one_place_of_its_own_and_shares_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_leaves_everything_but_a_search_little_time() {
+async fn while_draining_only_a_search_keeps_its_full_time() {
     let activity = Activity::start();
     advance(Duration::from_secs(5)).await;
     let draining_since = Some(Instant::now());

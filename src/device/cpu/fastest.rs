@@ -6,7 +6,7 @@
 //!
 //! Speed is hashes per second of CPU time. While every thread has a core, that is wall-clock time. Where threads wait
 //! for their cores, because of a CPU limit or of other programs, wall-clock time would include the waiting: beside 13
-//! busy processes on two cores it chose a kernel that is never the fastest there in one race of ten.
+//! busy processes on two cores, one race in ten then chose a kernel that is never the fastest there.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -54,7 +54,7 @@ pub(super) fn fastest(kernels: &[Kernel], threads: NonZeroUsize) -> (Rate, Vec<R
         // Not joined: it ends by itself, a search after the race.
         let started = thread::Builder::new().spawn(move || race.follow());
         if let Err(error) = started {
-            tracing::warn!(%error, "the kernels are measured on fewer threads than will search");
+            tracing::warn!(%error, "cannot start a thread: the kernels are measured on fewer threads than will search");
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a thread has a core to itself, and figures that tell both cases apart.
 //!
-//! A virtual processor is often one of two hyperthreads of a core, and somebody else may have the other one. The clock does
+//! A virtual processor is often one of two hyperthreads of a core, and another tenant may have the other one. The clock does
 //! not show that: a chain of dependent operations takes as long as before. The number of instructions that the core
 //! dispatches for the thread shows it.
 

@@ -47,7 +47,7 @@ impl Opening {
                 })
         };
         if let Err(error) = thread {
-            let error = DeviceError::Driver(format!("no thread to open it: {error}"));
+            let error = DeviceError::Driver(format!("cannot start a thread to open it: {error}"));
             deliver(&sender, Err(error));
         }
         Self {
@@ -166,7 +166,7 @@ mod tests {
         let unopened = opening(opened, limit).finish().unwrap_err();
         assert_eq!(unopened.info.kernel, "none");
         let text = unopened.error.to_string();
-        assert_eq!(text, "compiling for it has not ended within 10ms");
+        assert_eq!(text, "compiling the kernels has not ended within 10ms");
         // The first attempt is the one under way, the second another one.
         sender.send(Err(DeviceError::OutOfMemory)).unwrap();
         let error = unopened.opener.open().unwrap_err();

@@ -27,8 +27,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// If every kernel but the first hangs, all take about twelve seconds more than the first at most. `longest`
-    /// exceeds the limit of a step: if no kernel gets ready, the card is late, and the step is known.
+    /// If every kernel but the first hangs, all take at most about twelve seconds longer than the first. `longest`
+    /// exceeds the limit of a step, so that a card of which no kernel gets ready is late with a known step.
     pub(super) fn here() -> Self {
         Self {
             longest: Duration::from_secs(12),

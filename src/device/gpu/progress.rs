@@ -25,10 +25,10 @@ pub(super) enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Open => "opening it",
-            Self::Compile => "compiling for it",
-            Self::Prove => "its self-test",
-            Self::Race => "measuring its kernels",
+            Self::Open => "opening the card",
+            Self::Compile => "compiling the kernels",
+            Self::Prove => "the self-test",
+            Self::Race => "measuring the kernels",
         })
     }
 }

@@ -127,8 +127,9 @@ impl Finder {
         let started = Instant::now();
         let listing = match self.listing.take() {
             Some(listing) => listing,
-            None => Listing::begin()
-                .map_err(|error| ListError::NoAnswer(format!("no thread to list in: {error}")))?,
+            None => Listing::begin().map_err(|error| {
+                ListError::NoAnswer(format!("cannot start a thread to list the cards: {error}"))
+            })?,
         };
         let Some(adapters) = listing.wait(LIST_LIMIT) else {
             self.listing = Some(listing);

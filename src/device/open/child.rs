@@ -70,7 +70,7 @@ impl Lister {
 
     /// Runs the command for at most `limit`.
     pub(super) fn list(&self, limit: Duration) -> Result<Listed, ListError> {
-        // A child that cannot even be killed is held by the system's driver. The next child would be, too.
+        // If a child cannot be killed, the kernel's driver holds it, and would hold the next child too.
         if Arc::strong_count(&self.children) > 1 {
             return Err(ListError::Hung(limit));
         }
@@ -80,9 +80,9 @@ impl Lister {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = command
-            .spawn()
-            .map_err(|error| ListError::NoAnswer(format!("no process to list in: {error}")))?;
+        let mut child = command.spawn().map_err(|error| {
+            ListError::NoAnswer(format!("cannot start a process to list the cards: {error}"))
+        })?;
         let mut watch = Stopwatch::begin_with(child.id());
         let stdout = child.stdout.take();
         let mut child = Running {
@@ -100,7 +100,9 @@ impl Lister {
         thread::Builder::new()
             .name("listing".to_owned())
             .spawn(read)
-            .map_err(|error| ListError::NoAnswer(format!("no thread to list in: {error}")))?;
+            .map_err(|error| {
+                ListError::NoAnswer(format!("cannot start a thread to list the cards: {error}"))
+            })?;
         let Ok(line) = watch.receive(limit, &line) else {
             child.kill();
             return Err(ListError::Hung(limit));
@@ -113,7 +115,9 @@ impl Lister {
         }
         Err(match child.ended(END) {
             Some(status) if status.signal().is_some() => ListError::Crashed(status.to_string()),
-            Some(status) => ListError::NoAnswer(format!("the process that lists them: {status}")),
+            Some(status) => {
+                ListError::NoAnswer(format!("the process that lists the cards ended: {status}"))
+            }
             None => ListError::Hung(END),
         })
     }

@@ -83,7 +83,7 @@ pub struct NoSuchKernel {
 pub enum BackendChoice {
     /// Graphics cards if there are any, else the processor
     Auto,
-    /// Graphics cards only, software Vulkan devices among them if there is no card or one is chosen
+    /// Graphics cards only; software Vulkan devices too, if there is no card or --device names them
     Gpu,
     /// The processor only
     Cpu,

@@ -6,8 +6,8 @@ const SLOTS = 120;
 
 const percentiles = (name) => (status) => [
   { label: "median", values: status.history.intervals[name].p50 },
-  { label: "95 of 100", values: status.history.intervals[name].p95 },
-  { label: "99 of 100", values: status.history.intervals[name].p99 },
+  { label: "p95", values: status.history.intervals[name].p95 },
+  { label: "p99", values: status.history.intervals[name].p99 },
 ];
 const rates = (intervals, outcomes) => intervals.ends.map((_, place) =>
   outcomes.reduce((sum, outcome) => sum + intervals.requests[outcome][place], 0) / intervals.interval_seconds);
@@ -16,7 +16,7 @@ const CHARTS = [
   { title: "Works a second", format: perSecond, area: true, series: ({ history: { intervals } }) => [
     { label: "answered", values: rates(intervals, ["ok"]) },
     { label: "refused", values: rates(intervals, REFUSED) },
-    { label: "client left", values: rates(intervals, ["cancelled"]) },
+    { label: "cancelled", values: rates(intervals, ["cancelled"]) },
   ] },
   { title: "Queue", format: count, area: true, series: ({ history: { intervals } }) => [
     { label: "waiting", values: intervals.waiting },

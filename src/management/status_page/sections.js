@@ -22,7 +22,7 @@ function showTiles({ devices, queue, history }) {
     ["Hashes a second", hashRate(live), able ? `now, of ${hashRate(able)}` : "now"],
     ["Queue", queue.temperature,
       `${plural(queue.running, "runs", "run")}, ${plural(queue.waiting, "waits", "wait")}; room for ${count(room)} more`],
-    ["Request, median", seconds(ten.total?.p50), ten.total ? `99 of 100 within ${seconds(ten.total.p99)}; last ten minutes` : "none in the last ten minutes"],
+    ["Request, median", seconds(ten.total?.p50), ten.total ? `p99 ${seconds(ten.total.p99)}; last ten minutes` : "none in the last ten minutes"],
     ["Refused", count(refused), "last ten minutes"],
   ];
   const make = ([name]) => element("div", {}, element("dt", {}, name), element("dd", { class: "value" }), element("dd", { class: "more" }));
@@ -76,7 +76,7 @@ function showDevices({ devices }) {
 const EXPECTED_COLUMNS = [
   { label: "Network", text: (row) => row.network },
   { label: "On average", number: true, text: (row) => seconds(row.mean_seconds) },
-  { label: "99 of 100 within", number: true, text: (row) => seconds(row.p99_seconds) },
+  { label: "p99", number: true, text: (row) => seconds(row.p99_seconds) },
 ];
 
 function showExpected({ expected, devices }) {

@@ -36,10 +36,10 @@ function judge(status) {
   for (const device of out) {
     const since = device.since === null ? "" : ` since ${moment(device.since, status.at)} (${seconds(Math.max(0, status.at - device.since) / 1e3)})`;
     const why = device.last_error ? `: ${sentence(device.last_error)}` : ".";
-    const who = serving.length ? `${list(serving.map((other) => other.name))} ${serving.length === 1 ? "serves" : "serve"} meanwhile.` : "Nothing else serves.";
+    const who = serving.length ? `${list(serving.map((other) => other.name))} ${serving.length === 1 ? "serves" : "serve"} meanwhile.` : "No other device serves.";
     const what = device.state === "down"
       ? "The server keeps reopening it; if it stays down, look at the driver's messages (dmesg) and restart the driver or the machine."
-      : "It has not come back from its work, and is tried again when it does or can be reopened; if it stays so, restart the server.";
+      : "It has not returned its batch. It serves again once it does or can be reopened; if it stays unresponsive, restart the server.";
     say(serving.length ? "warn" : "bad", `out ${device.name}`, `${device.name} is ${device.state}${since}${why} ${who} ${what}`);
   }
 
@@ -52,7 +52,7 @@ function judge(status) {
 
   const refusals = [
     ["queue_full", "because the queue was full: more comes in than the devices can search. Add devices or servers, or send less."],
-    ["deadline", "because there was no work within the deadline: too much waits, or the devices are too slow for the network."],
+    ["deadline", "because there was no work within the deadline: too many searches wait, or the devices are too slow for the network."],
     ["no_device", "because no device was in service."],
     ["closed", "because the server is stopping."],
   ];
@@ -61,7 +61,7 @@ function judge(status) {
       say("bad", outcome, `${plural(minute.requests[outcome], "request was", "requests were")} refused in the last minute ${why}`);
 
   if (queue.waiting > 0) {
-    const wait = queue.expected_wait_seconds === null ? "" : ` One more would wait ${seconds(queue.expected_wait_seconds)} for its turn on average.`;
+    const wait = queue.expected_wait_seconds === null ? "" : ` One more would wait ${seconds(queue.expected_wait_seconds)} for a slot on average.`;
     say("warn", "waiting", `${plural(queue.waiting, "search waits", "searches wait")} behind the ${queue.running} that run: more comes in than the devices can search at once.${wait}`);
   }
   if (minute.wait && minute.solve && minute.total?.p50 >= 1) say("calm", "slow", slowness(minute, queue, expected));
@@ -73,7 +73,7 @@ function judge(status) {
     say("calm", "wrong", `${plural(wrong, "request was", "requests were")} the client's fault in the last minute: ${list(kinds)}.`);
   }
   if (minute.requests.cancelled)
-    say("calm", "cancelled", `${plural(minute.requests.cancelled, "client", "clients")} left in the last minute before there was an answer.`);
+    say("calm", "cancelled", `${plural(minute.requests.cancelled, "client", "clients")} disconnected in the last minute before there was an answer.`);
   for (const device of serving)
     if (device.faults)
       say("calm", "faults", `${device.name} serves, and has failed ${device.faults === 1 ? "once" : `${count(device.faults)} times`} since the start${device.last_error ? `; the last time: ${sentence(device.last_error)}` : "."}`);

@@ -208,7 +208,7 @@ impl Fleet {
         true
     }
 
-    /// The thread of an engine ends in order.
+    /// The thread of an engine ends without an error.
     pub(super) fn leave(&mut self, number: usize) {
         if self.engines[number].state == EngineState::Replaced {
             self.engines[number].set(EngineState::Retired);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_pending_open_lasts_until_it_ends_or_for_so_many_turns() {
+fn a_pending_open_lasts_until_it_ends_or_for_a_number_of_turns() {
     let mut pending = PendingOpens::default();
     let (first, second) = (pending.begin(), pending.begin());
     pending.end(first);

@@ -8,7 +8,7 @@ use crate::scheduler::client::ClientId;
 /// The half-life, in seconds, of the nonces that a client was given.
 const HALF_LIFE: f64 = 60.0;
 
-/// How many clients without a search are remembered.
+/// How many clients without a search are kept.
 const REMEMBERED: usize = 4096;
 
 /// Once a nonce weighs more than this, all weights are scaled down.

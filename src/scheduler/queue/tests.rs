@@ -112,7 +112,7 @@ fn a_second_engine_takes_the_search_that_has_none() {
 }
 
 #[test]
-fn the_rest_waits_in_order_up_to_the_capacity() {
+fn further_searches_wait_in_order_up_to_the_capacity() {
     let mut queue = queue(1, 2);
     let first = job(1);
     queue.push(Arc::clone(&first)).unwrap();
@@ -138,7 +138,7 @@ fn a_search_that_waits_can_leave() {
 }
 
 #[test]
-fn putting_back_what_has_ended_changes_nothing() {
+fn putting_back_a_search_that_has_ended_changes_nothing() {
     let mut queue = queue_of([1]);
     let taken = take(&mut queue, &core(0), 1);
     queue.remove(&taken.slices[0].job);
@@ -167,7 +167,7 @@ fn easy_searches_run_at_once_and_take_no_slot_of_hard_ones() {
 }
 
 #[test]
-fn what_is_easy_depends_on_the_engines() {
+fn which_searches_are_easy_depends_on_the_engines() {
     let mut queue = queue(1, 9);
     queue.set_batch(EASY - 1);
     for job in [job(1), job(2), easy(3), job(4), easy(5)] {
@@ -262,7 +262,7 @@ fn a_card_that_shares_a_search_takes_one_that_has_half_a_card() {
 }
 
 #[test]
-fn what_is_all_but_sure_to_end_is_left_alone_by_those_who_could_not_stop() {
+fn an_engine_that_cannot_stop_skips_a_search_with_enough_in_flight() {
     let mut queue = queue(4, 0);
     queue.push(easy(1)).unwrap();
     let half = take(&mut queue, &card(0, 2), 4 * EASY);
@@ -276,7 +276,7 @@ fn what_is_all_but_sure_to_end_is_left_alone_by_those_who_could_not_stop() {
 }
 
 #[test]
-fn nobody_starves_beside_endless_easy_searches() {
+fn no_search_starves_beside_endless_easy_searches() {
     // A card gives each search as much as it takes to be all but sure of an answer.
     for (demand, length) in [(core(0), EASY), (card(0, 1), 8 * EASY)] {
         let mut queue = queue(1, 1000);
@@ -307,7 +307,7 @@ fn nobody_starves_beside_endless_easy_searches() {
 }
 
 #[test]
-fn nobody_starves_when_there_is_more_than_can_be_done() {
+fn no_search_starves_under_overload() {
     let mut queue = queue(1, 100_000);
     queue.set_batch(8 * EASY);
     queue.push(job(0)).unwrap();
@@ -332,7 +332,7 @@ fn nobody_starves_when_there_is_more_than_can_be_done() {
 }
 
 #[test]
-fn a_request_joins_what_is_as_hard_or_a_little_harder() {
+fn a_request_joins_a_search_that_is_as_hard_or_a_little_harder() {
     let request = |network, year: i64, number| {
         let time = Timestamp::from_millis(1_704_067_200_000 + year * 31_622_400_000).unwrap();
         WorkRequest::new(network, time, Target::new([number; 32]), time).unwrap()
@@ -388,7 +388,7 @@ fn no_request_joins_a_search_under_the_other_rule() {
 }
 
 #[test]
-fn what_is_ahead_is_counted_in_hashes() {
+fn the_effort_ahead_is_counted_in_hashes() {
     let mut queue = queue(2, 100);
     queue.set_batch(EASY);
     let (one, local) = (HARD as f64, expected(&easy(0)));
@@ -421,7 +421,7 @@ fn what_is_ahead_is_counted_in_hashes() {
 }
 
 #[test]
-fn what_is_written_off_is_another_engines_to_take_and_still_comes_back() {
+fn a_written_off_search_goes_to_another_engine_and_may_still_be_answered_late() {
     let mut queue = queue_of([1]);
     let batch = take(&mut queue, &card(0, 2), 1);
     assert_eq!(queue.write_off(0).len(), 1);

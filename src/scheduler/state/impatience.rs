@@ -3,7 +3,7 @@
 //!
 //! A search has no memory: each hash is as likely as any to answer a client that still waits. So hashes for a client
 //! that has left are not lost to the others. They are lost only if the server does not know that the client has left,
-//! since then it searches for nobody.
+//! since then it searches in vain.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

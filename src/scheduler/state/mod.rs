@@ -137,7 +137,7 @@ impl State {
 
     /// A client no longer waits for this search: cancels the search if no other does.
     pub(super) fn leave_search(&mut self, job: &Arc<Job>, answer: watch::Receiver<Answer>) {
-        // Here, so that nobody joins a search that is about to be cancelled.
+        // Here, so that no request joins a search that is about to be cancelled.
         drop(answer);
         if job.cancel_if_unwanted() {
             self.changes.work |= self.queue.remove(job);
@@ -258,7 +258,7 @@ impl State {
     }
 
     /// Takes an engine out of service because of `error`, and gives its searches to the others. Its new state is `to`;
-    /// `Retired` is for good. `None` if its device was reopened before.
+    /// `Retired` is final. `None` if its device was reopened before.
     pub(super) fn lose(
         &mut self,
         number: usize,
@@ -279,7 +279,7 @@ impl State {
             .fleet
             .lose(number, to, &error, backoff, is_closed, now)?;
         let slices = batches.iter().flat_map(|batch| batch.slices.iter());
-        // A search that has ended fails over to nobody.
+        // A search that has ended has no failover.
         for Assigned { job, .. } in slices.filter(|slice| !slice.job.ended().is_set()) {
             job.fail_over(Failover {
                 at: now,

@@ -42,14 +42,14 @@ fn start(shared: &Arc<Shared>, recovery: Recovery) {
             if let Some(opener) = opener {
                 shared.apply(|state| state.fleet.keep_fallback(opener));
             }
-            tracing::error!(%error, "a device stays out of service: there is no thread to open it");
+            tracing::error!(%error, "cannot start a thread to open a device: the device stays out of service");
         }
     }
 }
 
 /// Opens the fallback and puts it to work.
 pub(in crate::scheduler) fn fall_back(shared: &Arc<Shared>, fallback: Fallback) {
-    tracing::warn!("no device serves: falling back");
+    tracing::warn!("no device is in service: opening the fallback");
     let Fallback { opener, pending } = fallback;
     let started = opener.open().map_err(|error| error.to_string());
     let started = started.and_then(|device| {
@@ -64,7 +64,7 @@ pub(in crate::scheduler) fn fall_back(shared: &Arc<Shared>, fallback: Fallback) 
     if let Err(error) = started {
         tracing::error!(
             error,
-            "the fallback cannot be put to work, or not with all its threads"
+            "the fallback cannot be opened, or not all of its threads can be started"
         );
     }
 }
@@ -81,7 +81,7 @@ fn reopen(shared: &Arc<Shared>, reopen: Reopen) {
     let backoff = &shared.limits.backoff;
     let mut delay = backoff.delay_with_jitter(attempts);
     if !delay.is_zero() {
-        tracing::warn!(device = name, next_attempt_in = ?delay, "the device failed to open, or failed soon after it was reopened");
+        tracing::warn!(device = name, next_attempt_in = ?delay, "the device failed to open, or failed soon after it was reopened; trying again later");
     }
     while shared.pause(delay) {
         attempts = attempts.saturating_add(1);
@@ -96,15 +96,16 @@ fn reopen(shared: &Arc<Shared>, reopen: Reopen) {
             // In metrics it is the same device, whatever the driver calls it now.
             device.info.name.clone_from(name);
             device.reopen = Some(opener.clone());
-            worker::start(shared, device, Role::Reopened { attempts })
-                .map_err(|error| DeviceError::Driver(format!("no thread for it: {error}")))
+            worker::start(shared, device, Role::Reopened { attempts }).map_err(|error| {
+                DeviceError::Driver(format!("cannot start a thread for it: {error}"))
+            })
         });
         if let Some(pending) = pending.take() {
             shared.apply(|state| state.end_pending(pending));
         }
         let Err(error) = started else { return };
         delay = backoff.delay_with_jitter(attempts);
-        tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be reopened");
+        tracing::warn!(device = name, %error, next_attempt_in = ?delay, "device cannot be reopened; trying again later");
         let fallback = shared.apply(|state| {
             state.fleet.not_opened(&failed, error.to_string().into());
             // If the fallback failed, too, this is its next chance.

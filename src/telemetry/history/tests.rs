@@ -166,7 +166,7 @@ fn hash_rates_are_those_between_samples() {
 }
 
 #[test]
-fn a_clock_that_goes_back_changes_nothing_that_was() {
+fn a_clock_that_goes_back_does_not_change_the_past() {
     let history = At::new();
     history.count(7.0, Outcome::Ok, None);
     history.observe(8.0, 1, &[100]);

@@ -10,7 +10,8 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType, Summ
 use super::series::{LABELS, Series};
 
 const NAME: &str = "http_server_requests_active_seconds";
-const HELP: &str = "Requests to the public port in progress, and the sum of their times so far.";
+const HELP: &str =
+    "Requests to the ports for clients that are in progress, and the sum of their times so far.";
 const MAX_NAME: &str = "http_server_requests_active_seconds_max";
 const MAX_HELP: &str = "Time so far of the longest request in progress.";
 

@@ -80,12 +80,12 @@ impl Families {
             )),
             waits: PerNetwork::new(declare.histograms(
                 "atto_work_wait_seconds",
-                "Time from a request until a device searches for it.",
+                "Time from the request until a device begins to search for it.",
                 &["network"],
             )),
             solves: PerNetwork::new(declare.histograms(
                 "atto_work_solve_seconds",
-                "Time from when a device searches for a request until its answer.",
+                "Time from when a device begins to search for a request until its answer.",
                 &["network"],
             )),
             verifications: PerRequest::new(declare.counters(
@@ -121,11 +121,11 @@ impl Families {
             ),
             expected_wait: declare.gauge(
                 "atto_work_expected_wait_seconds",
-                "Mean time that a hard search would wait for a slot now.",
+                "Mean time that a hard search that arrives now would wait for a slot.",
             ),
             expected_solve: declare.gauges(
                 "atto_work_expected_solve_seconds",
-                "Mean time of a search for a block of now with all engines to itself.",
+                "Mean time of a search for a current block with all engines to itself.",
                 &["network"],
             ),
             hashes: declare.counters("atto_work_hashes_total", "Nonces tested.", &["device"]),
@@ -189,7 +189,7 @@ impl Families {
             http: HttpRequests::new(
                 declare.histograms(
                     "http_server_requests_seconds",
-                    "Time of requests to the public port.",
+                    "Time of requests to the ports for clients.",
                     &LABELS,
                 ),
                 declare.gauges(
@@ -211,11 +211,11 @@ impl Families {
             system: System::new(
                 declare.gauge(
                     "process_cpu_usage",
-                    "Part of its processors that the process uses.",
+                    "Share of its processors that the process uses, 0 to 1.",
                 ),
                 declare.gauge(
                     "system_cpu_usage",
-                    "Part of the machine's processors that is used.",
+                    "Share of the machine's processors that is in use, 0 to 1.",
                 ),
                 declare.count("system_cpu_count", "Processors that the process may use."),
                 declare.gauge(

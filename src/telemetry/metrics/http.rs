@@ -1,4 +1,4 @@
-//! Requests to the public port under the names and labels of Spring Boot 3
+//! Requests to the ports for clients under the names and labels of Spring Boot 3
 //! (`DefaultServerRequestObservationConvention` of Spring 6), so that dashboards made for it still work.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use super::active::{Active, Ticket};
 use super::peak::Peak;
 use super::series::Series;
 
-/// The requests to the public port. Clones share them.
+/// The requests to the ports for clients. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequests {
     times: HistogramVec,
@@ -79,7 +79,7 @@ impl HttpRequests {
     }
 }
 
-/// A request to the public port. It is counted when this is dropped, as not answered unless [`HttpRequest::answered`] was
+/// A request to a port for clients. It is counted when this is dropped, as not answered unless [`HttpRequest::answered`] was
 /// called.
 #[derive(Debug)]
 pub struct HttpRequest<'a> {

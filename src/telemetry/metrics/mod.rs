@@ -7,8 +7,8 @@
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
 //! | `atto_work_requests_total` | counter | `network`, `outcome` | requests for work that have ended, see [`Outcome`]. `network` is `none` for a request that was not understood |
-//! | `atto_work_request_seconds` | histogram | `network`, `outcome` | time of the same requests, from the end of the head until the answer was ready or the client had left |
-//! | `atto_work_wait_seconds` | histogram | `network` | time from the request until a device searches, of requests that were answered by a search of their own or one that they joined; 0 if a device was at it already |
+//! | `atto_work_request_seconds` | histogram | `network`, `outcome` | time of the same requests, from the end of the head until the answer was ready or the client had disconnected |
+//! | `atto_work_wait_seconds` | histogram | `network` | time from the request until a device searches, of requests that were answered by a search of their own or one that they joined; 0 if a device was searching already |
 //! | `atto_work_solve_seconds` | histogram | `network` | time from then until the answer, of the same requests. Includes the slices of other searches |
 //! | `atto_work_verifications_total` | counter | `network`, `outcome` | requests to verify work that have ended, likewise. `ok` was answered, whether or not the work is valid |
 //! | `atto_work_key_requests_total` | counter | `key`, `outcome` | requests of both kinds by the name of the API key, from its first request on; only where keys are on |
@@ -18,8 +18,8 @@
 //! | `atto_work_queue_depth` | gauge | | hard searches that wait for a slot |
 //! | `atto_work_queue_capacity` | gauge | | searches that may wait |
 //! | `atto_work_hash_rate` | gauge | | hashes a second of all engines in service while they search, as measured recently |
-//! | `atto_work_expected_wait_seconds` | gauge | | mean time that a hard search would wait for a slot now; NaN while no rate is known |
-//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a block of now with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known. Of `NANO` it is that of the base difficulty |
+//! | `atto_work_expected_wait_seconds` | gauge | | mean time that a hard search that arrives now would wait for a slot; NaN while no rate is known |
+//! | `atto_work_expected_solve_seconds` | gauge | `network` | mean time of a search for a current block with all engines in service to itself, from its threshold and `atto_work_hash_rate`; NaN while no rate is known. Of `NANO` it is that of the base difficulty |
 //! | `atto_work_hashes_total` | counter | `device` | nonces tested |
 //! | `atto_work_batches_total` | counter | `device` | batches completed; on a card, dispatches |
 //! | `atto_work_device_busy_seconds_total` | counter | `device` | seconds that the device's engines have worked on completed batches, by a card's own clock if it has one; its rate, divided by `atto_work_device_engines`, is the busy part |
@@ -34,7 +34,7 @@
 //! | `atto_work_spans_total` | counter | `outcome` | spans of requests, see [`SpanOutcome`]; 0 where tracing is off |
 //! | `atto_work_log_lines_lost_total` | counter | | log lines that were dropped, since standard output was not read fast enough or could not be written |
 //! | `atto_work_build_info` | gauge | `version`, `commit`, `features` | always 1; the labels describe this binary |
-//! | `http_server_requests_seconds` | histogram | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the ports for clients, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`, and `NANO` on Nano's port; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client left before the answer; `error` and `exception` name the error response: the class of the reference server where it refuses the same, else the `code`; `none` without one |
+//! | `http_server_requests_seconds` | histogram | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time of all requests to the ports for clients, from the end of the head until the answer was ready, with the labels of Spring Boot 3. `uri` is the route, or `/**`, and `NANO` on Nano's port; `method` is `UNKNOWN` for one that Spring does not know; `status` and `outcome` are `UNKNOWN` if the client disconnected before the answer; `error` and `exception` name the error response: the reference server's class if it has the same error, else the `code`; `none` without one |
 //! | `http_server_requests_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | longest of these requests in the last 80 to 120 s, as Micrometer has it; 0 without any |
 //! | `http_server_requests_active_seconds` | summary | `error`, `exception`, `method`, `outcome`, `status`, `uri` | requests in progress: `_count` is how many, `_sum` the sum of their times so far. The labels of what is not known yet are `none` and `UNKNOWN`. Micrometer's form of a long task |
 //! | `http_server_requests_active_seconds_max` | gauge | `error`, `exception`, `method`, `outcome`, `status`, `uri` | time so far of the longest of them |
@@ -42,8 +42,8 @@
 //! | `application_started_time_seconds` | gauge | | time from the start until devices were open; NaN until then. Spring's name |
 //! | `application_ready_time_seconds` | gauge | | time from the start until requests were accepted; NaN until then. Spring's name |
 //! | `process_uptime_seconds` | gauge | | time since the start. Spring's name |
-//! | `process_cpu_usage` | gauge | | part of its processors that the process uses, 0 to 1: the average since the last scrape but one second at least. Spring's name, as those of the next five |
-//! | `system_cpu_usage` | gauge | | likewise, part of all processors of the machine that is used |
+//! | `process_cpu_usage` | gauge | | share of its processors that the process uses, 0 to 1: the average since the last scrape but one second at least. Spring's name, as those of the next five |
+//! | `system_cpu_usage` | gauge | | likewise, share of all processors of the machine that is in use |
 //! | `system_cpu_count` | gauge | | processors that the process may use |
 //! | `system_load_average_1m` | gauge | | load of the machine in the last minute |
 //! | `process_files_open_files` | gauge | | the same as `process_open_fds` |
@@ -59,7 +59,7 @@
 //! Label values come from enums, from the devices of this machine and from the names of its API keys, never from a
 //! request's text. Series that can be known at the start exist from then on, at zero: every possible counter, and of the
 //! histograms of requests the outcome `ok` of each network. Those of a device exist once there is one, and those of the
-//! network `NANO` only if the server works for Nano.
+//! network `NANO` only if Nano is served.
 //!
 //! The reference server's other metrics have no counterpart: `jvm_*`, `disk_*`, and `process_cpu_time_ns_total`, which is
 //! `process_cpu_seconds_total` here.
@@ -140,7 +140,7 @@ impl Metrics {
         self.families.ready_time.set(f64::NAN);
     }
 
-    /// The server works for Nano too: creates its children, and from now on expects its searches to be of this difficulty.
+    /// Nano is served too: creates its children, and from now on expects its searches to be of this difficulty.
     /// Only the first call counts.
     pub fn begin_nano(&self, base: Difficulty) {
         self.nano.get_or_init(|| base);
@@ -193,7 +193,7 @@ impl Metrics {
         self.families.verifications.child(network, outcome).inc();
     }
 
-    /// Begins to measure a request to the public port, whose head has come. `uri` is its route.
+    /// Begins to measure a request to a port for clients, whose head has come. `uri` is its route.
     pub fn http_request(&self, method: &str, uri: &'static str) -> HttpRequest<'_> {
         self.families.http.begin(method, uri)
     }

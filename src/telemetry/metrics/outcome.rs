@@ -18,7 +18,7 @@ pub enum Outcome {
     Unauthorized,
     /// Refused because its API key had too many requests in progress.
     Limited,
-    /// The client left before there was an answer.
+    /// The client disconnected before there was an answer, or ended the request with `work_cancel`.
     Cancelled,
     /// Refused because too many searches were waiting.
     QueueFull,

@@ -1,4 +1,4 @@
-//! Spring's labels of a request to the public port (`DefaultServerRequestObservationConvention` of Spring 6).
+//! Spring's labels of a request to a port for clients (`DefaultServerRequestObservationConvention` of Spring 6).
 
 /// Spring's labels.
 pub(super) const LABELS: [&str; 6] = ["error", "exception", "method", "outcome", "status", "uri"];

@@ -26,11 +26,11 @@ use crate::telemetry::{Metrics, SpanOutcome};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     /// Without the library's text, which repeats the values of variables.
-    #[error("the exporter cannot be made for what the OTEL_EXPORTER_OTLP_ variables say")]
+    #[error("the exporter cannot be made from the OTEL_EXPORTER_OTLP_ variables")]
     Exporter(#[from] ExporterBuildError),
-    #[error("no connection to the collector can be protected: {0}")]
+    #[error("TLS to the collector cannot be set up: {0}")]
     Tls(#[from] TlsError),
-    #[error("the system refuses: {0}")]
+    #[error("the system refuses a thread or a runtime: {0}")]
     System(#[from] std::io::Error),
 }
 
@@ -225,10 +225,10 @@ impl Delivery {
                     endpoint,
                     %error,
                     cause = self.cause.take(),
-                    "the collector does not take traces: they are lost until it does, and requests are served as before"
+                    "the collector does not accept traces: they are lost until it does; requests are not affected"
                 );
             }
-            (Ok(()), true) => tracing::info!(endpoint, "the collector takes traces again"),
+            (Ok(()), true) => tracing::info!(endpoint, "the collector accepts traces again"),
             _ => {}
         }
     }

@@ -145,7 +145,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Some(other) => {
                 return Err(Complaint {
                     variable: EXPORTER,
-                    reason: format!("is {other:?}, but there are only otlp and none"),
+                    reason: format!("is {other:?}; it must be otlp or none"),
                 });
             }
         }
@@ -195,7 +195,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Some((_, value)) if value == "grpc" => Ok(Protocol::Grpc),
             Some((variable, value)) => Err(Complaint {
                 variable,
-                reason: format!("is {value:?}, but there are only http/protobuf and grpc"),
+                reason: format!("is {value:?}; it must be http/protobuf or grpc"),
             }),
         }
     }
@@ -225,20 +225,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             })
         };
         let Ok(uri) = given.parse::<Uri>() else {
-            return wrong("is no URL, such as http://collector:4318");
+            return wrong("is not a URL such as http://collector:4318");
         };
         let is_plain = Self::is_true(self.first(INSECURE).map(|(_, value)| value));
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
             None if protocol == Protocol::Grpc && is_plain => false,
-            _ => return wrong("has no scheme, or another than http and https"),
+            _ => return wrong("must have the scheme http or https"),
         };
         let Some(authority) = uri.authority().filter(|all| !all.host().is_empty()) else {
             return wrong("names no host");
         };
         if authority.as_str().contains('@') {
-            let reason = format!("has a user in it, who is not sent: use {}", HEADERS[1]);
+            let reason = format!(
+                "has a user name in it, which is not sent: use {}",
+                HEADERS[1]
+            );
             self.complain(variable, reason);
         }
         let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
@@ -256,7 +259,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if variable == ENDPOINTS[1] && uri.path().trim_end_matches('/').ends_with(TRACES) {
             let [own, _] = ENDPOINTS;
             let reason =
-                format!("ends with {TRACES}, which is added to it: leave that out, or use {own}");
+                format!("ends with {TRACES}, which is appended anyway: leave it out, or use {own}");
             self.complain(variable, reason);
         }
         let shown = path.split('?').next().unwrap_or_default();
@@ -271,7 +274,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn spans(&mut self, variable: &'static str, default: usize) -> usize {
         let number = self.number(variable, default);
         if number > MOST_SPANS {
-            let reason = format!("{number} is too many; it is {MOST_SPANS}");
+            let reason = format!("{number} is too many; {MOST_SPANS} is used");
             self.complain(variable, reason);
         }
         number.min(MOST_SPANS)
@@ -289,7 +292,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         match value.parse() {
             Ok(number) if number >= T::from(1) => number,
             _ => {
-                let reason = format!("{value:?} is no number above zero; it stays at {default}");
+                let reason = format!("{value:?} is not a number above zero; {default} is used");
                 self.complain(variable, reason);
                 default
             }
@@ -322,7 +325,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                         .unwrap_or(name.trim().len());
                     let begin = &name.trim()[..end];
                     let reason = format!(
-                        "the name that begins with {begin:?} is no header's name: it is not sent"
+                        "the name that begins with {begin:?} is not a header name: it is not sent"
                     );
                     self.complain(variable, reason);
                 }
@@ -347,9 +350,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             "always_off" => 0.0,
             "traceidratio" => self.ratio(),
             _ => {
-                let reason = format!(
-                    "{sampler:?} is no sampler that there is: parentbased_always_on is used"
-                );
+                let reason =
+                    format!("{sampler:?} is not a known sampler: parentbased_always_on is used");
                 self.complain(SAMPLER, reason);
                 return Sampling::DEFAULT;
             }
@@ -366,7 +368,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         match value.parse() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
             _ => {
-                let reason = format!("{value:?} is no ratio from 0 to 1: all are sampled");
+                let reason =
+                    format!("{value:?} is not a ratio from 0 to 1: all requests are sampled");
                 self.complain(RATIO, reason);
                 1.0
             }

@@ -1,4 +1,4 @@
-//! Keys, origins, ids, and what a request that is right gets when it fails.
+//! Keys, origins, ids, and the answers to correct requests that fail.
 
 use std::fs;
 use std::io::Write;
@@ -89,13 +89,13 @@ fn a_key_is_sent_as_a_header_or_as_a_member() {
     assert_error(
         &busy,
         200,
-        "this API key has 1 requests in progress, and 1 are allowed",
+        "this API key has 1 requests in progress, which is the maximum",
     );
     assert_eq!(busy.header("retry-after"), Some("1"));
 }
 
 #[test]
-fn a_page_may_ask_only_if_its_origin_is_allowed() {
+fn a_page_is_served_only_if_its_origin_is_allowed() {
     let body = generate(&root(1), EASY).to_string();
     let from = |origin: &str| {
         request(
@@ -133,7 +133,7 @@ fn a_page_may_ask_only_if_its_origin_is_allowed() {
         assert_eq!(answer.header("access-control-allow-origin"), allowed);
         match allowed {
             Some(_) => assert_work(&answer, &root(1), EASY, EASY),
-            // It is a request that browsers send without asking before, so that it must not begin a search.
+            // Browsers send this request without a preflight, so it must not begin a search.
             None => assert_error(&answer, 403, "Origin not allowed"),
         }
         let preflight = exchange(nano, &preflight(origin));
@@ -156,7 +156,7 @@ fn ids_are_kept_and_logged() {
         &request("x-request-id: mine-7\r\n", "{}"),
     );
     assert_eq!(answer.header("x-request-id"), Some("mine-7"));
-    let log = server.log_until("refused");
+    let log = server.log_until("request refused");
     let line = log.last().unwrap();
     assert_eq!(
         (&line["request_id"], &line["code"], &line["status"]),
@@ -251,7 +251,7 @@ fn a_server_without_a_device_says_so_with_200() {
 }
 
 #[test]
-fn requests_that_were_accepted_are_finished_at_the_end() {
+fn accepted_requests_are_finished_at_shutdown() {
     let (release, device) = patient();
     let mut service = Service::start(vec![device], None);
     let mut stream = connect(service.nano);
@@ -274,7 +274,7 @@ fn requests_that_were_accepted_are_finished_at_the_end() {
 }
 
 #[test]
-fn what_is_left_at_the_end_is_refused_with_200() {
+fn requests_that_are_left_at_shutdown_are_refused_with_200() {
     let mut server = server(&["--shutdown-grace", "0.1"]);
     let mut stream = connect(server.nano.unwrap());
     stream

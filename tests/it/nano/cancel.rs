@@ -82,7 +82,7 @@ fn a_request_of_the_public_port_is_not_cancelled() {
 }
 
 #[test]
-fn a_key_cancels_its_own_requests_only_and_also_when_it_has_as_many_as_it_may() {
+fn a_key_cancels_only_its_own_requests_even_at_its_limit() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nano_cancel");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("keys");

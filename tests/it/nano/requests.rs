@@ -64,7 +64,7 @@ const KNOWN: [(&str, &str, &str, &str, &str, &str); 7] = [
 ];
 
 #[test]
-fn works_of_others_are_judged_as_they_are_elsewhere() {
+fn published_works_are_judged_as_elsewhere() {
     let server = server(&[]);
     let nano = server.nano.unwrap();
     for (root, work, value, multiplier, all, receive) in KNOWN {
@@ -120,7 +120,7 @@ fn a_work_is_generated_whatever_the_types_of_its_members_are() {
     let server = server(&["--nano-difficulty", EASY]);
     let nano = server.nano.unwrap();
     let lower = ROOT.to_lowercase();
-    // The same root with other difficulties, so that no answer is a remembered one of the same request only.
+    // The same root with other difficulties, so that an answer is not just the cached one of the same request.
     let cases = [
         (json!({ "hash": ROOT }), EASY),
         (
@@ -162,7 +162,7 @@ fn a_work_is_generated_whatever_the_types_of_its_members_are() {
 }
 
 #[test]
-fn an_answer_is_remembered_for_whom_it_serves() {
+fn an_answer_is_cached_for_every_request_that_it_serves() {
     let server = server(&["--nano-difficulty", EASY]);
     let nano = server.nano.unwrap();
     let first = ask(nano, &generate(ROOT, EASY)).json();
@@ -310,7 +310,7 @@ fn a_member_that_is_wrong_is_named() {
 }
 
 #[test]
-fn what_is_too_hard_fails_with_200() {
+fn a_request_that_is_too_hard_fails_with_200() {
     let server = server(&["--nano-difficulty", EASY, "--nano-max-multiplier", "4"]);
     let nano = server.nano.unwrap();
     let too_hard = "Difficulty above config limit or below publish threshold";

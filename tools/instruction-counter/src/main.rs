@@ -1,5 +1,5 @@
-//! Counts the vector instructions that one nonce costs on AMD's cards, for every form of the search shader, and
-//! compares them with the most that are allowed. `../count-instructions` runs this with all it needs.
+//! Counts the vector instructions that one nonce costs on AMD's cards, for every kernel, and compares them with the allowed
+//! maximum. `../count-instructions` runs this with all it needs.
 
 mod listing;
 mod radv;

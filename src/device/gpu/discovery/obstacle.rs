@@ -18,7 +18,7 @@ pub(super) const WSL: &str = "/dev/dxg";
 pub enum Obstacle {
     /// The operator's variable names manifests that do not exist.
     #[error(
-        "{variable} is {value:?}, and no Vulkan driver's manifest is there: correct it, or unset it for the default \
+        "{variable} is {value:?}, but no Vulkan driver's manifest is there: correct it, or unset it for the default \
          folders"
     )]
     NoSuchManifest {
@@ -29,7 +29,7 @@ pub enum Obstacle {
     },
     /// The operator's variable names no manifests at all.
     #[error(
-        "{variable} is set to nothing, which hides every Vulkan driver: unset it for the default folders"
+        "{variable} is set but empty, which hides every Vulkan driver: unset it for the default folders"
     )]
     NoManifestNamed {
         /// The variable that lists drivers.
@@ -51,9 +51,7 @@ pub enum Obstacle {
     )]
     Wsl,
     /// There are cards, but no Vulkan loader.
-    #[error(
-        "{LOADER} is not installed, which every Vulkan driver is reached through: install libvulkan1"
-    )]
+    #[error("the Vulkan loader, {LOADER}, is not installed: install libvulkan1")]
     NoLoader,
     /// The Linux kernel has NVIDIA's driver, but the container has no card.
     #[error(
@@ -96,7 +94,7 @@ pub enum Obstacle {
     },
     /// The container has NVIDIA's driver without its graphics part, which includes Vulkan.
     #[error(
-        "NVIDIA_DRIVER_CAPABILITIES is {}, and Vulkan is a part of graphics: set it to compute,utility,graphics",
+        "NVIDIA_DRIVER_CAPABILITIES is {}, without graphics, which Vulkan needs: set it to compute,utility,graphics",
         match value {
             Some(value) => format!("{value:?}"),
             None => "not set, which means compute,utility".to_owned(),
@@ -108,8 +106,8 @@ pub enum Obstacle {
     },
     /// The machine has NVIDIA's kernel driver without its Vulkan driver.
     #[error(
-        "NVIDIA's kernel driver{} is here, but neither {GLX_LIBRARY} nor {EGL_LIBRARY}, one of which is its Vulkan \
-         driver: install the driver on the machine with its graphics libraries (not the headless or compute-only kind)",
+        "NVIDIA's kernel driver{} is here, but its Vulkan driver ({GLX_LIBRARY} or {EGL_LIBRARY}) is not: install the \
+         driver on the machine with its graphics libraries (not the headless or compute-only kind)",
         version_of(version)
     )]
     NoNvidiaVulkan {
@@ -173,7 +171,7 @@ pub enum Obstacle {
     },
     /// The process may not open a card's device node.
     #[error(
-        "{node} may not be opened by this process{}",
+        "this process may not open {node}{}",
         match group {
             Some(group) => format!(
                 "; it belongs to group {group}: join it (Docker: --group-add {group}; Kubernetes: \
@@ -260,7 +258,7 @@ mod tests {
         };
         assert_eq!(
             denied.to_string(),
-            "/dev/dri/renderD128 may not be opened by this process; it belongs to group 109: join it (Docker: \
+            "this process may not open /dev/dri/renderD128; it belongs to group 109: join it (Docker: \
              --group-add 109; Kubernetes: securityContext.supplementalGroups: [109])"
         );
         let no_manifest = Obstacle::NoNvidiaManifest {

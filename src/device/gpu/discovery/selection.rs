@@ -46,12 +46,12 @@ pub enum SoftwareAdapters {
 pub enum SelectionError {
     /// It cannot be parsed.
     #[error(
-        "{0:?} is no selection of adapters; allowed are \"all\", or a list separated by commas of indices \
-         such as 0, PCI ids such as 0000:65:00.0 and parts of names"
+        "{0:?} does not select adapters; give \"all\", or a comma-separated list of indices such as 0, PCI ids such as \
+         0000:65:00.0 and parts of names"
     )]
     Syntax(String),
     /// No adapter matches a selector.
-    #[error("no adapter fits {selector:?}; {available}")]
+    #[error("no adapter matches {selector:?}; {available}")]
     NoMatch {
         /// The selector.
         selector: String,

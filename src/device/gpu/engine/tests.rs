@@ -63,7 +63,7 @@ fn a_lost_device_is_an_error_from_then_on() {
 }
 
 #[test]
-fn a_dispatch_without_end_is_an_error_and_nobody_waits_for_it() {
+fn a_hung_dispatch_is_an_error_and_is_not_waited_for() {
     if is_left_out(Need::Vulkan) {
         return;
     }
@@ -78,7 +78,7 @@ fn a_dispatch_without_end_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn an_engine_with_a_dispatch_without_end_can_be_dropped_and_its_card_waits_for_that() {
+fn an_engine_with_a_hung_dispatch_can_be_dropped_and_its_card_waits_for_the_dispatch() {
     if is_left_out(Need::Vulkan) {
         return;
     }

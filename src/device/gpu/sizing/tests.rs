@@ -36,7 +36,7 @@ fn a_dispatch_grows_to_its_time_in_a_few_steps() {
 }
 
 #[test]
-fn a_dispatch_stays_within_what_a_job_can_hold() {
+fn a_dispatch_has_no_more_nonces_than_the_shader_can_count() {
     assert_eq!(sizing_of(1 << 40, 20).longest(), MAX_NONCES);
 }
 
@@ -125,7 +125,7 @@ fn easy_searches_have_what_they_need_and_hard_ones_do_not_make_them_wait() {
 }
 
 #[test]
-fn a_dispatch_is_never_longer_than_it_may_be() {
+fn the_slices_of_a_dispatch_never_exceed_its_longest() {
     for rate in [1_000_000, 80_000_000, 10_000_000_000] {
         let sizing = sizing_of(rate, 5);
         for searches in [&[HARD; 64][..], &[EASY, HARD, HARD], &[EASY; 64], &[HARD]] {

@@ -95,7 +95,7 @@ fn every_nonce_of_every_slice_has_one_invocation() {
 }
 
 #[test]
-fn few_nonces_are_tested_side_by_side_and_many_by_the_invocation() {
+fn few_nonces_get_an_invocation_each_and_many_share_invocations() {
     for (counts, width, per_invocation) in [
         (&[1][..], 40_000, 1),
         (&[65], 40_000, 1),
@@ -141,7 +141,7 @@ fn the_invocations_of_hard_searches_cost_a_few_percent_at_most_on_every_device()
 }
 
 #[test]
-fn software_tests_easy_searches_by_the_invocation_too() {
+fn on_software_nonces_of_easy_searches_share_invocations_too() {
     for searches in 1..=64 {
         // 20 ms hold three and a half easy searches.
         let count = ENOUGH_FOR_LOCAL.min(1_300_000 / searches);
@@ -151,8 +151,8 @@ fn software_tests_easy_searches_by_the_invocation_too() {
     }
 }
 
-/// The nonces that are tested in vain and what the invocations cost, as a part of the nonces that are needed, where so
-/// many searches share a dispatch and each is answered.
+/// The loss, as a part of the nonces that are needed: nonces tested in vain, and what the invocations cost. `searches`
+/// share a dispatch, and each is answered.
 fn loss(searches: f64, width: u32, per_invocation: f64) -> f64 {
     let needed = searches * 42_949.67;
     COST / per_invocation + f64::from(width) * per_invocation / 2.0 / needed

@@ -52,7 +52,7 @@ fn turn(watchdog: &mut Watchdog, state: &mut State) -> Vec<usize> {
 }
 
 #[test]
-fn an_engine_without_a_heartbeat_is_lost_after_so_many_turns() {
+fn an_engine_without_a_heartbeat_is_lost_after_a_number_of_turns() {
     let (mut watchdog, mut state) = (watchdog(), state());
     begin(&mut state);
     // The first turn sees the heartbeat.
@@ -84,7 +84,7 @@ fn an_engine_that_has_nothing_to_do_is_not_blamed() {
 }
 
 #[test]
-fn a_device_that_does_not_open_is_waited_for_for_so_many_turns() {
+fn a_device_that_does_not_open_is_waited_for_for_a_number_of_turns() {
     let (mut watchdog, mut state) = (watchdog(), State::new(Limits::new(NonZeroUsize::MIN, 0)));
     let never = Opener::new(|| unreachable!("nothing is opened"));
     state.fleet.equip(Some(never), None);

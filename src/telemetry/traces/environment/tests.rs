@@ -59,7 +59,7 @@ fn the_defaults_are_those_of_the_specification() {
 }
 
 #[test]
-fn what_is_for_traces_alone_counts() {
+fn a_variable_for_traces_alone_takes_precedence() {
     let read = exporting(&[
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -83,7 +83,7 @@ fn what_is_for_traces_alone_counts() {
 }
 
 #[test]
-fn white_space_around_a_value_is_none_of_it() {
+fn white_space_around_a_value_is_ignored() {
     let export = reading(&[
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
         (
@@ -108,7 +108,7 @@ fn white_space_around_a_value_is_none_of_it() {
 }
 
 #[test]
-fn a_user_in_the_endpoint_goes_nowhere() {
+fn a_user_in_the_endpoint_is_not_sent() {
     for (variable, path, protocol) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/", "http/protobuf"),
@@ -137,7 +137,7 @@ fn an_exporter_without_an_endpoint_and_headers_that_are_hidden_are_reported() {
 }
 
 #[test]
-fn no_more_spans_wait_than_there_may_be_places() {
+fn the_queue_and_the_batch_are_bounded() {
     let read = exporting(&[
         ("OTEL_BSP_MAX_QUEUE_SIZE", "4000000000"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "65537"),
@@ -182,7 +182,7 @@ fn what_cannot_be_done_is_said() {
 }
 
 #[test]
-fn grpc_may_leave_the_scheme_out_where_it_is_said_to_be_plain() {
+fn grpc_may_leave_the_scheme_out_if_it_is_declared_insecure() {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
@@ -243,7 +243,7 @@ fn a_variable_that_loses_no_trace_is_not_reported() {
 }
 
 #[test]
-fn what_is_wrong_is_named_and_ignored() {
+fn a_wrong_value_is_reported_and_ignored() {
     let read = exporting(&[
         ("OTEL_BSP_SCHEDULE_DELAY", "0"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
@@ -268,7 +268,7 @@ fn what_is_wrong_is_named_and_ignored() {
 }
 
 #[test]
-fn what_loses_traces_or_their_attributes_is_named() {
+fn a_value_that_loses_traces_or_attributes_is_reported() {
     let read = exporting(&[
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",

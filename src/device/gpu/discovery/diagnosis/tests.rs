@@ -312,13 +312,13 @@ fn the_loader_and_its_variables_come_first() {
 }
 
 #[test]
-fn a_variable_that_is_set_to_nothing_hides_every_driver() {
+fn an_empty_variable_hides_every_driver() {
     for variable in REPLACING {
         let hidden = amd().variable(variable, "").obstacles();
         assert_eq!(hidden[0], Obstacle::NoManifestNamed { variable });
         let text = hidden[0].to_string();
         assert!(
-            text.starts_with(&format!("{variable} is set to nothing")),
+            text.starts_with(&format!("{variable} is set but empty")),
             "{text}"
         );
     }
@@ -352,7 +352,7 @@ fn wsl2_is_named() {
 }
 
 #[test]
-fn a_driver_that_is_complete_and_offers_no_card_is_silent() {
+fn a_complete_driver_that_offers_no_card_is_silent() {
     assert!(amd().obstacle().is_silent());
     assert!(nvidia_with_driver().obstacle().is_silent());
     assert!(!amd_without_mesa().obstacle().is_silent());

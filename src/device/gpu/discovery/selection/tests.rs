@@ -53,7 +53,7 @@ fn an_unmatched_selector_is_an_error_that_lists_the_adapters_and_keeps_no_other_
     let there_is = "there are 0: NVIDIA L4 (0000:65:00.0), 1: NVIDIA L4 (0000:b3:00.0), \
                     2: AMD Radeon, 3: llvmpipe #3, 4: llvmpipe #4";
     let number = "; a number is an index, so write a model with its letters";
-    let no_match = |part: &str| format!("no adapter fits {part:?}; {there_is}");
+    let no_match = |part: &str| format!("no adapter matches {part:?}; {there_is}");
     let software = "is llvmpipe #3, a software adapter, and those are not allowed";
     let cases: [(&str, &[usize], Vec<String>); 6] = [
         ("5", &[], vec![no_match("5") + number]),
@@ -70,7 +70,7 @@ fn an_unmatched_selector_is_an_error_that_lists_the_adapters_and_keeps_no_other_
     let (_, messages) = choose("0", &[], SoftwareAdapters::Allowed);
     assert_eq!(
         messages,
-        [format!("no adapter fits \"0\"; there is none{number}")]
+        [format!("no adapter matches \"0\"; there is none{number}")]
     );
 }
 
