@@ -10,7 +10,7 @@ import time
 
 import processes
 from clients import Connection, Load, ask
-from cluster import LABEL, NAME, ROOT, Failed, LeftOut, container, expect, one_line, wait_for
+from cluster import LABEL, NAME, ROOT, Failed, LeftOut, container, expect, one_line, reason, wait_for
 from definitions import SOURCES, definitions
 
 CHECKS = {}
@@ -109,7 +109,7 @@ def undo(cluster):
         expect("the exit status", end["exitCode"], 64)
         if "ATTO_WORK_THREADS" not in end.get("message", "") and "--threads" not in end.get("message", ""):
             raise Failed(f"`kubectl describe pod` does not name the variable: {end}")
-        return f"{load}; `describe pod`: {one_line(end['message'])}"
+        return f"{load}; `describe pod`: {reason(end)}"
 
 
 @check
@@ -286,7 +286,7 @@ def no_card(cluster):
         expect("the exit status", end["exitCode"], 1)
         if "Vulkan" not in end.get("message", ""):
             raise Failed(f"the message does not name Vulkan: {end}")
-        return one_line(end["message"])
+        return reason(end)
 
 
 @check
@@ -427,4 +427,4 @@ def port_taken(cluster):
         end = wait_for("the end of the second", lambda: namespace.last_end([namespace.get("pod", "second")]))
         if ports[0] not in end.get("message", "") or end["exitCode"] == 0:
             raise Failed(f"the message does not name the port: {end}")
-        return f"exit status {end['exitCode']}: {one_line(end['message'])}"
+        return f"exit status {end['exitCode']}: {reason(end)}"

@@ -55,6 +55,7 @@ class Cluster:
         self.kubectl = kubectl
         self.image = image
         self.cpu = cpu
+        self.namespaces = []
 
     def run(self, *arguments, stdin=None, seconds=60):
         """The output of a command of kubectl."""
@@ -88,9 +89,10 @@ class Cluster:
 
     @contextlib.contextmanager
     def namespace(self, labels=(RESTRICTED,)):
-        """A namespace of its own, which is gone afterwards."""
+        """A namespace of its own, which is deleted afterwards; `require_clean` waits until it is gone."""
         name = f"atto-work-test-{secrets.token_hex(4)}"
         self.run("create", "namespace", name)
+        self.namespaces.append(name)
         try:
             if labels:
                 self.run("label", "namespace", name, *labels)
@@ -98,7 +100,19 @@ class Cluster:
             self.apply(name, everybody_may_connect())
             yield Namespace(self, name)
         finally:
-            self.run("delete", "namespace", name, "--wait=true", "--timeout=180s", seconds=200)
+            self.run("delete", "namespace", name, "--wait=false")
+
+    def require_clean(self):
+        """Waits until every namespace of this run is gone."""
+
+        def left():
+            there = self.run("get", "namespaces", "--output", "name").split()
+            return [name for name in self.namespaces if f"namespace/{name}" in there]
+
+        try:
+            wait_for("the end of the namespaces", lambda: not left(), 300)
+        except Failed:
+            raise Unusable(f"these namespaces are deleted, but not gone: {', '.join(left())}") from None
 
     def apply(self, namespace, *objects):
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
@@ -283,4 +297,14 @@ def cores(text):
 
 
 def one_line(text):
-    return re.sub(r"\s+", " ", text).strip()[:400]
+    return re.sub(r"\s+", " ", text).strip()[:4000]
+
+
+def reason(end):
+    """The last line of what `kubectl describe pod` shows of a container that has ended."""
+    last = (end.get("message", "").strip().splitlines() or [""])[-1]
+    try:
+        line = json.loads(last)
+    except ValueError:
+        return one_line(end.get("message", ""))
+    return one_line(f"{line.get('message')}: {line.get('error', '')}")

@@ -26,7 +26,7 @@ KINDS = {
     "monitoring.coreos.com": {"podmonitors", "prometheusrules"},
     "keda.sh": {"scaledobjects"},
     "gateway.networking.k8s.io": {"gatewayclasses", "gateways", "httproutes"},
-    "gateway.envoyproxy.io": {"backendtrafficpolicies", "envoypatchpolicies"},
+    "gateway.envoyproxy.io": {"backendtrafficpolicies", "envoypatchpolicies", "envoyproxies"},
 }
 
 

@@ -41,6 +41,9 @@ def documents():
 def pruned(schema, values):
     """What the schema says of these values."""
     kept = {key: schema[key] for key in KEPT if key in schema}
+    if schema.get("format") == "int32":
+        # The API server refuses more by the format alone.
+        kept.setdefault("maximum", 2**31 - 1)
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return {}
     if "properties" in schema:

@@ -170,7 +170,7 @@ fn what_cannot_be_done_is_said() {
             "https",
         ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "scheme"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", "no URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", "not a URL"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/json"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "zipkin"),
     ];
