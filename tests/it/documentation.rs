@@ -184,7 +184,16 @@ fn the_table_of_counts_has_the_numbers_that_were_counted() {
         fs::read_to_string(Path::new(ROOT).join("tools/instruction-counts.toml")).unwrap();
     let table = rows("docs/performance.md", "| `");
     let mut compared = 0;
-    for (column, chip) in ["VEGA10", "NAVI21", "NAVI31"].into_iter().enumerate() {
+    // NVIDIA's column, the fourth, was counted by hand.
+    let columns = [
+        (1, "VEGA10"),
+        (2, "NAVI21"),
+        (3, "NAVI31"),
+        (5, "dg2"),
+        (6, "tgl"),
+        (7, "bmg"),
+    ];
+    for (column, chip) in columns {
         let line = counted
             .lines()
             .find_map(|line| line.strip_prefix(&format!("{chip} = {{")))
@@ -196,14 +205,14 @@ fn the_table_of_counts_has_the_numbers_that_were_counted() {
                 .find(|row| row.len() == 8 && row[0] == kernel.trim())
                 .unwrap();
             assert_eq!(
-                row[1 + column].trim_matches('*'),
+                row[column].trim_matches('*'),
                 count.trim(),
                 "{kernel} on {chip}"
             );
             compared += 1;
         }
     }
-    assert!(compared >= 21, "{compared}");
+    assert!(compared >= 42, "{compared}");
 }
 
 #[test]

@@ -1,29 +1,56 @@
-//! Vector instructions of the hot loop in a disassembly by RADV: labels that end in a colon, one instruction a line.
+//! The cost of the hot loop in a disassembly. The drivers' listings differ, and have a module each that reads a line.
+
+pub mod anv;
+pub mod radv;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 
+/// What a line of a listing is.
+enum Line {
+    /// Nothing that matters here.
+    Other,
+    /// The target of jumps.
+    Label(String),
+    Instruction {
+        cost: usize,
+        next: Next,
+    },
+}
+
+/// Where a program goes on after an instruction.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// At the next instruction.
+    Following,
+    /// There too, or at this label.
+    FollowingOr(String),
+    /// At this label.
+    Label(String),
+    /// Nowhere.
+    End,
+}
+
 /// Instructions that run one after the other, up to a jump or the target of one.
 #[derive(Default)]
 struct Block {
-    /// How many of them work on vectors. A pair that is issued as one counts as one.
-    vector: usize,
+    cost: usize,
     /// Where it may go on.
     next: Vec<usize>,
 }
 
-/// How many vector instructions every turn of the hot loop runs. That loop is the one with the most of them, and what
-/// only some turns run, such as what is done with a find, is left out.
-pub fn vector_instructions_a_turn(listing: &str) -> Result<usize> {
-    let blocks = blocks(listing)?;
+/// What every turn of the hot loop costs. That loop is the one that costs most, and what only some turns run, such as what
+/// is done with a find, is left out.
+fn cost_of_a_turn(listing: &str, line: impl Fn(&str) -> Result<Line>) -> Result<usize> {
+    let blocks = blocks(listing, line)?;
     let mut hottest: Option<(usize, usize, BTreeSet<usize>)> = None;
     for (tail, block) in blocks.iter().enumerate() {
         for &head in block.next.iter().filter(|&&head| head <= tail) {
             let body = body(&blocks, head, tail);
             if hottest
                 .as_ref()
-                .is_none_or(|(.., other)| vector(&blocks, other) < vector(&blocks, &body))
+                .is_none_or(|(.., other)| cost(&blocks, other) < cost(&blocks, &body))
             {
                 hottest = Some((head, tail, body));
             }
@@ -47,48 +74,39 @@ pub fn vector_instructions_a_turn(listing: &str) -> Result<usize> {
         .iter()
         .copied()
         .filter(|&block| !reaches(&blocks, &body, head, tail, block));
-    Ok(always.map(|block| blocks[block].vector).sum())
+    Ok(always.map(|block| blocks[block].cost).sum())
 }
 
-fn blocks(listing: &str) -> Result<Vec<Block>> {
+fn blocks(listing: &str, line: impl Fn(&str) -> Result<Line>) -> Result<Vec<Block>> {
     let mut blocks = vec![Block::default()];
     let mut labels = BTreeMap::new();
     let mut jumps = Vec::new();
     // Whether the last instruction goes on to the next one.
     let mut falls_through = true;
-    for line in listing.lines() {
-        let line = line.split(';').next().unwrap_or_default().trim();
-        if let Some(label) = line.strip_suffix(':') {
-            let place = blocks.len();
-            if falls_through {
-                blocks[place - 1].next.push(place);
-            }
-            blocks.push(Block::default());
-            labels.insert(label.to_owned(), place);
-            falls_through = true;
-            continue;
-        }
-        let mut parts = line.split_whitespace();
-        let Some(mnemonic) = parts.next() else {
-            continue;
-        };
+    for text in listing.lines() {
         let place = blocks.len() - 1;
-        if mnemonic.starts_with("v_") && mnemonic != "v_nop" {
-            blocks[place].vector += 1;
-        }
-        let always_jumps = mnemonic == "s_branch";
-        if always_jumps || mnemonic.starts_with("s_cbranch") {
-            let Some(target) = parts.next() else {
-                bail!("a jump without a target: {line}");
-            };
-            jumps.push((place, target.to_owned()));
-            blocks.push(Block::default());
-            if !always_jumps {
-                blocks[place].next.push(place + 1);
+        match line(text)? {
+            Line::Other => {}
+            Line::Label(label) => {
+                if falls_through {
+                    blocks[place].next.push(place + 1);
+                }
+                blocks.push(Block::default());
+                labels.insert(label, place + 1);
+                falls_through = true;
             }
-            falls_through = true;
-        } else if mnemonic == "s_endpgm" {
-            falls_through = false;
+            Line::Instruction { cost, next } => {
+                blocks[place].cost += cost;
+                falls_through = next != Next::End;
+                let always_jumps = matches!(next, Next::Label(_));
+                if let Next::Label(target) | Next::FollowingOr(target) = next {
+                    jumps.push((place, target));
+                    blocks.push(Block::default());
+                    if !always_jumps {
+                        blocks[place].next.push(place + 1);
+                    }
+                }
+            }
         }
     }
     for (from, target) in jumps {
@@ -130,13 +148,13 @@ fn reaches(
     without != tail && seen.contains(&tail)
 }
 
-fn vector(blocks: &[Block], body: &BTreeSet<usize>) -> usize {
-    body.iter().map(|&block| blocks[block].vector).sum()
+fn cost(blocks: &[Block], body: &BTreeSet<usize>) -> usize {
+    body.iter().map(|&block| blocks[block].cost).sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::radv::vector_instructions_a_turn;
 
     const LOOP: &str = "
         BB0:

@@ -1,8 +1,9 @@
-//! SPIR-V through Mesa's RADV on a machine without its cards.
+//! SPIR-V through a driver of Mesa on a machine without its cards.
 //!
-//! With the environment variable `RADV_FORCE_FAMILY` the driver shows a device of that family which compiles pipelines
-//! and runs nothing (Mesa's documentation, environment variables of RADV), and the extension
-//! `VK_KHR_pipeline_executable_properties` gives back what it compiled.
+//! RADV needs the environment variable `RADV_FORCE_FAMILY`: it then shows a device of that family, which compiles
+//! pipelines and runs nothing (Mesa's documentation, environment variables of RADV). ANV needs Mesa's
+//! `intel_noop_drm_shim` preloaded: it answers the driver's calls as the kernel would for the platform that
+//! `INTEL_STUB_GPU_PLATFORM` names. The extension `VK_KHR_pipeline_executable_properties` gives back what was compiled.
 
 use std::ffi::{CStr, c_char};
 
@@ -17,6 +18,10 @@ pub struct Compiled {
     pub driver: String,
     /// The disassembly.
     pub listing: String,
+    /// How many invocations run side by side.
+    pub width: usize,
+    /// The fewest that the device can run side by side.
+    pub least_width: usize,
 }
 
 /// Compiles the entry point for the family that the environment names. Nothing is given back to the driver, since the
@@ -35,7 +40,10 @@ pub fn compile(words: &[u32], entry_point: &CStr) -> Result<Compiled> {
         let devices = instance.enumerate_physical_devices()?;
         let physical = *devices.first().context("the driver knows no such family")?;
         let mut of_1_2 = vk::PhysicalDeviceVulkan12Properties::default();
-        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut of_1_2);
+        let mut of_1_3 = vk::PhysicalDeviceVulkan13Properties::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default()
+            .push_next(&mut of_1_2)
+            .push_next(&mut of_1_3);
         instance.get_physical_device_properties2(physical, &mut properties);
         let driver = text(&of_1_2.driver_info);
 
@@ -71,6 +79,10 @@ pub fn compile(words: &[u32], entry_point: &CStr) -> Result<Compiled> {
             .context("the driver refuses the shader")?;
 
         let executables = pipeline_executable_properties::Device::new(&instance, &device);
+        let info = vk::PipelineInfoKHR::default().pipeline(pipelines[0]);
+        let [executable] = executables.get_pipeline_executable_properties(&info)?[..] else {
+            bail!("the driver has not made one program");
+        };
         let info = vk::PipelineExecutableInfoKHR::default().pipeline(pipelines[0]);
         let mut texts = executables.get_pipeline_executable_internal_representations(&info)?;
         // The first answer tells how long the texts are; the second, into memory of that size, has them.
@@ -88,7 +100,7 @@ pub fn compile(words: &[u32], entry_point: &CStr) -> Result<Compiled> {
             texts.as_mut_ptr(),
         )
         .result()?;
-        let is_listing = |name: &[c_char]| text(name) == "Assembly";
+        let is_listing = |name: &[c_char]| text(name).ends_with("Assembly");
         let place = texts
             .iter()
             .position(|text| is_listing(&text.name))
@@ -96,7 +108,12 @@ pub fn compile(words: &[u32], entry_point: &CStr) -> Result<Compiled> {
         let listing = CStr::from_bytes_until_nul(&memory[place])?
             .to_str()?
             .to_owned();
-        Ok(Compiled { driver, listing })
+        Ok(Compiled {
+            driver,
+            listing,
+            width: executable.subgroup_size.try_into()?,
+            least_width: of_1_3.min_subgroup_size.try_into()?,
+        })
     }
 }
 
