@@ -163,7 +163,7 @@ impl Drop for Trace {
             request = attributes::name(self.method, self.route),
             request_id = %self.id,
             status = self.status,
-            milliseconds = self.started.elapsed().as_secs_f64() * 1e3,
+            milliseconds = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
             "{}",
             match self.status {
                 Some(_) => "request ended",

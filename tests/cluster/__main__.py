@@ -38,10 +38,12 @@ def main():
     rows = []
     try:
         cluster.require()
-        for name in arguments.checks or CHECKS:
-            rows.append((name, *outcome_of(CHECKS[name], cluster)))
-            print(f"{rows[-1][1]:<8}  {name}: {rows[-1][3]}", flush=True)
-        cluster.require_clean()
+        try:
+            for name in arguments.checks or CHECKS:
+                rows.append((name, *outcome_of(CHECKS[name], cluster)))
+                print(f"{rows[-1][1]:<8}  {name}: {rows[-1][3]}", flush=True)
+        finally:
+            cluster.require_clean()
     except Unusable as error:
         print(f"tests/cluster: {error}", file=sys.stderr)
         return 2

@@ -109,10 +109,11 @@ class Cluster:
             there = self.run("get", "namespaces", "--output", "name").split()
             return [name for name in self.namespaces if f"namespace/{name}" in there]
 
-        try:
-            wait_for("the end of the namespaces", lambda: not left(), 300)
-        except Failed:
-            raise Unusable(f"these namespaces are deleted, but not gone: {', '.join(left())}") from None
+        if self.namespaces:
+            try:
+                wait_for("the end of the namespaces", lambda: not left(), 300)
+            except Failed:
+                raise Unusable(f"these namespaces are deleted, but not gone: {', '.join(left())}") from None
 
     def apply(self, namespace, *objects):
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
@@ -297,7 +298,7 @@ def cores(text):
 
 
 def one_line(text):
-    return re.sub(r"\s+", " ", text).strip()[:4000]
+    return re.sub(r"\s+", " ", text).strip()[:400]
 
 
 def reason(end):

@@ -65,22 +65,28 @@ fn many_clients_are_served_by_two_cards() {
     }
     let server = two_cards();
     let address = server.address;
-    let clients: Vec<_> = (0..16)
-        .map(|client| {
-            thread::spawn(move || {
-                for number in 0..10 {
-                    let request = request("LOCAL", &target(100 * client + number));
-                    assert_work(&post_works(address, &request.to_string()), &request);
-                }
+    let batches = || -> f64 { by_device(&server, "atto_work_batches_total").iter().sum() };
+    let mut round = 0;
+    // On a machine that does other things too, a dispatch may be so short that a work takes several.
+    eventually("several works share a dispatch", || {
+        let before = batches();
+        round += 1;
+        let clients: Vec<_> = (0..16)
+            .map(|client| {
+                thread::spawn(move || {
+                    for number in 0..10 {
+                        let target = target(10_000 * round + 100 * client + number);
+                        let request = request("LOCAL", &target);
+                        assert_work(&post_works(address, &request.to_string()), &request);
+                    }
+                })
             })
-        })
-        .collect();
-    for client in clients {
-        client.join().unwrap();
-    }
-    // 160 works, several to a dispatch.
-    let batches: f64 = by_device(&server, "atto_work_batches_total").iter().sum();
-    assert!(batches < 160.0, "{batches}");
+            .collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        batches() - before < 160.0
+    });
     let hashes = by_device(&server, "atto_work_hashes_total");
     assert!(hashes.iter().all(|&hashes| hashes > 0.0), "{hashes:?}");
     // As long as the server has run at most.

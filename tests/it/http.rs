@@ -873,7 +873,7 @@ fn management_refuses_what_it_does_not_serve() {
 #[test]
 fn what_happens_is_counted() {
     let server = Server::on_cpu(&["--threads", "1", "--queue-capacity", "77"]);
-    let request = request("DEV", &target(8));
+    let request = request("LOCAL", &target(8));
     assert_work(&post_works(server.address, &request.to_string()), &request);
     post_works(server.address, "{}");
     let metrics = get(server.management, "/prometheus");
@@ -882,7 +882,7 @@ fn what_happens_is_counted() {
         Some("text/plain; version=0.0.4")
     );
     assert_eq!(
-        metrics.metric("atto_work_requests_total{network=\"DEV\",outcome=\"ok\"}"),
+        metrics.metric("atto_work_requests_total{network=\"LOCAL\",outcome=\"ok\"}"),
         1.0
     );
     assert_eq!(

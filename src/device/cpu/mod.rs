@@ -63,7 +63,7 @@ pub fn open(kernel: Option<Kernel>, threads: NonZeroUsize) -> Result<Device, Dev
             %kernel,
             mhs = rates.iter().map(rate).collect::<Vec<_>>().join(", "),
             threads,
-            race_ms = started.elapsed().as_secs_f64() * 1e3,
+            race_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
             "the fastest kernel of the processor is chosen"
         );
     }

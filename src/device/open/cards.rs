@@ -246,7 +246,7 @@ fn fastest(drivers: Vec<Result<Device, Box<Unopened>>>) -> Option<Result<Device,
 }
 
 fn milliseconds(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64() * 1e3
+    (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Logs each reason why a card is not used, as a warning only if a card is expected.
