@@ -11,7 +11,7 @@ from cluster import Failed
 # Go modules: the proxy of Go has them wherever its packages are to be had.
 SOURCES = {
     "monitoring.coreos.com": (
-        "github.com/prometheus-operator/prometheus-operator@v0.86.0",
+        "github.com/prometheus-operator/prometheus-operator@v0.94.0",
         "example/prometheus-operator-crd/*.yaml",
     ),
     "keda.sh": ("github.com/kedacore/keda/v2@v2.17.2", "config/crd/bases/keda.sh_*.yaml"),
