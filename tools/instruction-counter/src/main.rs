@@ -76,7 +76,7 @@ impl Driver {
 struct Limits {
     /// The version that they were counted with, as the driver begins to tell it.
     driver: String,
-    /// Family of cards, form, count.
+    /// Family of cards, kernel, count.
     limits: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
@@ -177,7 +177,7 @@ struct Table {
     faults: Vec<String>,
 }
 
-/// Counts every form for every family and prints the table. The modules are written to the folder.
+/// Counts every kernel for every family and prints the table. The modules are written to the folder.
 fn table(work_server: &str, start: &Start, limits: &Limits, folder: &Path) -> Result<Table> {
     let limits = &limits.limits;
     let listed = output(Command::new(work_server).args(["shader", "--list", "--json"]))?;
@@ -186,7 +186,7 @@ fn table(work_server: &str, start: &Start, limits: &Limits, folder: &Path) -> Re
         .keys()
         .map(|family| format!("{family:>18}"))
         .collect();
-    println!("{}:\n{:<10}{families}", start.driver.title(), "form");
+    println!("{}:\n{:<10}{families}", start.driver.title(), "kernel");
     let mut drivers = BTreeSet::new();
     let mut faults = Vec::new();
     for Form { name: form } in forms {
