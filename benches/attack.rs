@@ -25,7 +25,7 @@ use support::{PORTS, Server};
 const MOST_MEMORY: f64 = 512.0;
 
 /// When an attack's memory should be back in the system.
-const LEFT_AFTER: Duration = Duration::from_secs(20);
+const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 /// The most memory that may be left then, in MiB, if the server was built with jemalloc. The C library keeps most of it.
 const LEFT_MEMORY: f64 = 64.0;
