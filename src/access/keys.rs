@@ -191,7 +191,7 @@ impl Keys {
                 tracing::info!(path = %self.0.path.display(), keys = self.count(), "API keys reloaded");
             }
             Err(error) => {
-                tracing::error!(%error, "cannot reload the API keys; those loaded before stay in use")
+                tracing::error!(%error, "cannot reload the API keys; those loaded before stay in use");
             }
         }
     }
