@@ -73,6 +73,7 @@ pub mod device;
 pub mod http;
 pub mod lifecycle;
 pub mod management;
+mod milliseconds;
 pub mod problem;
 pub mod scheduler;
 pub mod service;

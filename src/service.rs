@@ -30,6 +30,7 @@ use crate::http::nano::{self, Difficulties};
 use crate::http::{self, BodyLimits};
 use crate::lifecycle;
 use crate::management::{self, About, Setting};
+use crate::milliseconds::milliseconds;
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, History, MORE_THREADS, Metrics, Telemetry, Traces};
 
@@ -281,7 +282,7 @@ pub async fn run(
     if let Some(time) = started {
         metrics.ready(time);
     }
-    let milliseconds = started.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
+    let milliseconds = started.map(milliseconds);
     // Test containers of the reference server's project wait for a line with these words.
     tracing::info!("started on port {} (http)", address.port());
     let nano_address = nano_address.map(tracing::field::display);

@@ -12,6 +12,7 @@ use crate::device::DeviceError;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::discovery::{Machine, Obstacle, diagnose, nonconformant};
 use crate::device::gpu::{Adapter, AdapterInfo, AdapterKind, Listing};
+use crate::milliseconds::milliseconds;
 
 /// How long listing the cards may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -120,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     tracing::debug!(
         adapters = gpu.len(),
-        milliseconds = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        milliseconds = milliseconds(started.elapsed()),
         "listed the Vulkan adapters"
     );
     let infos: Vec<_> = gpu.iter().collect();

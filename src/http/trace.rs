@@ -24,6 +24,7 @@ use opentelemetry_sdk::trace::Span;
 use warp::reply::Response;
 
 use super::head::Head;
+use crate::milliseconds::milliseconds;
 use crate::problem::{Refused, RequestId};
 use crate::scheduler::{Origin, Progress, Search};
 use crate::telemetry::{Outcome, Recording, Traces};
@@ -163,7 +164,7 @@ impl Drop for Trace {
             request = attributes::name(self.method, self.route),
             request_id = %self.id,
             status = self.status,
-            milliseconds = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+            milliseconds = milliseconds(self.started.elapsed()),
             "{}",
             match self.status {
                 Some(_) => "request ended",

@@ -10,7 +10,7 @@ import time
 
 import processes
 from clients import Connection, Load, ask
-from cluster import LABEL, NAME, ROOT, Failed, LeftOut, container, expect, one_line, reason, wait_for
+from cluster import NAME, ROOT, Failed, LeftOut, container, expect, one_line, reason, wait_for
 from definitions import SOURCES, definitions
 
 CHECKS = {}
@@ -64,7 +64,7 @@ def ready(cluster):
     """The overlay for processors becomes ready, and its work is valid."""
     with cluster.namespace() as namespace:
         seconds = namespace.deploy()
-        (address,) = namespace.reach()[:1]
+        address = namespace.reach()[0]
         outcome, took = ask(address)
         expect("a LOCAL work", outcome, "ok")
         version = namespace.status(namespace.pods()[0])["server"]["commit"][:7]
@@ -74,37 +74,26 @@ def ready(cluster):
 @check
 def rollouts(cluster):
     """Two rollouts fail no request."""
-    with cluster.namespace() as namespace:
-        namespace.deploy()
-        (address,) = namespace.reach()[:1]
+    with cluster.served() as (namespace, address):
         with Load(address, seldom=50) as load:
             for _ in range(2):
                 time.sleep(3)
                 namespace.run("rollout", "restart", f"deployment/{NAME}")
-                namespace.wait_until_rolled_out()
-            # The last of the old pods end.
-            wait_for("the old pods' end", lambda: len(all_pods(namespace)) == 2)
+                namespace.wait_until_replaced()
         expect_none_failed(load)
         return str(load)
-
-
-def all_pods(namespace):
-    return namespace.get("pods", "--selector", LABEL)["items"]
 
 
 @check
 def undo(cluster):
     """A rollout with a wrong variable stops at its first pod, says why, and is undone; no request fails."""
-    with cluster.namespace() as namespace:
-        namespace.deploy()
-        (address,) = namespace.reach()[:1]
+    with cluster.served() as (namespace, address):
         with Load(address) as load:
             namespace.run("set", "env", f"deployment/{NAME}", "ATTO_WORK_THREADS=many")
             end = wait_for("the end of a new pod", namespace.last_end)
             time.sleep(3)
             namespace.run("rollout", "undo", f"deployment/{NAME}")
-            namespace.wait_until_rolled_out()
-            wait_for("the new pod's end", lambda: len(all_pods(namespace)) == 2)
+            namespace.wait_until_replaced()
         expect_none_failed(load)
         expect("the exit status", end["exitCode"], 64)
         if "ATTO_WORK_THREADS" not in end.get("message", "") and "--threads" not in end.get("message", ""):
@@ -115,9 +104,7 @@ def undo(cluster):
 @check
 def evictions(cluster):
     """A drain takes one pod at a time, and fails no request."""
-    with cluster.namespace() as namespace:
-        namespace.deploy()
-        (address,) = namespace.reach()[:1]
+    with cluster.served() as (namespace, address):
 
         def evict(pod):
             name = pod["metadata"]["name"]
@@ -139,8 +126,7 @@ def evictions(cluster):
             expect("a second one at once", evict(second), False)
             wait_for("the second eviction", lambda: evict(second))
             waited = time.monotonic() - began
-            namespace.wait_until_rolled_out()
-            wait_for("the old pods' end", lambda: len(all_pods(namespace)) == 2)
+            namespace.wait_until_replaced()
         expect_none_failed(load)
         return f"{load}; the second eviction was allowed after {waited:.1f} s"
 
@@ -152,15 +138,15 @@ def deletion(cluster):
         namespace.deploy()
         pod = namespace.pods()[0]
         namespace.run("label", "pod", pod["metadata"]["name"], "chosen=yes")
-        (own,) = namespace.reach("one-pod", {"chosen": "yes"})[:1]
-        (address,) = namespace.reach()[:1]
+        own = namespace.reach("one-pod", {"chosen": "yes"})[0]
+        address = namespace.reach()[0]
         with concurrent.futures.ThreadPoolExecutor() as pool, Load(address, 4, 2) as load:
             asked = [pool.submit(ask, own, network) for network in ("LIVE", "DEV", "DEV", "LOCAL")]
             time.sleep(1)
             began = time.monotonic()
             namespace.run("delete", "pod", pod["metadata"]["name"], "--wait=false")
             outcomes = [future.result() for future in asked]
-            wait_for("the pod's end", lambda: len(all_pods(namespace)) == 2)
+            namespace.wait_until_replaced()
             ended = time.monotonic() - began
         expect_none_failed(load)
         for outcome, seconds in outcomes:
@@ -221,9 +207,7 @@ def addresses(cluster):
 @check
 def probes(cluster, seconds=120):
     """Probes hold for two minutes in which every core of the pods searches."""
-    with cluster.namespace() as namespace:
-        namespace.deploy()
-        (address,) = namespace.reach()[:1]
+    with cluster.served() as (namespace, address):
         end = threading.Event()
         with concurrent.futures.ThreadPoolExecutor() as pool:
             busy = [pool.submit(search_until, end, address) for _ in range(8)]
@@ -292,9 +276,7 @@ def no_card(cluster):
 @check
 def small_memory(cluster):
     """64 MiB are enough for a modest load."""
-    with cluster.namespace() as namespace:
-        namespace.deploy(memory="64Mi")
-        (address,) = namespace.reach()[:1]
+    with cluster.served(memory="64Mi") as (namespace, address):
         with Load(address, kept=50, anew=10) as load:
             time.sleep(20)
         expect_none_failed(load)
@@ -313,7 +295,7 @@ def many_pods(cluster, count=30):
             if any("Unschedulable" in text for text in conditions):
                 raise LeftOut(f"the nodes have no room for {count} pods of 50m") from None
             raise
-        (address,) = namespace.reach()[:1]
+        address = namespace.reach()[0]
         with Load(address) as load:
             time.sleep(20)
         expect_none_failed(load)
@@ -346,7 +328,7 @@ def keys(cluster):
 
         write(line("kept", kept))
         namespace.deploy(components=["k8s/components/api-keys"])
-        (address,) = namespace.reach()[:1]
+        address = namespace.reach()[0]
         expect("without a key", ask(address)[0].split(" ")[0], "401")
         began = time.monotonic()
         with Load(address, headers=header(kept)) as load:
@@ -390,7 +372,7 @@ def killed(cluster):
         wait_for("the restarts", lambda: namespace.restarts() == 2)
         namespace.wait_until_rolled_out()
         seconds = time.monotonic() - began
-        (address,) = namespace.reach()[:1]
+        address = namespace.reach()[0]
         expect("a work", ask(address)[0], "ok")
         return f"both serve again after {seconds:.0f} s"
 

@@ -115,6 +115,13 @@ class Cluster:
             except Failed:
                 raise Unusable(f"these namespaces are deleted, but not gone: {', '.join(left())}") from None
 
+    @contextlib.contextmanager
+    def served(self, **deployment):
+        """A namespace with the server in it, ready, and where this machine reaches it."""
+        with self.namespace() as namespace:
+            namespace.deploy(**deployment)
+            yield namespace, namespace.reach()[0]
+
     def apply(self, namespace, *objects):
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.run("apply", "--namespace", namespace, "--filename", "-", stdin=json.dumps(document))
@@ -208,6 +215,12 @@ class Namespace:
             return False
 
         wait_for("the rollout", is_complete, seconds)
+
+    def wait_until_replaced(self):
+        """Until the old pods of a rollout are gone, too."""
+        self.wait_until_rolled_out()
+        wanted = self.get("deployment", NAME)["spec"]["replicas"]
+        wait_for("the old pods' end", lambda: len(self.get("pods", "--selector", LABEL)["items"]) == wanted)
 
     def find_missing_image(self):
         for pod in self.pods():

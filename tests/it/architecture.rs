@@ -11,8 +11,9 @@ use std::path::Path;
 type ModulePath = Vec<String>;
 
 /// The top modules, each of which may use those above it only.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "build_info",
+    "milliseconds",
     "work",
     "device",
     "telemetry",

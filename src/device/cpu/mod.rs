@@ -33,6 +33,7 @@ use super::error::DeviceError;
 use super::opened::{Backend, Device, DeviceInfo, Trial};
 use super::self_test;
 use super::slice::{Searched, Slice};
+use crate::milliseconds::milliseconds;
 use crate::work::{Nonce, Rule};
 
 /// The device's name.
@@ -63,7 +64,7 @@ pub fn open(kernel: Option<Kernel>, threads: NonZeroUsize) -> Result<Device, Dev
             %kernel,
             mhs = rates.iter().map(rate).collect::<Vec<_>>().join(", "),
             threads,
-            race_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+            race_ms = milliseconds(started.elapsed()),
             "the fastest kernel of the processor is chosen"
         );
     }

@@ -14,6 +14,7 @@ use crate::device::gpu::{
     SoftwareAdapters,
 };
 use crate::device::opened::{Device, Unopened};
+use crate::milliseconds::milliseconds;
 
 /// How long listing the cards may take.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
@@ -105,7 +106,7 @@ impl Finder {
             Ok(listed) => {
                 tracing::debug!(
                     adapters = listed.labels.len(),
-                    milliseconds = milliseconds(started),
+                    milliseconds = milliseconds(started.elapsed()),
                     "listed the Vulkan adapters in a process of its own"
                 );
                 Ok(Some(listed))
@@ -137,7 +138,7 @@ impl Finder {
         };
         tracing::info!(
             adapters = adapters.as_ref().map_or(0, Vec::len),
-            milliseconds = milliseconds(started),
+            milliseconds = milliseconds(started.elapsed()),
             "listed the Vulkan adapters"
         );
         Ok(adapters?)
@@ -243,10 +244,6 @@ fn fastest(drivers: Vec<Result<Device, Box<Unopened>>>) -> Option<Result<Device,
         );
     }
     best.map(Ok).or(unopened.into_iter().next())
-}
-
-fn milliseconds(started: Instant) -> f64 {
-    (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Logs each reason why a card is not used, as a warning only if a card is expected.

@@ -174,7 +174,7 @@ impl Queue {
         let hard = self.running.iter().filter(|running| !running.easy);
         let others = hard.clone().filter(|running| !is_own(&running.job)).count();
         if others > 0 {
-            // So many of the client's own may get a slot before any search ends.
+            // The client's own waiting searches may take one slot of each of those others at once, so that many are left out.
             let own = self.waiting.iter().filter(|job| is_own(job)).skip(others);
             return own.map(|job| expected(job)).sum();
         }
