@@ -75,6 +75,7 @@ fn features() -> Vec<String> {
         "x86_64" => &[
             "vulkan",
             "avx512",
+            "avx512-paired",
             "avx512-mixed",
             "avx2-mixed",
             "avx2-single",

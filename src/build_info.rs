@@ -8,7 +8,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("ATTO_WORK_BUILD_COMMIT");
 
 /// What is built in, separated by commas: `vulkan` for graphics cards, the processor's kernels, and the enabled Cargo
-/// features, such as `vulkan,avx512,avx512-mixed,avx2-mixed,avx2-single,avx2,portable`.
+/// features, such as `vulkan,avx512,avx512-paired,avx512-mixed,avx2-mixed,avx2-single,avx2,portable`.
 pub const FEATURES: &str = env!("ATTO_WORK_BUILD_FEATURES");
 
 /// The target triple, such as `x86_64-unknown-linux-gnu`.

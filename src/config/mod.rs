@@ -55,8 +55,8 @@ pub struct DeviceArgs {
     #[arg(long, env = "ATTO_WORK_THREADS", value_name = "COUNT", value_parser = count(1, 1024), hide_short_help = true)]
     pub threads: Option<usize>,
 
-    /// Kernel of the processor (avx512, avx512-mixed, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or portable) or of cards
-    /// (such as pair64), as `work-server devices` shows them [default: the fastest on each device, measured at the start]
+    /// Kernel of the processor (avx512, avx512-paired, avx512-mixed, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or
+    /// portable) or of cards (such as pair64), as `work-server devices` shows them [default: the fastest on each device, measured at the start]
     #[arg(
         long,
         env = "ATTO_WORK_KERNEL",

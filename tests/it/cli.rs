@@ -43,6 +43,7 @@ fn verify_accepts_the_work_that_solve_finds() {
         "avx2-single",
         "avx2-mixed",
         "avx512",
+        "avx512-paired",
         "avx512-mixed",
         "neon",
         "neon-sha3",

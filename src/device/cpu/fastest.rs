@@ -31,8 +31,8 @@ const LAP: Duration = Duration::from_micros(2500);
 /// How many laps each kernel has in a race.
 const LAPS: usize = 8;
 
-/// No lap begins after this time. Four kernels take half of it, unless the process waits for its cores.
-const LIMIT: Duration = Duration::from_millis(200);
+/// No lap begins after this time. Seven kernels take less than half of it, unless the process waits for its cores.
+const LIMIT: Duration = Duration::from_millis(400);
 
 /// A kernel and its speed.
 #[derive(Clone, Copy, Debug)]

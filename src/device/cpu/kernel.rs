@@ -8,6 +8,8 @@ use super::make::{Bound, Make};
 use super::search::{self, Midstate};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use avx512::double::Order;
 
 /// A kernel that this processor can run. A value of this type is the proof that it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx2Mixed,
     #[cfg(target_arch = "x86_64")]
-    Avx512,
+    Avx512(Order),
     #[cfg(target_arch = "x86_64")]
     Avx512Mixed,
     #[cfg(target_arch = "aarch64")]
@@ -40,7 +42,14 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
-                kernels.extend([Isa::Avx512, Isa::Avx512Mixed].map(Self));
+                kernels.extend(
+                    [
+                        Isa::Avx512(Order::Grouped),
+                        Isa::Avx512(Order::Paired),
+                        Isa::Avx512Mixed,
+                    ]
+                    .map(Self),
+                );
             }
             if is_x86_feature_detected!("avx2") {
                 kernels.extend([Isa::Avx2Mixed, Isa::Avx2Single, Isa::Avx2].map(Self));
@@ -89,7 +98,9 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2Mixed => "avx2-mixed",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => "avx512",
+            Isa::Avx512(Order::Grouped) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(Order::Paired) => "avx512-paired",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Mixed => "avx512-mixed",
             #[cfg(target_arch = "aarch64")]
@@ -122,7 +133,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2Mixed, Make::IceLake | Make::GoldenCove) => return None,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, _) => 1131.0 / 2.0 / 8.0,
+            (Isa::Avx512(_), _) => 1131.0 / 2.0 / 8.0,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Mixed, Make::Zen) => 1131.0 / 2.0 / 9.0,
             #[cfg(target_arch = "x86_64")]
@@ -155,7 +166,7 @@ impl Kernel {
             Isa::Avx2Mixed => unsafe { avx2::mixed::search(midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512` exists only where AVX-512F was detected.
-            Isa::Avx512 => unsafe { avx512::double::search(midstate, start, count) },
+            Isa::Avx512(order) => unsafe { avx512::double::search(order, midstate, start, count) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::Avx512Mixed` exists only where AVX-512F was detected.
             Isa::Avx512Mixed => unsafe { avx512::mixed::search(midstate, start, count) },

@@ -14,7 +14,7 @@
 //! each other. [`add_xor_rotr`] is made of the other operations. A kernel may define it in its own way, to choose the
 //! order of the mixes or to be done with `c` early.
 //!
-//! A kernel whose streams always do the same has one name for them, `all`. If stream `a` is in another round than
+//! A kernel whose streams always do the same has one name for them, `all`, or one for each order of its operations. If stream `a` is in another round than
 //! stream `b`, `both` names the two in lock step, and [`both`] gives each its own message words.
 
 /// `v += m` for each `[v m]`. Message words from 5 on are zero, so no instruction adds them.
@@ -164,7 +164,12 @@ macro_rules! last_round {
 
 /// All twelve rounds of all streams, from what `rows_of_rounds!` gives.
 macro_rules! rounds {
-    (first $first:tt middle $([$($middle:tt)*])* last $last:tt) => {
-        concat!(first_round!(all $first), $(round!(all [$($middle)*]),)* last_round!(all $last))
+    ($($rows:tt)*) => { rounds_of!(all $($rows)*) };
+}
+
+/// All twelve rounds of one stream, or of streams that always do the same.
+macro_rules! rounds_of {
+    ($who:tt first $first:tt middle $([$($middle:tt)*])* last $last:tt) => {
+        concat!(first_round!($who $first), $(round!($who [$($middle)*]),)* last_round!($who $last))
     };
 }

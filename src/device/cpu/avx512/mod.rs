@@ -1,6 +1,7 @@
 //! The kernels in AVX-512.
 //!
-//! - [`double`] has two streams of eight hashes in lock step. It is the fastest on Intel.
+//! - [`double`] has two streams of eight hashes in lock step, in two orders. It is the fastest on Intel, and on AMD where another
+//!   hyperthread of the core is busy.
 //! - [`mixed`] has two streams of eight, half a hash apart, with a scalar hash beside them. It is the fastest where the vector
 //!   units have ports of their own, as on AMD.
 
