@@ -350,7 +350,7 @@ fn error_responses_and_disconnects_are_traced() {
         server.metric("atto_work_hash_rate") > 0.0
     });
     eventually("it has searched", || {
-        server.metric("atto_work_hashes_total") > 0.0
+        server.metric("atto_work_hashes_total{device=\"cpu\"}") > 0.0
     });
     let full = http_request("POST", "/works", &sampled(&trace("3")), &live(2));
     assert_eq!(exchange(server.address, &full).status, 503);
