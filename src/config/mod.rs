@@ -56,7 +56,8 @@ pub struct DeviceArgs {
     pub threads: Option<usize>,
 
     /// Kernel of the processor (avx512, avx512-paired, avx512-mixed, avx2-mixed, avx2-single, avx2, neon, neon-sha3 or
-    /// portable) or of cards (such as pair64), as `work-server devices` shows them [default: the fastest on each device, measured at the start]
+    /// portable) or of cards (such as pair64), as `work-server devices` shows them [default: the fastest on each device,
+    /// measured at the start]
     #[arg(
         long,
         env = "ATTO_WORK_KERNEL",

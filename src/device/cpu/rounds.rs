@@ -14,8 +14,9 @@
 //! each other. [`add_xor_rotr`] is made of the other operations. A kernel may define it in its own way, to choose the
 //! order of the mixes or to be done with `c` early.
 //!
-//! A kernel whose streams always do the same has one name for them, `all`, or one for each order of its operations. If stream `a` is in another round than
-//! stream `b`, `both` names the two in lock step, and [`both`] gives each its own message words.
+//! A kernel whose streams always do the same has one name for them, `all`, or one for each order of its operations. If
+//! stream `a` is in another round than stream `b`, `both` names the two in lock step, and [`both`] gives each its own
+//! message words.
 
 /// `v += m` for each `[v m]`. Message words from 5 on are zero, so no instruction adds them.
 macro_rules! add_word {

@@ -14,12 +14,12 @@ use super::super::search::{Midstate, first_valid};
 use super::{LANES, nonces, splat};
 use crate::device::last_step::LastStep;
 
-/// The rotations among the exclusive ors of a half round's four mixes. Which order is faster depends on the make of the core.
+/// Where the rotations stand among the exclusive ors of a half round's four mixes. The medians are of a core to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Order {
-    /// All rotations after all exclusive ors: 72.6 cycles a hash on Sapphire Rapids, 82.1 on Zen 4.
+    /// All rotations after all exclusive ors: 72.6 cycles a hash on Sapphire Rapids, 82.3 on Zen 4.
     Grouped,
-    /// Each rotation beside its exclusive or: 78.9 on Zen 4; not measured on Intel.
+    /// Each rotation beside its exclusive or: 78.7 on Zen 4; not measured on Intel.
     Paired,
 }
 
