@@ -104,7 +104,7 @@ impl<'a> RequestInProgress<'a> {
     }
 
     /// The request waits for this search.
-    pub(super) fn waits_for(&mut self, search: Search<'a>) -> &Search<'a> {
+    pub(super) fn waits_for(&mut self, search: Search<'a>) -> &mut Search<'a> {
         self.search.insert(search)
     }
 

@@ -104,8 +104,8 @@ impl<'a> Search<'a> {
         clippy::missing_panics_doc,
         reason = "an answer serves every request that joined the search"
     )]
-    pub async fn answer(&self) -> Result<Solved, SolveError> {
-        let answer = match &self.part {
+    pub async fn answer(&mut self) -> Result<Solved, SolveError> {
+        let answer = match &mut self.part {
             Part::Cached(work) => {
                 return Ok(Solved {
                     work: *work,
@@ -113,7 +113,7 @@ impl<'a> Search<'a> {
                     searched: Duration::ZERO,
                 });
             }
-            Part::Waits { answer, .. } => received(answer.clone()),
+            Part::Waits { answer, .. } => received(answer.as_mut()),
         };
         let found = match self.timeout {
             None => answer.await,
@@ -180,8 +180,9 @@ impl<'a> Search<'a> {
     }
 }
 
-async fn received(answer: Option<watch::Receiver<Answer>>) -> Result<Work, SolveError> {
-    let mut answer = answer.ok_or(SolveError::Closed)?;
+/// Waits with the request's own receiver: the job counts receivers, so a copy would pass for another request.
+async fn received(answer: Option<&mut watch::Receiver<Answer>>) -> Result<Work, SolveError> {
+    let answer = answer.ok_or(SolveError::Closed)?;
     // The sender lives in the job, which outlives this future: it cannot be dropped unanswered.
     let answer = answer.wait_for(Option::is_some).await;
     answer

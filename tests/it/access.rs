@@ -264,6 +264,49 @@ fn the_requests_in_progress_of_a_key_are_limited() {
 }
 
 #[test]
+fn a_full_queue_has_room_for_another_client() {
+    let folder = folder("full_queue");
+    let file = keys(&folder);
+    let server = server(&file, &["--queue-size", "1", "--queue-capacity", "2"]);
+    let search = |key: &str, number| {
+        let live = request("LIVE", &target(number)).to_string();
+        let live = crate::support::http::request("POST", "/works", &bearer(key), &live);
+        let mut searching = connect(server.address);
+        searching.write_all(live.as_bytes()).unwrap();
+        searching
+    };
+    let waiting = || server.metric("atto_work_queue_depth");
+    let alice = [1, 2, 3].map(|number| {
+        let searching = search(ALICE, number);
+        eventually("it has its place", || {
+            server.metric("atto_work_searches_running") + waiting() == number as f64
+        });
+        searching
+    });
+    let full = exchange(
+        server.address,
+        &crate::support::http::request(
+            "POST",
+            "/works",
+            &bearer(ALICE),
+            &request("LIVE", &target(4)).to_string(),
+        ),
+    );
+    assert_problem(&full, 503, "QUEUE_FULL");
+
+    // The client with the most searches loses its last one.
+    let _bob = search(BOB, 5);
+    assert_problem(&read(&alice[2], false), 503, "QUEUE_FULL");
+    assert_eq!(waiting(), 2.0);
+    let refused = |key: &str| {
+        let labels = format!("key=\"{key}\",outcome=\"queue_full\"");
+        get(server.management, "/prometheus")
+            .metric_or_zero(&format!("atto_work_key_requests_total{{{labels}}}"))
+    };
+    assert_eq!((refused("alice"), refused("bob")), (2.0, 0.0));
+}
+
+#[test]
 fn a_changed_file_of_keys_is_reloaded() {
     let folder = folder("changes");
     let file = keys(&folder);

@@ -615,7 +615,7 @@ fn a_search_and_the_scheduler_report_a_failed_device() {
         .unwrap();
     let time = Timestamp::now();
     let request = WorkRequest::new(Network::Local, time, Target::new([0; 32]), time).unwrap();
-    let search = scheduler.search(request, ClientId::Any, None).unwrap();
+    let mut search = scheduler.search(request, ClientId::Any, None).unwrap();
     pollster::block_on(search.answer()).unwrap();
 
     let progress = search.progress();
