@@ -10,11 +10,11 @@ use super::output::print;
 use super::terminal::table;
 use crate::device::DeviceError;
 use crate::device::cpu::{self, Kernel};
-use crate::device::gpu::discovery::{Machine, Obstacle, diagnose, nonconformant};
-use crate::device::gpu::{Adapter, AdapterInfo, AdapterKind, Listing};
+use crate::device::gpu::discovery::{Nonconformant, Obstacle, Reasons};
+use crate::device::gpu::{AdapterInfo, AdapterKind, Listing};
 use crate::milliseconds::milliseconds;
 
-/// How long listing the cards may take.
+/// How long listing the cards may take, and finding out why there are not more.
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
@@ -109,28 +109,33 @@ impl Usage {
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
     let listing = Listing::begin()?;
-    let (gpu, gpu_error): (Vec<_>, _) = match listing.wait(LIMIT).unwrap_or_else(late) {
-        Ok(adapters) => (
-            adapters
-                .iter()
-                .map(|adapter| adapter.info().clone())
-                .collect(),
-            None,
-        ),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
+    let listed = listing.wait(LIMIT);
+    let (gpu, mut gpu_error): (Vec<_>, _) =
+        match listed.unwrap_or_else(|| Err(late("listing them"))) {
+            Ok(adapters) => (
+                adapters
+                    .iter()
+                    .map(|adapter| adapter.info().clone())
+                    .collect(),
+                None,
+            ),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
     tracing::debug!(
         adapters = gpu.len(),
         milliseconds = milliseconds(started.elapsed()),
         "listed the Vulkan adapters"
     );
-    let infos: Vec<_> = gpu.iter().collect();
-    let mut obstacles = Vec::new();
-    if gpu_error.is_none() {
-        let hidden = nonconformant(&infos).into_iter();
-        obstacles.extend(hidden.map(|adapter| Obstacle::NotConformant { adapter }));
-    }
-    obstacles.extend(diagnose(&Machine::here(), &infos.into_iter().collect()));
+    let nonconformant = if gpu_error.is_none() {
+        Nonconformant::Sought
+    } else {
+        Nonconformant::NotSought
+    };
+    let reasons = Reasons::begin(gpu.clone(), nonconformant)?;
+    let obstacles = reasons.wait(LIMIT).unwrap_or_else(|| {
+        gpu_error.get_or_insert_with(|| late("finding out why there are not more").to_string());
+        Vec::new()
+    });
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
     let card = |info: AdapterInfo| Card {
         usage: Usage::of_card(info.kind),
@@ -156,11 +161,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn late() -> Result<Vec<Adapter>, DeviceError> {
-    Err(DeviceError::Late {
-        step: "listing them".to_owned(),
+fn late(step: &str) -> DeviceError {
+    DeviceError::Late {
+        step: step.to_owned(),
         limit: LIMIT,
-    })
+    }
 }
 
 fn print_text(report: &Report) -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{ListError, Lister};
 use super::outcome::{MissingCards, OpenDevices};
-use crate::device::gpu::discovery::{Machine, Obstacle, Offered, diagnose, nonconformant};
+use crate::device::gpu::discovery::{Nonconformant, Obstacle, Reasons};
 use crate::device::gpu::{
     Adapter, AdapterInfo, AdapterKind, Kernel, Listing, Opening, Selection, SelectionError,
     SoftwareAdapters,
@@ -16,7 +16,7 @@ use crate::device::gpu::{
 use crate::device::opened::{Device, Unopened};
 use crate::milliseconds::milliseconds;
 
-/// How long listing the cards may take.
+/// How long listing the cards may take, and finding out why there are not more.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Finds the chosen cards, at the start and later.
@@ -30,10 +30,14 @@ pub(super) struct Finder {
     lister: Option<Lister>,
     /// A listing in this process that has not ended yet.
     listing: Option<Listing>,
+    /// A search for reasons that has not ended yet.
+    reasons: Option<Reasons>,
     /// The labels of the adapters that this process has listed.
     known: BTreeSet<String>,
     /// Why cards were missing the last time.
     missing: Option<MissingCards>,
+    /// Whether they could not be listed then.
+    has_failed: bool,
 }
 
 /// The result of opening the chosen cards.
@@ -60,8 +64,10 @@ impl Finder {
             kernel,
             lister,
             listing: None,
+            reasons: None,
             known: BTreeSet::new(),
             missing: None,
+            has_failed: false,
         }
     }
 
@@ -80,7 +86,11 @@ impl Finder {
     pub(super) fn look_again(&mut self) -> Option<OpenDevices> {
         let before = self.missing.clone();
         let listed = match self.list_in_child() {
-            Ok(Some(child)) if child.labels.iter().all(|label| self.known.contains(label)) => {
+            // If the last look failed, this is news.
+            Ok(Some(child))
+                if !self.has_failed
+                    && child.labels.iter().all(|label| self.known.contains(label)) =>
+            {
                 return None;
             }
             Ok(_child) => self.list(),
@@ -146,7 +156,7 @@ impl Finder {
 
     /// Opens those of the chosen adapters that are new.
     fn open_new(&mut self, listed: Result<Vec<Adapter>, ListError>) -> Found {
-        let (adapters, failure) = match listed {
+        let (adapters, mut failure) = match listed {
             Ok(adapters) => (adapters, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -164,14 +174,21 @@ impl Finder {
                 }
             }
         }
-        let infos: Vec<_> = adapters.iter().map(Adapter::info).collect();
+        let infos: Vec<_> = adapters.iter().map(|one| one.info().clone()).collect();
         let is_served = chosen.adapters.len() > found.opened.unopened.len();
         // Without a list nothing is known of cards that were listed before.
         let obstacles = if failure.is_some() && !self.known.is_empty() {
             Vec::new()
         } else {
-            obstacles(&infos, &self.selection, is_served)
+            match self.obstacles(&infos, failure.is_none(), is_served) {
+                Ok(obstacles) => obstacles,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    Vec::new()
+                }
+            }
         };
+        self.has_failed = failure.is_some();
         let unmatched = match failure {
             Some(_) => Vec::new(),
             None => chosen.unmatched,
@@ -184,9 +201,49 @@ impl Finder {
         let reasons = missing.flat_map(|missing| missing.reasons.iter().cloned());
         found.reasons = reasons.chain(failures).collect();
         self.missing.clone_from(&found.opened.missing_cards);
-        let labels = infos.iter().map(|info| info.label.clone());
+        let labels = infos.into_iter().map(|info| info.label);
         self.known.extend(labels);
         found
+    }
+
+    /// Why Vulkan lists no card. Empty if it lists one: the reasons are then known from opening it.
+    fn obstacles(
+        &mut self,
+        infos: &[AdapterInfo],
+        is_listed: bool,
+        is_served: bool,
+    ) -> Result<Vec<Obstacle>, ListError> {
+        let is_software = |info: &AdapterInfo| info.kind == AdapterKind::Software;
+        if !infos.iter().all(is_software) {
+            return Ok(Vec::new());
+        }
+        // The last search for reasons must have ended, or each further one would leave a thread behind.
+        if let Some(last) = self.reasons.take()
+            && last.wait(Duration::ZERO).is_none()
+        {
+            self.reasons = Some(last);
+            return Err(ListError::Hung(LIST_LIMIT));
+        }
+        let nonconformant = if is_listed {
+            Nonconformant::SoughtIfSilent
+        } else {
+            Nonconformant::NotSought
+        };
+        let reasons = Reasons::begin(infos.to_vec(), nonconformant).map_err(|error| {
+            ListError::NoAnswer(format!(
+                "cannot start a thread to find out why no card is listed: {error}"
+            ))
+        })?;
+        let Some(mut obstacles) = reasons.wait(LIST_LIMIT) else {
+            self.reasons = Some(reasons);
+            return Err(ListError::Hung(LIST_LIMIT));
+        };
+        if is_served {
+            // A software adapter serves. An operator who named it wants no card; otherwise it stands in for one.
+            let is_named = self.selection != Selection::default();
+            obstacles.retain(|obstacle| obstacle.is_of_a_card() && !is_named);
+        }
+        Ok(obstacles)
     }
 }
 
@@ -255,28 +312,6 @@ pub(super) fn log(reasons: &[String], is_expected: bool) {
             tracing::info!(reason, "no graphics card is used");
         }
     }
-}
-
-/// Why Vulkan lists no card. Empty if it lists one: the reasons are then known from opening it.
-fn obstacles(infos: &[&AdapterInfo], selection: &Selection, is_served: bool) -> Vec<Obstacle> {
-    let is_software = |info: &&AdapterInfo| info.kind == AdapterKind::Software;
-    if !infos.iter().all(is_software) {
-        return Vec::new();
-    }
-    let offered: Offered = infos.iter().copied().collect();
-    let mut obstacles = diagnose(&Machine::here(), &offered);
-    // Only then, since it takes as long as listing does.
-    if obstacles.iter().any(Obstacle::is_silent) {
-        let hidden = nonconformant(infos).into_iter();
-        let hidden = hidden.map(|adapter| Obstacle::NotConformant { adapter });
-        obstacles.splice(0..0, hidden);
-    }
-    if is_served {
-        // A software adapter serves. An operator who named it wants no card; otherwise it stands in for one.
-        let is_named = *selection != Selection::default();
-        obstacles.retain(|obstacle| obstacle.is_of_a_card() && !is_named);
-    }
-    obstacles
 }
 
 /// Why cards are missing: Vulkan cannot list them, no adapter matches the operator's names, or the machine has

@@ -93,7 +93,7 @@ pub fn adapters() -> Result<Vec<Adapter>, DeviceError> {
 }
 
 /// The names of the adapters that [`adapters`] left out of `listed` because their drivers are not conformant.
-pub fn nonconformant(listed: &[&AdapterInfo]) -> Vec<String> {
+pub(super) fn nonconformant(listed: &[AdapterInfo]) -> Vec<String> {
     let is_listed = |info: &AdapterInfo| {
         let key = |info: &AdapterInfo| (info.name.clone(), info.pci.clone(), info.driver.clone());
         listed.iter().any(|other| key(other) == key(info))

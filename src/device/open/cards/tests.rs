@@ -119,3 +119,22 @@ fn a_crash_in_the_child_is_a_reason_and_the_cards_are_not_listed_here() {
     assert!(finder.known.is_empty());
     assert!(finder.look_again().is_none(), "nothing has changed");
 }
+
+#[test]
+fn a_crash_is_forgotten_once_the_cards_are_listed() {
+    let seen = std::env::temp_dir().join(format!("atto-work-crashed-{}", std::process::id()));
+    let script = r#"if [ -e "$0" ]; then echo '[]'; read x; else : > "$0"; kill -ABRT $$; fi"#;
+    let lister = Lister::new("/bin/sh", ["-c".as_ref(), script.as_ref(), seen.as_os_str()]);
+    let mut finder = Finder::new(
+        Selection::default(),
+        SoftwareAdapters::Refused,
+        None,
+        Some(lister),
+    );
+    let missing = finder.open().opened.missing_cards.unwrap();
+    assert!(missing.is_expected && missing.reasons[0].contains("crashes"));
+    let missing = finder.look_again().unwrap().missing_cards.unwrap();
+    assert!(!missing.reasons[0].contains("crashes"), "{missing:?}");
+    assert!(finder.look_again().is_none(), "nothing has changed");
+    std::fs::remove_file(seen).unwrap();
+}

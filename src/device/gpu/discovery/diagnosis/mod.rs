@@ -15,7 +15,7 @@ use super::obstacle::{Obstacle, WSL};
 
 /// What Vulkan offers, as far as a diagnosis depends on it.
 #[derive(Clone, Debug, Default)]
-pub struct Offered {
+pub(super) struct Offered {
     /// The vendors of the cards. `None` stands for every other vendor.
     cards: BTreeSet<Option<Vendor>>,
     /// Whether there is a software adapter.
@@ -36,7 +36,7 @@ impl<'a> FromIterator<&'a AdapterInfo> for Offered {
 }
 
 /// Why Vulkan does not offer cards of this machine, the most telling reason first. Empty if it offers all of them.
-pub fn diagnose(machine: &Machine, offered: &Offered) -> Vec<Obstacle> {
+pub(super) fn diagnose(machine: &Machine, offered: &Offered) -> Vec<Obstacle> {
     let cards = cards(machine);
     let lacks = |vendor| !offered.cards.contains(&Some(vendor));
     let mut found = Vec::new();
