@@ -62,6 +62,41 @@ impl Clock {
     }
 }
 
+/// The device's time for all completed dispatches.
+#[derive(Debug)]
+pub(super) struct BusyTime {
+    sum: Duration,
+    /// How many dispatches in a row the device's clock was wrong about.
+    wrong: u32,
+}
+
+impl BusyTime {
+    /// A clock that is wrong this often in a row is not asked any more. It may be wrong once: Intel's counter wraps every
+    /// hour or so.
+    const WRONG_AT_MOST: u32 = 16;
+
+    /// No time yet, of a device with or without a clock.
+    pub(super) const fn new(has_clock: bool) -> Self {
+        Self {
+            sum: Duration::ZERO,
+            wrong: if has_clock { 0 } else { Self::WRONG_AT_MOST },
+        }
+    }
+
+    /// Adds a dispatch. `by_device` is `None` if the device's clock cannot be right; then the host's time counts.
+    pub(super) fn add(&mut self, by_device: Option<Duration>, by_host: Duration) {
+        if self.get().is_some() {
+            self.sum += by_device.unwrap_or(by_host);
+            self.wrong = by_device.map_or(self.wrong + 1, |_| 0);
+        }
+    }
+
+    /// The sum. `None` without a clock that is right most of the time.
+    pub(super) fn get(&self) -> Option<Duration> {
+        (self.wrong < Self::WRONG_AT_MOST).then_some(self.sum)
+    }
+}
+
 /// Whether a dispatch can have taken as long as the device's clock says. The host measured `by_host`, and the dispatch was
 /// in flight for `in_flight`.
 ///
@@ -76,6 +111,22 @@ pub(super) fn is_credible(by_device: Duration, by_host: Duration, in_flight: Dur
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_may_be_wrong_now_and_then() {
+        let (right, host) = (Duration::from_millis(20), Duration::from_millis(25));
+        let mut busy = BusyTime::new(true);
+        let mut add = |by_device, times| {
+            (0..times).for_each(|_| busy.add(by_device, host));
+            busy.get()
+        };
+        assert_eq!(add(Some(right), 1), Some(right));
+        assert_eq!(add(None, 15), Some(right + 15 * host));
+        assert_eq!(add(Some(right), 1), Some(2 * right + 15 * host));
+        assert_eq!(add(None, 16), None);
+        assert_eq!(add(Some(right), 1), None);
+        assert_eq!(BusyTime::new(false).get(), None);
+    }
 
     #[test]
     fn a_clock_that_cannot_be_right_is_ignored() {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use super::clock::BusyTime;
 use super::hung;
 use super::kernel::Kernel;
 use super::layout::{self, Dispatch, GpuSlice};
@@ -31,8 +32,7 @@ pub(super) struct GpuEngine {
     fault: Fault,
     sizing: Sizing,
     grid: Grid,
-    /// The device's time for all completed batches. `None` once its clock could not be right.
-    on_device: Option<Duration>,
+    busy: BusyTime,
     searches: Searches,
     /// The batches in flight, the oldest first: the number of each slice's search, and its nonces.
     in_flight: VecDeque<Vec<(u32, NonceRange)>>,
@@ -62,6 +62,7 @@ impl GpuEngine {
             most_workgroups: program.most_workgroups(),
             width: WIDEST,
         };
+        let busy = BusyTime::new(program.has_clock());
         at(Step::Prove);
         let mut engine = Self {
             label: label.to_owned(),
@@ -69,7 +70,7 @@ impl GpuEngine {
             fault,
             sizing: Sizing::default(),
             grid,
-            on_device: Some(Duration::ZERO),
+            busy,
             searches: Searches::default(),
             in_flight: VecDeque::new(),
         };
@@ -197,13 +198,12 @@ impl Engine for GpuEngine {
             .map_err(|error| self.fail(error))?;
         let tried = searched.iter().map(|searched| searched.tried).sum();
         self.sizing.observe(tried, report.elapsed);
-        let sum = self.on_device.zip(report.by_device);
-        self.on_device = sum.map(|(before, more)| before + more);
+        self.busy.add(report.by_device, report.elapsed);
         Ok(searched)
     }
 
     fn time_on_device(&self) -> Option<Duration> {
-        self.on_device
+        self.busy.get()
     }
 }
 

@@ -103,6 +103,11 @@ impl Program {
         })
     }
 
+    /// Whether the device times its dispatches.
+    pub(super) fn has_clock(&self) -> bool {
+        self.frames.iter().all(|frame| frame.clock.is_some())
+    }
+
     /// The most workgroups of a dispatch.
     pub(super) fn most_workgroups(&self) -> u32 {
         self.device.limits().max_compute_workgroups_per_dimension
@@ -283,6 +288,8 @@ fn request_device(
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         required_features: kernel.features() | optional,
         required_limits: adapter.limits(),
+        // The buffers have some 30 KB. By default each kernel of the race would take 256 MB for them.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
     }))
     .map_err(driver_error)?;

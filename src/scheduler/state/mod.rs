@@ -257,6 +257,13 @@ impl State {
         Some(self.fleet.enter(device))
     }
 
+    /// The thread of an engine that was put into service could not be started.
+    pub(super) fn retire(&mut self, number: usize) {
+        self.fleet.retire(number);
+        self.refuse_if_down();
+        self.note_service();
+    }
+
     /// Takes an engine out of service because of `error`, and gives its searches to the others. Its new state is `to`;
     /// `Retired` is final. `None` if its device was reopened before.
     pub(super) fn lose(
@@ -321,11 +328,13 @@ impl State {
     }
 
     /// Counts a turn of the watchdog for each device that is being opened, and waits no longer for those that have lasted
-    /// for `turns`.
-    pub(super) fn age_pending(&mut self, turns: u32) {
-        if self.fleet.age_pending(turns) {
+    /// for `turns`. Returns whether there was any.
+    pub(super) fn age_pending(&mut self, turns: u32) -> bool {
+        let is_opening = self.fleet.age_pending(turns);
+        if is_opening {
             self.refuse_if_down();
         }
+        is_opening
     }
 
     /// Has the recovery thread do this.

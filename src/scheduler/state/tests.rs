@@ -202,6 +202,22 @@ fn the_fallback_takes_over_and_stands_by_when_the_card_is_back() {
 }
 
 #[test]
+fn an_engine_without_a_thread_does_not_stand_in_the_fallbacks_way() {
+    let mut state = state();
+    let (_, processor) = serve(&mut state, "cpu", Role::Fallback);
+    let (_, answer) = ask(&mut state, 1);
+    let (_, card) = serve(&mut state, "card", Role::Reopened { attempts: 1 });
+    let next = state.next(processor, &CORE, Instant::now());
+    assert!(matches!(next, Ok(Err(Idle::StandsBy))), "{next:?}");
+    state.changes = Changes::default();
+    state.retire(card);
+    assert!(state.changes.service, "it is woken");
+    submit(&mut state, processor, &CORE);
+    state.retire(processor);
+    assert_eq!(*answer.borrow(), Some(Err(SolveError::NoDevice)));
+}
+
+#[test]
 fn a_fallback_that_cannot_be_opened_is_tried_again() {
     let mut state = state();
     state.fleet.equip(Some(opener()), None);

@@ -4,13 +4,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::worker;
 use crate::device::DeviceError;
 use crate::scheduler::fleet::{Fallback, Recovery, Reopen, Role};
 use crate::scheduler::shared::Shared;
 use crate::telemetry::Rebuild as Outcome;
+
+/// How long to wait if there is no thread for a recovery.
+const NO_THREAD: Duration = Duration::from_secs(2);
 
 /// Starts the thread that starts a thread for each recovery, until the scheduler stops.
 pub(in crate::scheduler) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
@@ -24,25 +29,28 @@ pub(in crate::scheduler) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<
 }
 
 fn start(shared: &Arc<Shared>, recovery: Recovery) {
-    let opener = match &recovery {
-        Recovery::FallBack(fallback) => Some(fallback.opener.clone()),
-        Recovery::Reopen(_) => None,
-    };
     let opening = Arc::clone(shared);
+    // Through a channel, so that it is not lost if there is no thread for it.
+    let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("opening".to_owned())
-        .spawn(move || match recovery {
-            Recovery::FallBack(fallback) => fall_back(&opening, fallback),
-            Recovery::Reopen(device) => reopen(&opening, device),
+        .spawn(move || match receiver.recv() {
+            Ok(Recovery::FallBack(fallback)) => fall_back(&opening, fallback),
+            Ok(Recovery::Reopen(device)) => reopen(&opening, device),
+            Err(_) => (),
         });
     match thread {
-        Ok(thread) => shared.keep(thread),
+        Ok(thread) => {
+            // The thread waits for it.
+            let _ = sender.send(recovery);
+            shared.keep(thread);
+        }
         Err(error) => {
             // Searches wait for it as long as for an attempt that does not end.
-            if let Some(opener) = opener {
-                shared.apply(|state| state.fleet.keep_fallback(opener));
+            tracing::error!(%error, again_in = ?NO_THREAD, "cannot start a thread to open a device; trying again later");
+            if shared.pause(NO_THREAD) {
+                shared.apply(|state| state.request(recovery));
             }
-            tracing::error!(%error, "cannot start a thread to open a device: the device stays out of service");
         }
     }
 }

@@ -2,7 +2,8 @@
 //! open.
 //!
 //! It counts its own turns instead of reading the clock: when a process was stopped and continued, or a machine slept,
-//! many seconds have passed but only one turn, and no engine is blamed. A turn also takes longer on a busy machine.
+//! many seconds have passed but only one turn, and no engine is blamed. On a busy machine a turn also takes longer, once
+//! an engine is late: only then are the threads' waits for a core looked at, since that takes two files of each.
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,15 @@ pub(in crate::scheduler) fn spawn(shared: Weak<Shared>, patience: Duration) -> i
             let mut watchdog = Watchdog {
                 patience,
                 seen: Vec::new(),
+                is_late: false,
             };
             loop {
-                Stopwatch::begin().sleep(patience / TURNS);
+                let turn = patience / TURNS;
+                if watchdog.is_late {
+                    Stopwatch::begin().sleep(turn);
+                } else {
+                    thread::sleep(turn);
+                }
                 let Some(shared) = shared.upgrade() else {
                     return;
                 };
@@ -44,6 +51,8 @@ struct Watchdog {
     patience: Duration,
     /// What was seen of each engine, by its number.
     seen: Vec<Seen>,
+    /// Whether an engine or a device that is being opened is late by a turn or more.
+    is_late: bool,
 }
 
 /// The heartbeat that an engine was last seen at, and for how many turns.
@@ -84,7 +93,8 @@ impl Watchdog {
                 losses.extend(state.lose(number, EngineState::Unresponsive, &hung, now));
             }
         }
-        state.age_pending(TURNS);
+        let is_opening = state.age_pending(TURNS);
+        self.is_late = is_opening || self.seen.iter().any(|seen| seen.turns > 0);
         losses
     }
 }

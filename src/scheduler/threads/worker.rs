@@ -50,7 +50,7 @@ pub(in crate::scheduler) fn start(
         match spawn(Arc::clone(shared), Arc::clone(&record), number, engine) {
             Ok(thread) => shared.keep(thread),
             Err(error) => {
-                shared.apply(|state| state.fleet.retire(number));
+                shared.apply(|state| state.retire(number));
                 started = Err(error);
                 break;
             }

@@ -124,7 +124,10 @@ fn a_crash_in_the_child_is_a_reason_and_the_cards_are_not_listed_here() {
 fn a_crash_is_forgotten_once_the_cards_are_listed() {
     let seen = std::env::temp_dir().join(format!("atto-work-crashed-{}", std::process::id()));
     let script = r#"if [ -e "$0" ]; then echo '[]'; read x; else : > "$0"; kill -ABRT $$; fi"#;
-    let lister = Lister::new("/bin/sh", ["-c".as_ref(), script.as_ref(), seen.as_os_str()]);
+    let lister = Lister::new(
+        "/bin/sh",
+        ["-c".as_ref(), script.as_ref(), seen.as_os_str()],
+    );
     let mut finder = Finder::new(
         Selection::default(),
         SoftwareAdapters::Refused,

@@ -14,6 +14,7 @@ fn watchdog() -> Watchdog {
     Watchdog {
         patience: Duration::from_secs(15),
         seen: Vec::new(),
+        is_late: false,
     }
 }
 
@@ -56,8 +57,9 @@ fn an_engine_without_a_heartbeat_is_lost_after_a_number_of_turns() {
     let (mut watchdog, mut state) = (watchdog(), state());
     begin(&mut state);
     // The first turn sees the heartbeat.
-    for _ in 0..TURNS {
+    for number in 0..TURNS {
         assert!(turn(&mut watchdog, &mut state).is_empty());
+        assert_eq!(watchdog.is_late, number > 0);
     }
     assert_eq!(turn(&mut watchdog, &mut state), [0]);
     assert!(turn(&mut watchdog, &mut state).is_empty(), "once");
@@ -80,6 +82,7 @@ fn an_engine_that_has_nothing_to_do_is_not_blamed() {
     let (mut watchdog, mut state) = (watchdog(), state());
     for _ in 0..3 * TURNS {
         assert!(turn(&mut watchdog, &mut state).is_empty());
+        assert!(!watchdog.is_late);
     }
 }
 
@@ -92,7 +95,7 @@ fn a_device_that_does_not_open_is_waited_for_for_a_number_of_turns() {
     assert!(fallback.is_some());
     for _ in 1..TURNS {
         turn(&mut watchdog, &mut state);
-        assert!(state.status().can_serve);
+        assert!(state.status().can_serve && watchdog.is_late);
     }
     turn(&mut watchdog, &mut state);
     assert!(!state.status().can_serve);
