@@ -142,6 +142,7 @@ impl Shared {
     ///
     /// [`DeviceError`] if the engine breaks its contract.
     pub(super) fn next(&self, number: usize, engine: &dyn Engine) -> Result<Next, DeviceError> {
+        // Once a call: of the engines that a search wakes, those that find nothing left of it sleep on.
         let mut has_lingered = false;
         let mut state = self.lock();
         loop {
@@ -152,7 +153,6 @@ impl Shared {
                     state.idle += 1;
                     state = wait(&self.work_arrived, state);
                     state.idle -= 1;
-                    has_lingered = false;
                 }
                 Ok(Err(Idle::NoWork)) => {
                     drop(state);

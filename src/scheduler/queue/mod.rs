@@ -236,11 +236,7 @@ impl Queue {
 
     /// The most nonces that a slice of this search should have, beside this many engines in service.
     pub(super) fn longest_slice(&self, job: &Job, engines: usize) -> u64 {
-        if self.is_easy(&job.request) {
-            // An easy search needs no second batch.
-            return u64::MAX;
-        }
-        policy::longest_slice(expected(job), engines)
+        policy::longest_slice(expected(job), engines, self.batch)
     }
 
     /// Enters a batch that `engine` is given of searches that it has just picked.

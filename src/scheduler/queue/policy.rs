@@ -25,8 +25,9 @@
 //! not make others wait, and has all that they leave.
 //!
 //! **Answers end other engines' work late.** A card cannot be told to leave a dispatch, so what other cards have in flight
-//! of an answered search is wasted. A slice of a hard search that several engines share is at most the search's expected
-//! hashes divided by the engines and by [`SLICES`].
+//! of an answered search is wasted. A slice of a search that several engines share is at most the search's expected hashes
+//! divided by the engines and by [`SLICES`], but not so short that the card would wait for the host. Engines do not share a
+//! search that one batch is all but sure to end.
 //!
 //! **Easy before hard, within bounds.** An engine that takes one search at a time prefers an easy one among those of the
 //! same rank: it keeps the engine for some 0.5 ms, a slice of a hard one for 5 ms, and many hard ones may be in line.
@@ -43,7 +44,7 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::ledger::Ledger;
-use super::running::{Running, mean_given};
+use super::running::{ENOUGH, Running, mean_given};
 use crate::scheduler::job::Job;
 
 /// How many hashes easy searches get for each that hard ones get at least.
@@ -56,6 +57,9 @@ const BEHIND: f64 = 2.0;
 /// How many slices of each engine a hard search takes on average. Every engine but the one that finds work wastes one and
 /// a half to two slices in flight: with 32, at most 6 % of all hashes.
 const SLICES: f64 = 32.0;
+
+/// A slice is not made shorter than a batch divided by this: 0.5 ms on a card, beside 0.1 ms that the host takes for it.
+const SHORTEST: u64 = 40;
 
 /// How many batches more than another a client may have been given before the other goes first.
 pub(super) const SLACK: f64 = 2.0;
@@ -154,9 +158,11 @@ fn furthest_behind<'a>(
     (mean - least.given > BEHIND * batch as f64).then_some(least)
 }
 
-/// The most nonces of a slice of a hard search that needs `expected` hashes, beside this many engines.
-pub(super) fn longest_slice(expected: f64, engines: usize) -> u64 {
-    if engines <= 1 {
+/// The most nonces of a slice of a search that needs `expected` hashes, beside this many engines with batches of `batch`
+/// nonces.
+pub(super) fn longest_slice(expected: f64, engines: usize, batch: u64) -> u64 {
+    let one_batch_will_do = ENOUGH * expected <= batch as f64;
+    if engines <= 1 || one_batch_will_do {
         // A card knows of its own answers.
         return u64::MAX;
     }
@@ -165,5 +171,5 @@ pub(super) fn longest_slice(expected: f64, engines: usize) -> u64 {
         reason = "whole numbers will do, and the cast saturates"
     )]
     let longest = (expected / (engines as f64 * SLICES)) as u64;
-    longest.max(1)
+    longest.max(batch / SHORTEST).max(1)
 }

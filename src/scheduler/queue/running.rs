@@ -7,7 +7,7 @@ use crate::scheduler::job::Job;
 
 /// An engine goes on with other searches once a search has this many times its expected hashes in flight: one search in
 /// 1800 (e^−7.5) needs more. Engines aim at 8 times; the rest is for what they round off.
-const ENOUGH: f64 = 7.5;
+pub(super) const ENOUGH: f64 = 7.5;
 
 /// The parts of one engine. An engine works on several searches with a part of it for each.
 pub(super) const WHOLE: usize = 1 << 16;

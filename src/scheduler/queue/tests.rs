@@ -495,22 +495,26 @@ fn a_search_of_a_slow_card_gets_its_part_of_a_fast_one() {
 #[test]
 fn a_slice_is_short_where_others_would_waste_it() {
     let mut queue = queue(4, 0);
-    queue.set_batch(EASY);
+    queue.set_batch(8 * EASY);
     let longest = |queue: &Queue, job: &Arc<Job>, engines| queue.longest_slice(job, engines);
     // A card knows of its own answers.
     assert_eq!(longest(&queue, &job(1), 1), u64::MAX);
     assert_eq!(longest(&queue, &job(1), 8), HARD / 256);
-    // What one batch ends needs no second one.
+    // What one batch is all but sure to end needs no second one.
     assert_eq!(longest(&queue, &easy(1), 8), u64::MAX);
+    // But not so short that the host takes longer than the card.
+    queue.set_batch(7 * EASY);
+    assert_eq!(longest(&queue, &easy(1), 2), 7 * EASY / 40);
     queue.set_batch(HARD);
-    assert_eq!(longest(&queue, &job(1), 8), u64::MAX);
+    assert_eq!(longest(&queue, &job(1), 8), HARD / 40);
 }
+
+/// 20 ms at 5 GH/s.
+const BATCH: u64 = 100_000_000;
 
 /// The part of all nonces that were tested before an answer was known, of a number of searches one after the other on
 /// cards in step. A card finishes what it has in flight before it learns of another card's answer.
-fn useful_part(cards: usize, searches: u8) -> f64 {
-    // 20 ms at 5 GH/s.
-    const BATCH: u64 = 100_000_000;
+fn useful_part(cards: usize, searches: u8, search: fn(u8) -> Arc<Job>) -> f64 {
     let mut random = fastrand::Rng::with_seed(5);
     let mut queue = queue(4, 4);
     queue.set_batch(BATCH);
@@ -525,9 +529,9 @@ fn useful_part(cards: usize, searches: u8) -> f64 {
         queue.assign(card_number, slices, Instant::now());
     };
     for number in 0..searches {
-        let search = job(number);
+        let search = search(number);
         queue.push(Arc::clone(&search)).unwrap();
-        let need = -(1.0 - random.f64()).ln() * HARD as f64;
+        let need = -(1.0 - random.f64()).ln() * search.request.rule().expected_hashes();
         let mut of_this_search = 0.0;
         while of_this_search < need {
             for card_number in 0..cards {
@@ -555,9 +559,12 @@ fn useful_part(cards: usize, searches: u8) -> f64 {
 
 #[test]
 fn eight_fast_cards_waste_little_after_an_answer() {
-    let (one, eight) = (useful_part(1, 20), useful_part(8, 20));
+    let [one, eight] = [1, 8].map(|cards| useful_part(cards, 20, job));
     assert!(eight >= 0.92, "{eight}");
     assert!(one >= 0.92, "{one}");
+    // Searches of less than a batch, which one card ends in 8.6 ms on average. With whole batches it would be 0.1.
+    let two = useful_part(2, 100, |number| job_of(Network::Dev, number));
+    assert!(two >= 0.75, "{two}");
 }
 
 /// A hard search of this client.
