@@ -39,7 +39,7 @@ pub struct DeviceInfo {
     /// How many threads drive it.
     pub threads: usize,
     /// The kernels that were measured when the device was opened, the chosen one among them. On a card these are all
-    /// that it can run.
+    /// that it can run and that were ready in time; on software some of them; the chosen one alone if an operator chose.
     pub trials: Vec<Trial>,
 }
 

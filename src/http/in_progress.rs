@@ -176,6 +176,8 @@ pub(super) const fn outcome(problem: &Problem) -> Outcome {
         Problem::Unsolved(SolveError::Deadline(_)) => Outcome::Deadline,
         Problem::KeyMissing | Problem::KeyUnknown => Outcome::Unauthorized,
         Problem::KeyBusy { .. } => Outcome::Limited,
+        Problem::Overloaded => Outcome::Overloaded,
+        Problem::ClockWrong { .. } => Outcome::ClockWrong,
         _ => Outcome::Invalid,
     }
 }

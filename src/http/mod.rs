@@ -34,6 +34,7 @@ use crate::lifecycle::Phase;
 use crate::problem::Problem;
 use crate::scheduler::Scheduler;
 use crate::telemetry::Telemetry;
+use crate::work::Timestamp;
 pub use body::BodyLimits;
 use exchange::Api;
 use head::{Endpoint, Route};
@@ -87,17 +88,16 @@ impl Public {
     /// Answers a request by its route and method.
     async fn route(&self, request: Request<'_, impl Body>) -> Result<Response, Problem> {
         let head = request.head;
-        if !head.is_admitted() {
-            return Err(Problem::Overloaded);
-        }
         head.require_host(self.hosts.as_ref())?;
         let not_found = || Problem::NotFound {
             path: head.path.clone(),
         };
         let route = Route::of(&head.path).ok_or_else(not_found)?;
         Ok(match (route, &head.method) {
+            // These count their refusals.
             (Route::Works, &Method::POST) => self.works.solve(request).await,
             (Route::Verify, &Method::POST) => self.works.verify(request).await,
+            _ if !head.is_admitted() => return Err(Problem::Overloaded),
             (Route::Description(format), &Method::GET | &Method::HEAD) => {
                 self.description.document(format)
             }
@@ -121,7 +121,8 @@ impl Public {
     /// Readiness, for load balancers that check the public port. The same as on the management port.
     fn health(&self) -> Response {
         let is_serving = self.works.limits.lifecycle.phase() == Phase::Serving;
-        let (code, status) = if is_serving && self.works.scheduler.status().can_serve {
+        let can_serve = self.works.scheduler.status().can_serve;
+        let (code, status) = if is_serving && can_serve && Timestamp::clock().is_ok() {
             (StatusCode::OK, "UP")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "OUT_OF_SERVICE")

@@ -91,6 +91,8 @@ struct Server {
     phase: &'static str,
     /// Whether a device serves, or is about to.
     can_serve: bool,
+    /// Whether the machine's clock is set, so that timestamps can be checked.
+    clock_is_set: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -262,6 +264,7 @@ pub(super) fn data(phase: Phase, scheduler: &Scheduler, about: &About) -> Respon
             uptime_seconds: about.history.age().as_secs_f64().round(),
             phase: phase.as_str(),
             can_serve: status.can_serve,
+            clock_is_set: Timestamp::clock().is_ok(),
         },
         devices: devices
             .map(|(place, device)| DeviceRow::new(device, live(place)))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::http::{get, post_works};
+use crate::support::http::{exchange, get, post_works};
 use crate::support::{PORTS, Server, request, target, work_server};
 
 /// Shows a time in January 1970.
@@ -46,6 +46,11 @@ fn a_server_whose_clock_is_not_set_is_not_ready_and_says_so() {
     ] {
         assert_eq!(get(server.management, path).status, status, "{path}");
     }
+    assert_eq!(get(server.address, "/health").status, 503);
+    assert_eq!(
+        exchange(server.address, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").status,
+        503
+    );
     let answer = post_works(server.address, &request("LOCAL", &target(1)).to_string());
     let problem = answer.json();
     assert_eq!(
@@ -57,4 +62,9 @@ fn a_server_whose_clock_is_not_set_is_not_ready_and_says_so() {
         detail.starts_with("the server's clock shows 1970-01-"),
         "{detail}"
     );
+    // It is no client's fault.
+    let refused = "atto_work_requests_total{network=\"none\",outcome=\"clock_wrong\"}";
+    assert_eq!(server.metric(refused), 1.0);
+    let status = get(server.management, "/status.json").json();
+    assert_eq!(status["server"]["clock_is_set"], false);
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::devices::{Service, fake, honest_engine, limits, unlucky};
+use crate::support::devices::{Service, fake, honest_engine, limits, never_live, unlucky};
 use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::{assert_work, eventually, request, target};
 use atto_work_server::device::{self, Device};
@@ -200,9 +200,7 @@ fn a_request_that_is_a_little_easier_joins_and_a_harder_one_does_not() {
 
 #[test]
 fn an_easy_request_does_not_join_a_far_harder_search_of_the_same_target() {
-    let (release, _, device) = recording();
-    drop(release);
-    let service = Service::start(vec![device], None);
+    let service = Service::start(vec![never_live()], None);
     let live = ask(&service, &request("LIVE", &target(1)));
     eventually("it is searched for", || metric(&service, RUNNING) == 1.0);
     let local = request("LOCAL", &target(1));

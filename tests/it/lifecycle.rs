@@ -6,12 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::devices::{Service, fake, honest_engine, limits, patient, unlucky};
+use crate::support::devices::{Service, limits, never_live, patient};
 use crate::support::http::{connect, get, post_works, read, works};
 use crate::support::needs::{Need, is_left_out};
 use crate::support::{PORTS, Server, assert_work, eventually, request, target, work_server};
-use atto_work_server::device;
-use atto_work_server::work::{Rule, Threshold};
 
 const RUNNING: &str = "atto_work_searches_running";
 const WAITING: &str = "atto_work_queue_depth";
@@ -34,15 +32,7 @@ fn start_live_searches(server: &Server) -> [TcpStream; 3] {
 
 /// The service on a device for which LOCAL is easy and LIVE endless.
 fn service(running: usize, waiting: usize) -> Service {
-    let mut engine = honest_engine();
-    let device = fake("quick", move |slice| {
-        if slice.rule.implies(Rule::from(Threshold::new(1 << 40))) {
-            unlucky(slice)
-        } else {
-            device::search(&mut *engine, slice.clone())
-        }
-    });
-    Service::with_limits(limits(running, waiting), vec![device], None)
+    Service::with_limits(limits(running, waiting), vec![never_live()], None)
 }
 
 fn metric(service: &Service, name: &str) -> f64 {

@@ -151,7 +151,7 @@ fn verify(address: SocketAddr, request: &Value, work: &str) -> Response {
 
 #[test]
 fn known_requests_are_counted_exactly() {
-    let server = Server::on_cpu(&["--threads", "1"]);
+    let server = Server::on_cpu(&["--threads", "1", "--kernel", "portable"]);
     let (address, management) = (server.address, server.management);
     let local = request("LOCAL", &target(1));
     let found = post_works(address, &local.to_string());
@@ -591,7 +591,7 @@ fn the_process_and_its_machine_are_measured_as_spring_does() {
 
 #[test]
 fn requests_in_progress_show_until_they_end() {
-    let server = Server::on_cpu(&["--threads", "1"]);
+    let server = Server::on_cpu(&["--threads", "1", "--kernel", "portable"]);
     let live = request("LIVE", &target(1)).to_string();
     let labels = spring("POST", "UNKNOWN", "UNKNOWN", "/works");
     let name = |suffix: &str| format!("http_server_requests_active_seconds_{suffix}{{{labels}}}");

@@ -17,6 +17,7 @@
 
 use std::io::Write;
 use std::thread;
+use std::time::Duration;
 
 use crate::support::http::{connect, exchange, post_works, read, works};
 use crate::support::{PORTS, Server, assert_work, eventually, now, request, target, work_server};
@@ -82,7 +83,7 @@ fn one_thread_finds_work() {
 
 #[test]
 fn a_search_ends_with_its_client() {
-    let server = Server::on_cpu(&["--threads", "1"]);
+    let server = Server::on_cpu(&["--threads", "1", "--kernel", "portable"]);
     let mut client = connect(server.address);
     let live = works(&request("LIVE", &target(1)).to_string());
     client.write_all(live.as_bytes()).unwrap();
@@ -93,6 +94,8 @@ fn a_search_ends_with_its_client() {
     let hashes = || server.metric("atto_work_hashes_total{device=\"cpu\"}");
     let mut before = hashes();
     eventually("the thread rests", || {
+        // Longer than a slice takes.
+        thread::sleep(Duration::from_millis(200));
         let now = hashes();
         std::mem::replace(&mut before, now) == now
     });

@@ -15,7 +15,7 @@ import sys
 import time
 
 from clients import ask, open_request, poisson, while_going_on
-from machines import ENVOY, HAPROXY, Envoy, HAProxy, Process, Server, free_port, get, wait_for
+from machines import ENVOY, HAPROXY, Envoy, HAProxy, Process, Server, free_ports, get, wait_for
 
 # Seconds of a search.
 MEAN = float(os.environ.get("PROXIES_MEAN", "0.1"))
@@ -194,7 +194,7 @@ async def table(bench):
 async def cancelled_copy(bench):
     """What a search that is cancelled costs the next one: how long a LOCAL work takes right after it, and otherwise."""
     for backend in ("cpu", "gpu"):
-        ports = free_port(), free_port()
+        ports = free_ports(2)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTO_WORK_")}
         environment |= {
             "ATTO_WORK_BACKEND": backend,

@@ -17,10 +17,13 @@ ENVOY = pathlib.Path("deploy/envoy/envoy.yaml")
 HAPROXY = pathlib.Path("deploy/haproxy/haproxy.cfg")
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports(count):
+    """So many ports that are free. All are held until the last one is found, so that no two are the same."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(contextlib.closing(socket.socket())) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return tuple(listener.getsockname()[1] for listener in listeners)
 
 
 def get(port, path):
@@ -72,7 +75,7 @@ class Server(Process):
 
     def __init__(self, program, folder, mean, slots=4, capacity=1000, ports=None):
         self.arguments = (program, folder, mean, slots, capacity)
-        self.ports = ports or (free_port(), free_port())
+        self.ports = ports or free_ports(2)
         self.port, self.management = self.ports
         addresses = [f"127.0.0.1:{port}" for port in self.ports]
         command = [program, *addresses, str(mean), str(slots), str(capacity)]
@@ -98,9 +101,9 @@ class Envoy(Process):
 
     def __init__(self, program, folder, servers, hedge=None):
         """`hedge`: seconds until a further copy is sent; none if there is none."""
-        self.port = free_port()
+        self.port, admin = free_ports(2)
         configuration = yaml.safe_load(ENVOY.read_text())
-        configuration["admin"]["address"]["socket_address"]["port_value"] = free_port()
+        configuration["admin"]["address"]["socket_address"]["port_value"] = admin
         (listener,) = configuration["static_resources"]["listeners"]
         listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": self.port}
         (route,) = listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
@@ -126,10 +129,10 @@ class HAProxy(Process):
 
     def __init__(self, folder, servers, most=None):
         """`most`: how many requests a server has at once, in the place of the configuration's."""
-        self.port = free_port()
+        self.port, statistics = free_ports(2)
         text = HAPROXY.read_text()
         text = text.replace("bind :::8080 v4v6", f"bind 127.0.0.1:{self.port}")
-        text = text.replace("bind :::8404 v4v6", f"bind 127.0.0.1:{free_port()}")
+        text = text.replace("bind :::8404 v4v6", f"bind 127.0.0.1:{statistics}")
 
         def named(line):
             options = line[1].replace("resolvers names", "").replace("init-addr none", "")

@@ -19,7 +19,7 @@ use atto_work_server::device::{
 use atto_work_server::http::nano::Difficulties;
 use atto_work_server::scheduler::{AnswerCache, Backoff, Limits};
 use atto_work_server::service::{self, Listeners, NanoSettings, Settings};
-use atto_work_server::work::{Difficulty, Multiplier, Nonce, Rule};
+use atto_work_server::work::{Difficulty, Multiplier, Nonce, Rule, Threshold};
 use tokio::sync::oneshot;
 
 /// How long an engine may take for a slice before it is passed over, in these tests.
@@ -193,6 +193,19 @@ pub(crate) fn unlucky(slice: &Slice) -> Result<Searched, DeviceError> {
     })
 }
 
+/// A device for which LOCAL is easy and LIVE endless.
+#[allow(dead_code, reason = "only some programs search for LIVE")]
+pub(crate) fn never_live() -> Device {
+    let mut engine = honest_engine();
+    fake("quick", move |slice| {
+        if slice.rule.implies(Rule::from(Threshold::new(1 << 40))) {
+            unlucky(slice)
+        } else {
+            device::search(&mut *engine, slice.clone())
+        }
+    })
+}
+
 /// A device that finds nothing until the sender is used or dropped, and then searches honestly: so a search is sure to be
 /// running until then.
 pub(crate) fn patient() -> (mpsc::Sender<()>, Device) {
@@ -270,7 +283,7 @@ impl Service {
             nano: NanoSettings {
                 difficulties: Difficulties {
                     base: Difficulty::NANO_SEND,
-                    most: Multiplier::new(64.0).expect("above zero"),
+                    most: Multiplier::new(1e6).expect("above zero"),
                 },
                 connections: NonZeroUsize::new(100).expect("not zero"),
             },

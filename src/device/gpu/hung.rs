@@ -1,7 +1,8 @@
 //! Programs whose dispatches have not ended in time.
 //!
 //! Dropping a program waits for its dispatches, possibly without end, so it is kept here instead. The card is not reopened
-//! while it has a hung program: each attempt could only add another one.
+//! while it has a hung program here: each attempt could only add another one. (The program of a thread that is stuck in a
+//! call of the driver is still that thread's.)
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

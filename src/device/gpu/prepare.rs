@@ -1,7 +1,8 @@
 //! Compiles and tests the kernels of a card, each on a thread that can be left behind.
 //!
-//! A driver may take a second to compile a kernel, or minutes, or never come back. The likeliest kernels begin first, no
-//! more at once than there are cores. Once one is ready, the others get little more time than it took.
+//! A driver may take a second to compile a kernel, or minutes, or never come back. The likeliest kernels begin first, of
+//! each card no more at once than there are cores. Once one is ready, the others have [`Limits::shortest`] or four times as
+//! long as it took.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, RecvTimeoutError};

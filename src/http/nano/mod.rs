@@ -117,12 +117,11 @@ impl Nano {
     /// Answers a request by its method.
     async fn by_method(&self, request: Request<'_, impl Body>) -> Result<Response, Refusal> {
         let head = request.head;
-        if !head.is_admitted() {
-            return Err(Problem::Overloaded.into());
-        }
         head.require_host_or_address(self.access.hosts.as_ref())?;
         match head.method {
+            // This counts its refusals.
             Method::POST => self.act(request).await,
+            _ if !head.is_admitted() => Err(Problem::Overloaded.into()),
             Method::OPTIONS => Ok(options(METHODS)),
             Method::GET if head.path == "/" && page::is_wanted(&head.headers) => Ok(page::page()),
             _ => Err(Refusal::Method(Problem::MethodNotAllowed {
@@ -147,6 +146,9 @@ impl Nano {
         request: Request<'_, impl Body>,
     ) -> Result<Response, Refusal> {
         let head = request.head;
+        if !head.is_admitted() {
+            return Err(Problem::Overloaded.into());
+        }
         // A page could make any browser send this: without a content type of JSON there is no preflight.
         if cors::is_foreign(self.access.origins.as_ref(), &head.headers) {
             return Err(Refusal::Origin);

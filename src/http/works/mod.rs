@@ -85,8 +85,11 @@ impl Works {
         respond(in_progress, head, result)
     }
 
-    /// Admits the client if it may ask.
+    /// Admits the client if there is a place for its request and it may ask.
     fn admit(&self, in_progress: &mut RequestInProgress<'_>, head: &Head) -> Result<(), Problem> {
+        if !head.is_admitted() {
+            return Err(Problem::Overloaded);
+        }
         let keys = self.keys.as_ref();
         let client = keys.map(|keys| keys.identify(&head.headers, None));
         in_progress.admit(client.transpose()?)

@@ -9,7 +9,7 @@ const STATES = {
 };
 // The server may be newer than this page.
 const stateOf = (device) => STATES[device.state] ?? ["calm", device.state];
-const REFUSED = ["queue_full", "no_device", "closed", "deadline"];
+const REFUSED = ["queue_full", "no_device", "closed", "deadline", "overloaded", "clock_wrong"];
 const WRONG = ["invalid", "unauthorized", "limited"];
 const total = (requests, outcomes) => outcomes.reduce((sum, outcome) => sum + requests[outcome], 0);
 
@@ -55,6 +55,8 @@ function judge(status) {
     ["deadline", "because there was no work within the deadline: too many searches wait, or the devices are too slow for the network."],
     ["no_device", "because no device was in service."],
     ["closed", "because the server is stopping."],
+    ["overloaded", "because as many requests were in progress as allowed."],
+    ["clock_wrong", "because the machine's clock is not set: set it, for example by NTP."],
   ];
   for (const [outcome, why] of refusals)
     if (minute.requests[outcome])
@@ -90,6 +92,9 @@ function judge(status) {
   } else if (!server.can_serve) {
     level = "bad";
     headline = "Not serving: no device is in service, so every request is refused with 503.";
+  } else if (!server.clock_is_set) {
+    level = "bad";
+    headline = "Not ready: the machine's clock is not set, so requests for Atto's networks are refused with 503.";
   } else if (server.phase === "leaving") {
     level = "warn";
     headline = "Stopping soon: not ready any more, requests are still served.";
@@ -108,7 +113,7 @@ function judge(status) {
   }
   // A screen reader announces changes of this: of states, but not of numbers.
   const grave = findings.filter((finding) => finding.level !== "calm");
-  const state = [server.phase, server.can_serve, level, ...grave.map((finding) => finding.kind),
+  const state = [server.phase, server.can_serve, server.clock_is_set, level, ...grave.map((finding) => finding.kind),
     ...devices.map((device) => device.name + device.state)].join();
   return { level, headline, findings, state, isUp: serving.length > 0 };
 }
@@ -127,9 +132,9 @@ function showSummary(status) {
   if (announced !== null && announced !== state)
     set($("announcement"), [headline, ...findings.filter((finding) => finding.level !== "calm").map((finding) => finding.text)].join(" "));
   announced = state;
-  const { phase, can_serve } = status.server;
+  const { phase, can_serve, clock_is_set } = status.server;
   const isStarted = phase !== "starting";
-  const words = !can_serve && isStarted ? ["bad", "not serving"] : !isUp && isStarted ? ["bad", "no device up"]
+  const words = !can_serve && isStarted ? ["bad", "not serving"] : !clock_is_set && isStarted ? ["bad", "clock not set"] : !isUp && isStarted ? ["bad", "no device up"]
     : { starting: ["calm", "starting"], serving: ["good", "serving"], leaving: ["warn", "stopping soon"], draining: ["warn", "stopping"] }[phase] ?? ["calm", phase];
   pill($("phase"), ...words);
   document.title = `${level === "good" || level === "calm" ? "" : "⚠ "}${status.server.host}: Atto work server`;

@@ -73,7 +73,7 @@ pub(in crate::scheduler) struct Demand {
     pub(in crate::scheduler) searches: usize,
     /// Whether it leaves a slice at once when the slice's search has ended.
     pub(in crate::scheduler) stops_at_once: bool,
-    /// How many engines are in service, this one included.
+    /// How many engines are in service, this one included. 1 for an engine that takes one search at a time.
     pub(in crate::scheduler) engines: usize,
 }
 

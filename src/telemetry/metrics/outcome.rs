@@ -28,11 +28,15 @@ pub enum Outcome {
     Closed,
     /// No work was found before the deadline.
     Deadline,
+    /// Refused because as many requests were in progress as allowed.
+    Overloaded,
+    /// Refused because the server's clock is wrong, so that no timestamp can be checked.
+    ClockWrong,
 }
 
 impl Outcome {
     /// Every outcome, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Ok,
         Self::Invalid,
         Self::Unauthorized,
@@ -42,6 +46,8 @@ impl Outcome {
         Self::NoDevice,
         Self::Closed,
         Self::Deadline,
+        Self::Overloaded,
+        Self::ClockWrong,
     ];
 
     const COUNT: usize = Self::ALL.len();
@@ -57,12 +63,14 @@ impl Outcome {
     ];
 
     /// The outcomes of a request that was not understood, or not yet.
-    pub(super) const OF_OTHERS: [Self; 5] = [
+    pub(super) const OF_OTHERS: [Self; 7] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::Limited,
         Self::Cancelled,
         Self::Closed,
+        Self::Overloaded,
+        Self::ClockWrong,
     ];
 
     /// Its label.
@@ -77,6 +85,8 @@ impl Outcome {
             Self::NoDevice => "no_device",
             Self::Closed => "closed",
             Self::Deadline => "deadline",
+            Self::Overloaded => "overloaded",
+            Self::ClockWrong => "clock_wrong",
         }
     }
 }

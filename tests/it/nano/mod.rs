@@ -20,8 +20,11 @@ pub(super) const ROOT: &str = "718CC2121C3E641059BC1C2CFC45666C99E8AE922F7A807B7
 /// A difficulty that a debug build meets in milliseconds.
 pub(super) const EASY: &str = "ffff000000000000";
 
-/// One that it does not meet within a test, the hardest that is allowed.
-pub(super) const HARD: &str = "ffffffffe0000000";
+/// One that no machine meets within a test.
+pub(super) const HARD: &str = "ffffffffffff0000";
+
+/// So that [`HARD`] is allowed.
+pub(super) const NO_LIMIT: [&str; 2] = ["--nano-max-multiplier", "1e6"];
 
 /// A server that is slow, and has Nano's port.
 pub(super) fn server(more: &[&str]) -> Server {
@@ -33,7 +36,9 @@ pub(super) fn server(more: &[&str]) -> Server {
         "--kernel",
         "portable",
     ];
-    Server::on_cpu(&[&args, more].concat())
+    let limit = NO_LIMIT.iter().filter(|_| !more.contains(&NO_LIMIT[0]));
+    let limit: Vec<_> = limit.copied().collect();
+    Server::on_cpu(&[&args, &limit[..], more].concat())
 }
 
 /// A root of 64 hex digits, another for each number.
