@@ -109,5 +109,9 @@ fn a_thousand_connections_with_every_stream_open_stay_within_bounds() {
         println!("{attack:?}: {peak:.1} MiB at most");
         assert!(peak < 512.0, "{attack:?}: {peak:.1} MiB at most");
         assert_serves(&server);
+        // There are places for 5096 of these.
+        let refused = "atto_work_requests_total{network=\"none\",outcome=\"overloaded\"}";
+        let are_too_many = attack.fields == 60 && attack.unread.is_none();
+        assert_eq!(server.metric(refused) > 0.0, are_too_many, "{attack:?}");
     }
 }
