@@ -11,7 +11,7 @@ use super::terminal::table;
 use crate::device::DeviceError;
 use crate::device::cpu::{self, Kernel};
 use crate::device::gpu::discovery::{Nonconformant, Obstacle, Reasons};
-use crate::device::gpu::{AdapterInfo, AdapterKind, Listing};
+use crate::device::gpu::{Adapter, AdapterInfo, AdapterKind, Listing};
 use crate::milliseconds::milliseconds;
 
 /// How long listing the cards may take, and finding out why there are not more.
@@ -109,18 +109,16 @@ impl Usage {
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
     let listing = Listing::begin()?;
-    let listed = listing.wait(LIMIT);
-    let (gpu, mut gpu_error): (Vec<_>, _) =
-        match listed.unwrap_or_else(|| Err(late("listing them"))) {
-            Ok(adapters) => (
-                adapters
-                    .iter()
-                    .map(|adapter| adapter.info().clone())
-                    .collect(),
-                None,
-            ),
-            Err(error) => (Vec::new(), Some(error.to_string())),
-        };
+    let (gpu, gpu_error): (Vec<_>, _) = match listing.wait(LIMIT).unwrap_or_else(late) {
+        Ok(adapters) => (
+            adapters
+                .iter()
+                .map(|adapter| adapter.info().clone())
+                .collect(),
+            None,
+        ),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     tracing::debug!(
         adapters = gpu.len(),
         milliseconds = milliseconds(started.elapsed()),
@@ -133,7 +131,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     };
     let reasons = Reasons::begin(gpu.clone(), nonconformant)?;
     let obstacles = reasons.wait(LIMIT).unwrap_or_else(|| {
-        gpu_error.get_or_insert_with(|| late("finding out why there are not more").to_string());
+        tracing::warn!(limit = ?LIMIT, "finding out why there are not more cards has not ended");
         Vec::new()
     });
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
@@ -161,11 +159,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn late(step: &str) -> DeviceError {
-    DeviceError::Late {
-        step: step.to_owned(),
+fn late() -> Result<Vec<Adapter>, DeviceError> {
+    Err(DeviceError::Late {
+        step: "listing them".to_owned(),
         limit: LIMIT,
-    }
+    })
 }
 
 fn print_text(report: &Report) -> std::io::Result<()> {

@@ -315,6 +315,13 @@ async function answersAreUnderstood(url) {
   await look.answers((status) => { status.expected = []; });
   await look.sees("#expected-note", /until a device has been measured/);
 
+  await look.answers((status) => {
+    status.server.clock_is_set = false;
+    status.history.last_minute.requests.clock_wrong = 2;
+  });
+  await look.sees("#headline", /^Not ready: the machine's clock is not set/);
+  await look.sees("#phase", /clock not set/);
+  await look.sees("#findings", /2 requests were refused in the last minute because the machine's clock is not set/);
   await look.answers((status) => { status.server.phase = "leaving"; });
   await look.sees("#headline", /^Stopping soon: not ready any more, requests are still served\.$/);
 

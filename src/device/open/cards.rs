@@ -176,6 +176,10 @@ impl Finder {
         }
         let infos: Vec<_> = adapters.iter().map(|one| one.info().clone()).collect();
         let is_served = chosen.adapters.len() > found.opened.unopened.len();
+        let unmatched = match failure {
+            Some(_) => Vec::new(),
+            None => chosen.unmatched,
+        };
         // Without a list nothing is known of cards that were listed before.
         let obstacles = if failure.is_some() && !self.known.is_empty() {
             Vec::new()
@@ -189,10 +193,6 @@ impl Finder {
             }
         };
         self.has_failed = failure.is_some();
-        let unmatched = match failure {
-            Some(_) => Vec::new(),
-            None => chosen.unmatched,
-        };
         found.may_appear = failure.is_some()
             || !found.opened.unopened.is_empty()
             || obstacles.iter().any(Obstacle::is_of_a_card);
@@ -217,26 +217,22 @@ impl Finder {
         if !infos.iter().all(is_software) {
             return Ok(Vec::new());
         }
-        // The last search for reasons must have ended, or each further one would leave a thread behind.
-        if let Some(last) = self.reasons.take()
-            && last.wait(Duration::ZERO).is_none()
-        {
-            self.reasons = Some(last);
-            return Err(ListError::Hung(LIST_LIMIT));
-        }
         let nonconformant = if is_listed {
             Nonconformant::SoughtIfSilent
         } else {
             Nonconformant::NotSought
         };
-        let reasons = Reasons::begin(infos.to_vec(), nonconformant).map_err(|error| {
+        let begin = || Reasons::begin(infos.to_vec(), nonconformant);
+        // A search that has not ended is waited for again: each further one could only leave another thread behind.
+        let reasons = self.reasons.take().map_or_else(begin, Ok);
+        let reasons = reasons.map_err(|error| {
             ListError::NoAnswer(format!(
                 "cannot start a thread to find out why no card is listed: {error}"
             ))
         })?;
         let Some(mut obstacles) = reasons.wait(LIST_LIMIT) else {
             self.reasons = Some(reasons);
-            return Err(ListError::Hung(LIST_LIMIT));
+            return Err(ListError::Unexplained(LIST_LIMIT));
         };
         if is_served {
             // A software adapter serves. An operator who named it wants no card; otherwise it stands in for one.

@@ -47,6 +47,11 @@ pub(super) enum ListError {
          shows which, and VK_LOADER_DRIVERS_DISABLE leaves a driver out"
     )]
     Hung(Duration),
+    /// A driver does not return, or a card's node cannot be opened in time, while the reason is looked for.
+    #[error(
+        "finding out why no card is listed has not ended within {0:?}: a driver hangs, or the kernel does"
+    )]
+    Unexplained(Duration),
     /// The process could not be started, or wrote something else.
     #[error("{0}")]
     NoAnswer(String),

@@ -92,15 +92,15 @@ function judge(status) {
   } else if (!server.can_serve) {
     level = "bad";
     headline = "Not serving: no device is in service, so every request is refused with 503.";
-  } else if (!server.clock_is_set) {
-    level = "bad";
-    headline = "Not ready: the machine's clock is not set, so requests for Atto's networks are refused with 503.";
   } else if (server.phase === "leaving") {
     level = "warn";
     headline = "Stopping soon: not ready any more, requests are still served.";
   } else if (server.phase === "draining") {
     level = "warn";
     headline = `Stopping: ${plural(queue.running + queue.waiting, "search is", "searches are")} left to finish.`;
+  } else if (!server.clock_is_set) {
+    level = "bad";
+    headline = "Not ready: the machine's clock is not set, so requests for Atto's networks are refused with 503.";
   } else if (!serving.length) {
     level = "bad";
     headline = "No device is up; one is being opened, and searches wait for it.";

@@ -25,9 +25,8 @@
 //! not make others wait, and has all that they leave.
 //!
 //! **Answers end other engines' work late.** A card cannot be told to leave a dispatch, so what other cards have in flight
-//! of an answered search is wasted. A slice of a search that several engines share is at most the search's expected hashes
-//! divided by the engines and by [`SLICES`], but not so short that the card would wait for the host. Engines do not share a
-//! search that one batch is all but sure to end.
+//! of an answered search is wasted. While several cards serve, a slice of a search that one batch may not end is at most the
+//! search's expected hashes divided by the cards and by [`SLICES`], but not so short that a card would wait for the host.
 //!
 //! **Easy before hard, within bounds.** An engine that takes one search at a time prefers an easy one among those of the
 //! same rank: it keeps the engine for some 0.5 ms, a slice of a hard one for 5 ms, and many hard ones may be in line.
@@ -55,10 +54,11 @@ pub(super) const EASY_TO_HARD: f64 = 3.0;
 const BEHIND: f64 = 2.0;
 
 /// How many slices of each engine a hard search takes on average. Every engine but the one that finds work wastes one and
-/// a half to two slices in flight: with 32, at most 6 % of all hashes.
+/// a half to two slices in flight: with 32, at most 6 % of all hashes, if slices may be as short as that.
 const SLICES: f64 = 32.0;
 
 /// A slice is not made shorter than a batch divided by this: 0.5 ms on a card, beside 0.1 ms that the host takes for it.
+/// So two cards waste up to a quarter of their hashes on searches of half a batch, and whole batches would waste nine tenths.
 const SHORTEST: u64 = 40;
 
 /// How many batches more than another a client may have been given before the other goes first.

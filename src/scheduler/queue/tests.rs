@@ -562,7 +562,7 @@ fn eight_fast_cards_waste_little_after_an_answer() {
     let [one, eight] = [1, 8].map(|cards| useful_part(cards, 20, job));
     assert!(eight >= 0.92, "{eight}");
     assert!(one >= 0.92, "{one}");
-    // Searches of less than a batch, which one card ends in 8.6 ms on average. With whole batches it would be 0.1.
+    // Searches of less than a batch, which one card ends in 8.6 ms on average. With whole batches it would be 0.07.
     let two = useful_part(2, 100, |number| job_of(Network::Dev, number));
     assert!(two >= 0.75, "{two}");
 }

@@ -123,26 +123,29 @@ fn a_crash_in_the_child_is_a_reason_and_the_cards_are_not_listed_here() {
 #[test]
 fn a_crash_is_forgotten_once_the_cards_are_listed() {
     let seen = std::env::temp_dir().join(format!("atto-work-crashed-{}", std::process::id()));
+    let _ = std::fs::remove_file(&seen);
     let script = r#"if [ -e "$0" ]; then echo '[]'; read x; else : > "$0"; kill -ABRT $$; fi"#;
     let lister = Lister::new(
         "/bin/sh",
         ["-c".as_ref(), script.as_ref(), seen.as_os_str()],
     );
     let mut finder = Finder::new(
-        Selection::default(),
+        "no such card".parse().unwrap(),
         SoftwareAdapters::Refused,
         None,
         Some(lister),
     );
     let missing = finder.open().opened.missing_cards.unwrap();
     assert!(missing.is_expected && missing.reasons[0].contains("crashes"));
+    assert!(finder.has_failed);
     let missing = finder.look_again().unwrap().missing_cards.unwrap();
-    assert!(!missing.reasons[0].contains("crashes"), "{missing:?}");
+    assert!(missing.reasons[0].contains("no such card"), "{missing:?}");
+    assert!(!finder.has_failed);
     // Only when the last child has ended is there another list, and from then on nothing changes.
     let is_quiet = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         finder.look_again().is_none()
     });
-    assert!(is_quiet);
+    assert!(is_quiet && !finder.has_failed);
     std::fs::remove_file(seen).unwrap();
 }
