@@ -1,7 +1,8 @@
 //! Everything that the scheduler's lock guards, as plain data, and every transition of it.
 //!
 //! A transition takes the time as an argument, waits for nothing and wakes no thread. It returns what is to be done,
-//! and notes in [`Changes`] which threads may have something to do. So each can be tested without threads.
+//! and notes in [`Changes`] which threads may have something to do. So each can be tested without threads. All stand in this
+//! one file, long as it is, so that they are read together.
 
 #[cfg(test)]
 mod impatience;
